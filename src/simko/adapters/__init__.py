@@ -1,0 +1,1 @@
+"""Frameworks that train: the only rooms that import them."""

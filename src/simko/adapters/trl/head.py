@@ -1,0 +1,106 @@
+"""Reads candidates off TRL's fused LM head while it runs.
+
+TRL never materialises the logits: it calls one autograd function on (hidden states, head weight, labels). This file
+watches that call, so that temperature, logit scale, soft cap, gathered FSDP weights and dtypes are TRL's own, and
+takes the few logits that a method needs from the same tensors, inside the model's forward.
+
+Legend: N scored positions, H hidden size, V vocabulary, K candidates.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import trl.trainer.utils as trl_utils
+from torch import Tensor
+
+from simko.token_stats import top_candidates
+
+_ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class HeadCall:
+    """One call of TRL's fused head. hidden [N, H]; weight [V, H]; bias [V]; labels [N]; logp, entropy [N]."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    labels: Tensor
+    temperature: float
+    softcap: float | None
+    scale: float
+    logp: Tensor
+    entropy: Tensor
+
+    def candidate_logits(self, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient, and the
+        candidates' ids [n, K]. K + 1 dot products a position; the full rows are looked at without gradient."""
+        hidden, labels = self.hidden[rows], self.labels[rows]
+        with torch.no_grad():
+            chunks = [top_candidates(self.logits(chunk), top_k) for chunk in hidden.split(_ROWS_AT_ONCE)]
+        ids = torch.cat(chunks) if chunks else labels.new_zeros(0, top_k)
+        looked_up = torch.cat([ids, labels[:, None]], 1)
+        dots = (hidden[:, None].float() * F.embedding(looked_up, self.weight).float()).sum(-1)
+        if self.bias is not None:
+            dots = dots + self.bias[looked_up].float()
+        logits = self._transform(dots)
+        return logits[:, :-1], logits[:, -1], ids
+
+    @torch.no_grad()
+    def logp_error(self, rows: Tensor) -> float:
+        """Largest difference between the head's log-probabilities and those of `logits`, over `rows`."""
+        if not len(rows):
+            return 0.0
+        ours = self.logits(self.hidden[rows]).log_softmax(-1).gather(-1, self.labels[rows, None]).squeeze(-1)
+        return float((ours - self.logp[rows]).abs().max())
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, H] -> [n, V] in float32, scaled, capped and divided by the temperature as TRL does."""
+        bias = None if self.bias is None else self.bias.to(hidden.dtype)
+        return self._transform(F.linear(hidden, self.weight.to(hidden.dtype), bias))
+
+    def _transform(self, logits: Tensor) -> Tensor:
+        logits = logits.float() * self.scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits / self.temperature
+
+
+@contextmanager
+def watch_head(observe: Callable[[HeadCall], None]) -> Iterator[None]:
+    """While open, `observe` is called inside every call of TRL's fused head, after it has scored its labels."""
+    original = trl_utils._ChunkedLogProbFunction
+
+    class Watched:
+        @staticmethod
+        def apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs):  # type: ignore[no-untyped-def]
+            scored = original.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
+            observe(HeadCall(hidden, weight, bias, labels, temperature, softcap, scale, *scored[:2]))
+            return scored
+
+    trl_utils._ChunkedLogProbFunction = Watched
+    try:
+        yield
+    finally:
+        trl_utils._ChunkedLogProbFunction = original
+
+
+def completion_rows(positions: int, valid: Tensor) -> Tensor:
+    """Where the head's N positions hold completion token (b, t): [B, T] indices, meaningful where `valid` is True.
+
+    TRL scores the valid completion tokens alone where it has a Triton kernel, else all B x (L - 1) positions of the
+    sequences; the two are told apart by N. valid [B, T]: the token is no padding.
+    """
+    B, T = valid.shape
+    width = positions // B
+    if positions == B * width and width >= T and positions != int(valid.sum()):
+        return torch.arange(positions, device=valid.device).view(B, width)[:, width - T :]
+    if positions == int(valid.sum()):
+        return (valid.flatten().cumsum(0) - 1).clamp(min=0).view(B, T)
+    raise RuntimeError(
+        f"TRL's fused head scored {positions} positions for a {B} x {T} batch of completions: this TRL release is not "
+        "one that simko knows; install the range of versions in simko's `trl` extra"
+    )

@@ -1,0 +1,79 @@
+"""Problems as TRL's dataset rows, verifiers as TRL's reward functions."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from simko.records import Problem, Verdict, Verifier
+from simko.verifiers import VerifierError
+
+_COLUMNS = ("problem_id", "answer", "metadata")
+
+
+def problems_to_dataset(problems: Iterable[Problem], *, chat: bool = False) -> Dataset:
+    """Rows with `prompt` (text, or one user message if `chat`), `problem_id`, `answer` and `metadata` (JSON)."""
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": p.prompt}] if chat else p.prompt,
+            "problem_id": p.id,
+            "answer": p.answer,
+            "metadata": json.dumps(dict(p.metadata)),
+        }
+        for p in problems
+    ]
+    if not rows:
+        raise ValueError("no problems to train on")
+    return Dataset.from_list(rows)
+
+
+def reward_function(
+    verifier: Verifier, *, name: str | None = None, samples: Path | None = None
+) -> Callable[..., list[float | None]]:
+    """A TRL reward function from a verifier: 1.0 for a correct response, 0.0 for any other, None (TRL then leaves it
+    out) for an error of the verifier's own.
+
+    The dataset needs the columns of `problems_to_dataset`; ValueError names a missing one. samples: a JSONL file to
+    which every graded response is appended. A verifier that raises becomes a VerifierError naming the problem.
+    """
+
+    def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+        missing = [column for column in _COLUMNS if column not in columns]
+        if missing:
+            raise ValueError(
+                f"the training dataset has no column {', '.join(missing)}: build it with problems_to_dataset, or give a "
+                "reward function of your own"
+            )
+        state, lines, rewards = columns.get("trainer_state"), [], []
+        for prompt, completion, problem_id, answer, metadata in zip(
+            prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
+        ):
+            response = _text(completion)
+            verdict = _judge(verifier, response, Problem(problem_id, _text(prompt), answer, json.loads(metadata)))
+            rewards.append(verdict.reward)
+            step = getattr(state, "global_step", None)
+            lines.append({"step": step, "problem_id": problem_id, "response": response} | asdict(verdict))
+        if samples is not None:
+            with samples.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+        return rewards
+
+    reward.__name__ = name or getattr(verifier, "__name__", type(verifier).__name__)
+    return reward
+
+
+def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
+    try:
+        return verifier(response, problem)
+    except Exception as error:
+        raise VerifierError(
+            f"the verifier raised {type(error).__name__} on problem {problem.id!r}: {error} (response {response[:80]!r})"
+        ) from error
+
+
+def _text(message: Any) -> str:
+    """The text of a plain string, or of the last message of a conversation."""
+    return message if isinstance(message, str) else str(message[-1]["content"])

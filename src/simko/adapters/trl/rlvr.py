@@ -1,0 +1,157 @@
+"""What every method trained through TRL shares: nothing of the objective, three aids around it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+
+from simko.adapters.trl.head import completion_rows, watch_head
+from simko.diagnostics import concentration_summary
+from simko.token_stats import TokenStats, token_stats
+
+_ROW_SKIPPING_LOSSES = ("dapo", "cispo")
+_PROBE_CANDIDATES = 6
+_PROBE_BATCH = 64
+
+
+@dataclass
+class RLVRConfig(GRPOConfig):
+    """GRPOConfig with two aids that leave the gradient alone."""
+
+    skip_zero_advantage: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave responses of advantage 0 out of the loss's forward and backward pass: the same gradient for "
+            "less work. Needs loss_type dapo or cispo, beta 0 and no entropy bonus. TRL's own entropy and clip metrics "
+            "then cover the remaining responses only."
+        },
+    )
+    probe_every: int = field(
+        default=0,
+        metadata={
+            "help": "Every so many optimizer steps, measure on the fresh rollout how the policy concentrates (mean "
+            "log-probability of ranks 1-6, entropy, rank probabilities at high-entropy tokens); 0: never."
+        },
+    )
+    probe_rows: int = field(default=256, metadata={"help": "Responses measured by each probe."})
+
+
+class RLVRTrainer(GRPOTrainer):
+    """TRL's GRPOTrainer, with its loss untouched, which can skip responses of advantage 0, probes how the policy
+    concentrates, and stops on a loss or a reward that is not finite instead of training on it."""
+
+    args: RLVRConfig
+
+    def __init__(self, model: Any, reward_funcs: Any = None, args: RLVRConfig | None = None, **kwargs: Any) -> None:
+        args = args if args is not None else RLVRConfig("RLVR")
+        if args.skip_zero_advantage:
+            _refuse_inexact_skipping(args)
+        super().__init__(model, reward_funcs, args, **kwargs)
+        self._loss_inputs: dict[str, Any] | None = None
+        self._next_probe = 0
+        if args.skip_zero_advantage and self.aux_loss_enabled:
+            raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
+        if self.args.skip_zero_advantage and self.model.training:
+            inputs = _without_zero_advantage(inputs)
+        self._loss_inputs = inputs
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self._loss_inputs = None
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.state.global_step}: stopped before it reached the weights"
+            )
+        return loss
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        rewards = super()._calculate_rewards(*args, **kwargs)
+        if torch.isinf(rewards).any():
+            sample, function = (int(i) for i in torch.isinf(rewards).nonzero()[0])
+            name = self.reward_func_names[function]
+            raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        outputs = super()._generate_and_score_completions(inputs)
+        step, every = self.state.global_step, self.args.probe_every
+        if every and self.model.training and step >= self._next_probe:
+            self._probe(outputs)
+            self._next_probe = step - step % every + every
+        return outputs
+
+    @torch.no_grad()
+    def _probe(self, rollout: dict[str, Any]) -> None:
+        """Log how the policy concentrates on the first responses of its own rollout (main process)."""
+        rows = slice(0, self.args.probe_rows)
+        mask = rollout["completion_mask"][rows]
+        if "tool_mask" in rollout:
+            mask = mask * rollout["tool_mask"][rows]
+        stats = self._completion_stats({k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1})
+        summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
+        if not self.accelerator.is_main_process:
+            return
+        for name in ("concentration", "gated_rank_probability"):
+            for rank, value in enumerate(summary[name], start=1):  # type: ignore[arg-type]
+                self._metrics["train"][f"probe/{name}_{rank}"].append(value)
+        with (Path(self.args.output_dir) / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": self.state.global_step} | summary) + "\n")
+
+    def _completion_stats(self, rollout: dict[str, Tensor]) -> TokenStats:
+        """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
+        parts = []
+        for start in range(0, len(rollout["completion_ids"]), _PROBE_BATCH):
+            batch = {k: v[start : start + _PROBE_BATCH] for k, v in rollout.items()}
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+            attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+            labels, scored = batch["completion_ids"], []
+
+            def observe(call, labels=labels, valid=batch["completion_mask"] != 0, scored=scored):  # type: ignore[no-untyped-def]
+                rows = completion_rows(len(call.labels), valid)
+                scored.append(token_stats(call.logits(call.hidden[rows]), labels, top_k=_PROBE_CANDIDATES))
+
+            with watch_head(observe):
+                self._get_per_token_logps_and_entropies(
+                    self.model, ids, attention, labels.size(1), compute_entropy=True
+                )
+            parts += scored
+        return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def _refuse_inexact_skipping(args: GRPOConfig) -> None:
+    exact = args.loss_type in _ROW_SKIPPING_LOSSES and args.beta == 0 and args.top_entropy_quantile == 1.0
+    if not exact or args.entropy_coef != 0 or args.use_adaptive_entropy:
+        raise ValueError(
+            "skip_zero_advantage keeps the gradient only with loss_type dapo or cispo, beta 0, top_entropy_quantile 1 "
+            "and no entropy bonus: responses of advantage 0 count elsewhere; set it to False or change those options"
+        )
+
+
+def _without_zero_advantage(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The same batch without responses of advantage 0 (one is kept if all are), trimmed to its longest row."""
+    if "num_images" in inputs:
+        raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
+    advantages = inputs["advantages"]
+    keep = advantages.view(len(advantages), -1).ne(0).any(-1)
+    if not keep.any():
+        keep[0] = True
+    inputs = {k: v[keep] if torch.is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
+    completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
+    prompt = int(inputs["prompt_mask"].any(0).nonzero().min())
+    width = inputs["completion_mask"].size(1)
+    for key, value in inputs.items():
+        if torch.is_tensor(value) and value.dim() == 2:
+            if key.startswith("prompt"):
+                inputs[key] = value[:, prompt:]
+            elif value.size(1) == width:
+                inputs[key] = value[:, :completion]
+    return inputs
+
+

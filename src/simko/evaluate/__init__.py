@@ -1,0 +1,27 @@
+"""pass@k, intervals over problems, paired comparison, and the store of graded samples."""
+
+from simko.evaluate.passk import (
+    Comparison,
+    Counts,
+    Curve,
+    Difference,
+    Point,
+    paired_difference,
+    pass_at_k,
+    pass_at_k_curve,
+    pass_at_k_matrix,
+)
+from simko.evaluate.store import SampleStore
+
+__all__ = [
+    "Comparison",
+    "Counts",
+    "Curve",
+    "Difference",
+    "Point",
+    "SampleStore",
+    "paired_difference",
+    "pass_at_k",
+    "pass_at_k_curve",
+    "pass_at_k_matrix",
+]

@@ -1,0 +1,31 @@
+"""Which tokens a method touches."""
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+
+def entropy_gate(
+    entropy: Float[Tensor, "B T"], mask: Shaped[Tensor, "B T"], quantile: float | None
+) -> Bool[Tensor, "B T"]:
+    """Counted tokens whose entropy lies strictly above the quantile of their own response.
+
+        gate_t = mask_t and H_t > Q_q({H_s : mask_s = 1})        Q_q linearly interpolated
+
+    entropy: nats a token, of the current policy; mask: non-zero where a token counts; quantile: q in [0, 1], or None
+    to gate every counted token. No gradient flows. A response of equal entropies gates none at any q, and q = 0
+    still leaves out the least-entropy token: "no gate" is None. Source: SimKO, arXiv 2510.14807, section 3 (q = 0.8).
+    """
+    counted = mask != 0
+    if quantile is None:
+        return counted
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"gate quantile must lie in [0, 1] or be None (gate every counted token), got {quantile}")
+    if entropy.shape[-1] == 0:
+        return counted
+    ascending = entropy.detach().masked_fill(~counted, float("inf")).sort(dim=-1).values
+    position = (counted.sum(-1, keepdim=True) - 1).clamp(min=0) * quantile
+    low = ascending.gather(-1, position.floor().long())
+    high = ascending.gather(-1, position.ceil().long())
+    threshold = torch.where(low == high, low, low + (high - low) * (position - position.floor()))
+    return counted & (entropy.detach() > threshold)

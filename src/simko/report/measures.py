@@ -1,0 +1,120 @@
+"""The numbers of a study: curves, paired differences, temperatures, steps. No words and no plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from simko.evaluate import Comparison, Counts, Curve, Point, paired_difference, pass_at_k_curve
+from simko.report.study import BASE, Evaluation, Study
+
+_SHOWN_PAIRS = (("grpo", BASE), ("simko", BASE), ("simko", "grpo"))
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """pass@1 and pass@k of one method after a number of training steps."""
+
+    step: int
+    first: Point
+    largest: Point
+
+
+@dataclass(frozen=True)
+class Measures:
+    """All numbers of the page. ks: those every problem of every curve has samples for; reliable_k: the largest k <= n / 2.
+
+    pairs: (ours, other) -> ours - other. at_temperature: method -> [(temperature, pass@1)], the curves' own included.
+    best_base: the base's temperature with the highest pass@1; against_best: method -> the paired difference to it.
+    """
+
+    ks: tuple[int, ...]
+    left_out_ks: tuple[int, ...]
+    reliable_k: int
+    samples: int
+    problems: int
+    curves: Mapping[str, Curve]
+    pairs: Mapping[tuple[str, str], Comparison]
+    at_temperature: Mapping[str, Sequence[tuple[float, Point]]]
+    best_base: tuple[float, Point] | None
+    against_best: Mapping[str, Comparison]
+    steps: Mapping[str, Sequence[StepPoint]]
+    steps_k: int
+
+    @property
+    def seeds(self) -> int:
+        """The fewest training seeds of any trained method; 0 where none was trained."""
+        return min((len(c.per_seed) for m, c in self.curves.items() if m != BASE), default=0)
+
+
+def measure(study: Study) -> Measures:
+    """Every number that the page states."""
+    counts = {m: [e.counts for e in study.headline(m)] for m in study.methods}
+    samples = min(n for runs in counts.values() for run in runs for n, _ in run.values())
+    ks = tuple(k for k in study.ks if k <= samples) or (1,)
+    pairs = {pair: paired_difference(counts[pair[0]], counts[pair[1]], ks) for pair in _pairs(study.methods)}
+    curves = {m: pass_at_k_curve(runs, ks) for m, runs in counts.items()}
+    temperatures = _by_temperature(study)
+    base = [(t, pass_at_k_curve(runs, [1]).points[0]) for t, runs in temperatures.get(BASE, {}).items()]
+    best = max(base, key=lambda row: (row[1].estimate, -row[0])) if len(base) > 1 else None
+    against = {}
+    if best is not None:
+        reference = temperatures[BASE][best[0]]
+        against = {m: paired_difference(counts[m], reference, [1]) for m in study.methods if m != BASE}
+    steps, steps_k = _over_steps(study)
+    return Measures(
+        ks=ks,
+        left_out_ks=tuple(k for k in study.ks if k > samples),
+        reliable_k=max((k for k in ks if 2 * k <= samples), default=ks[0]),
+        samples=samples,
+        problems=next(iter(curves.values())).problems,
+        curves=curves,
+        pairs=pairs,
+        at_temperature={
+            m: [(t, pass_at_k_curve(runs, [1]).points[0]) for t, runs in rows.items()]
+            for m, rows in temperatures.items()
+        },
+        best_base=best,
+        against_best=against,
+        steps=steps,
+        steps_k=steps_k,
+    )
+
+
+def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs to show: every method against the base, then against each one before it."""
+    every = [(ours, other) for other, ours in combinations(methods, 2)]
+    return sorted(every, key=lambda p: (_SHOWN_PAIRS.index(p) if p in _SHOWN_PAIRS else 9, p[1] != BASE))
+
+
+def _by_temperature(study: Study) -> dict[str, dict[float, list[Counts]]]:
+    """method -> temperature -> counts a seed, at the headline step; methods with one temperature included."""
+    found: dict[str, dict[float, list[Counts]]] = {}
+    for e in sorted(study.evaluations, key=lambda e: e.temperature):
+        if e.method == BASE or e.step == study.headline_step:
+            found.setdefault(e.method, {}).setdefault(e.temperature, []).append(e.counts)
+    return {m: found[m] for m in study.methods if m in found}
+
+
+def _over_steps(study: Study) -> tuple[dict[str, list[StepPoint]], int]:
+    """method -> its points by step (the base as step 0); empty where fewer than two steps were evaluated."""
+    at = [e for e in study.evaluations if e.temperature == study.temperature]
+    trained = [e for e in at if e.method != BASE]
+    if len({e.step for e in trained}) < 2:
+        return {}, 0
+    fewest = min(e.samples for e in at)
+    k = max((k for k in study.ks if 2 * k <= fewest), default=1)
+    start = [e for e in at if e.method == BASE]
+    steps: dict[str, list[StepPoint]] = {}
+    for method in study.methods:
+        if method == BASE:
+            continue
+        groups: dict[int, list[Evaluation]] = {0: start} if start else {}
+        for e in trained:
+            if e.method == method:
+                groups.setdefault(e.step, []).append(e)
+        points = []
+        for step, evaluations in sorted(groups.items()):
+            first, largest = pass_at_k_curve([e.counts for e in evaluations], [1, k]).points
+            points.append(StepPoint(step, first, largest))
+        steps[method] = points
+    return steps, k

@@ -1,0 +1,112 @@
+"""The operator puzzle, generated: see `simko.verifiers.operator_puzzle` for its rules.
+
+Digits are drawn uniformly and a random valid walk through the operators gives the target, so every problem has a
+solution (most have several). A hash of the digits alone decides the side of the split: no digits of a test problem
+ever occur in training, with any target.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from simko.records import Problem
+from simko.tasks.task import Split, Task, check_request
+from simko.verifiers.operator_puzzle import MAX_VALUE, apply_operator
+
+LENGTH = 5
+OPERATORS = "+-*/"
+DEFAULT_SIZES = {"train": 20_000, "test": 128}
+
+_Ints = npt.NDArray[np.int64]
+_POOL_SEED = 124
+_CHUNK = 40_000
+_MAX_CHUNKS = 100
+_RESULTS: _Ints = np.array(
+    [
+        [[-1 if (r := apply_operator(v, o, d)) is None else r for d in range(1, 10)] for o in OPERATORS]
+        for v in range(MAX_VALUE + 1)
+    ]
+)
+"""[value, operator, digit - 1] -> result, -1 where the step is not allowed."""
+
+
+def load(split: Split, limit: int | None = None) -> list[Problem]:
+    """The first `limit` distinct problems of a side (None: 20,000 for training, 128 for testing)."""
+    check_request("operator_puzzle", split, limit)
+    limit = DEFAULT_SIZES[split] if limit is None else limit
+    found: dict[tuple[int, ...], None] = {}
+    for chunk in range(_MAX_CHUNKS):
+        digits, _, values = _walks(_CHUNK, np.random.default_rng([_POOL_SEED, chunk]))
+        puzzles = np.column_stack([digits, values[:, -1]])[is_test(digits) == (split == "test")]
+        found |= dict.fromkeys(map(tuple, puzzles.tolist()))
+        if len(found) >= limit:
+            return [_problem(puzzle) for puzzle in list(found)[:limit]]
+    raise ValueError(f"operator_puzzle has about {len(found)} {split} problems to give, not {limit}: lower the limit")
+
+
+def operator_puzzle_traces(n: int, seed: int, shuffled_targets: float = 0.7) -> list[tuple[str, str]]:
+    """n pairs (prompt, response) for a supervised warm start, digits of the training side only.
+
+    Each response is a random valid walk. In a share `shuffled_targets` of the rows the prompts' targets are exchanged
+    among these rows, so that nearly all of their walks end elsewhere: a model that imitates them learns to calculate
+    but hardly to search, and reinforcement learning has something to do.
+    """
+    if not 0 <= shuffled_targets <= 1:
+        raise ValueError(f"shuffled_targets is {shuffled_targets}: give a share from 0 to 1")
+    rng = np.random.default_rng([seed, 1])
+    parts: list[tuple[_Ints, _Ints, _Ints]] = []
+    while sum(len(digits) for digits, _, _ in parts) < n:
+        walks = _walks(n + n // 4 + 64, rng)
+        training = ~is_test(walks[0])
+        parts.append((walks[0][training], walks[1][training], walks[2][training]))
+    digits, operators, values = (np.concatenate(columns)[:n] for columns in zip(*parts, strict=True))
+    targets = values[:, -1].copy()
+    shuffled = np.flatnonzero(rng.random(n) < shuffled_targets)
+    targets[shuffled] = targets[rng.permutation(shuffled)]
+    rows = zip(digits.tolist(), targets.tolist(), operators.tolist(), values.tolist(), strict=True)
+    return [
+        (_prompt(d, t), " ".join(f"{OPERATORS[o]} {r}" for o, r in zip(ops, vs, strict=True))) for d, t, ops, vs in rows
+    ]
+
+
+def is_test(digits: _Ints) -> npt.NDArray[np.bool_]:
+    """[n, LENGTH] digits -> [n], whether each row lies on the test side (one row in ten)."""
+    key = np.zeros(len(digits), np.int64)
+    for column in digits.T:
+        key = key * 31 + column
+    return (key * 2_654_435_761 % 2**32) % 10 == 0
+
+
+def _walks(n: int, rng: np.random.Generator) -> tuple[_Ints, _Ints, _Ints]:
+    """n random walks: digits [n, LENGTH], operators [n, LENGTH - 1] as indices, running values [n, LENGTH - 1]."""
+    digits = rng.integers(1, 10, (n, LENGTH))
+    value, operators, values = digits[:, 0], [], []
+    for step in range(1, LENGTH):
+        results = _RESULTS[value, :, digits[:, step] - 1]
+        operator = (rng.random(results.shape) * (results >= 0)).argmax(1)
+        value = results[np.arange(n), operator]
+        operators.append(operator)
+        values.append(value)
+    return digits, np.stack(operators, 1), np.stack(values, 1)
+
+
+def _problem(puzzle: tuple[int, ...]) -> Problem:
+    digits, target = puzzle[:-1], puzzle[-1]
+    return Problem(f"{''.join(map(str, digits))}={target}", _prompt(digits, target))
+
+
+def _prompt(digits: tuple[int, ...] | list[int], target: int) -> str:
+    return f"{' '.join(map(str, digits))} = {target}"
+
+
+OPERATOR_PUZZLE = Task(
+    name="operator_puzzle",
+    description="Put + - * / between five digits, left to right, so that the last value is the target.",
+    verifier="operator_puzzle",
+    load=load,
+    temperature=1.0,
+    top_p=1.0,
+    max_new_tokens=24,
+    stop=("\n",),
+    source="generated",
+    licence="Apache-2.0",
+)

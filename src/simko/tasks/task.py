@@ -1,0 +1,43 @@
+"""What a task is: problems, the verifier that judges them, and how to sample answers."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from simko.records import Problem
+
+Split = Literal["train", "test"]
+
+
+class Loader(Protocol):
+    """load(split, limit) -> the split's first `limit` problems in an order that never changes; None: its usual size."""
+
+    def __call__(self, split: Split, limit: int | None = None) -> list[Problem]: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of problems.
+
+    verifier: a name in `simko.verifiers.VERIFIERS`; load: see `Loader`, ValueError for a split the task has not got;
+    temperature (0: greedy), top_p, max_new_tokens: sampling defaults; stop: strings that end an answer, none of which
+    belongs to it; source, licence: where the problems come from and on what terms.
+    """
+
+    name: str
+    description: str
+    verifier: str
+    load: Loader
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    source: str
+    licence: str
+
+
+def check_request(name: str, split: str, limit: int | None, splits: tuple[str, ...] = ("train", "test")) -> None:
+    """ValueError unless the task `name` has `split` and limit is None or positive."""
+    if split not in splits:
+        raise ValueError(f"the task {name!r} has no split {split!r}; choose one of: {', '.join(splits)}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}: give at least 1, or None for the usual number of problems")

@@ -1,0 +1,96 @@
+"""Each verifier against its case file, hostile input included, and against any text at all."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simko.records import Problem
+from simko.verifiers import VERIFIERS, get_verifier, verify_last_box, verify_last_integer, verify_operator_puzzle
+
+HERE = Path(__file__).parent
+PROBLEMS = {
+    "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
+    "last_integer": Problem("p", "", "162"),
+    "last_box": Problem("p", "", r"\frac{1}{2}"),
+}
+
+
+def _cases(name: str) -> list[Any]:
+    rows = json.loads((HERE / f"cases_{name}.json").read_text(encoding="utf-8"))
+    return [pytest.param(name, row, id=f"{name}-{row['why']}") for row in rows]
+
+
+def _text(response: str | list[list[Any]]) -> str:
+    """A case's response: text, or [[text, times], ...] for the long ones."""
+    return response if isinstance(response, str) else "".join(part * times for part, times in response)
+
+
+@pytest.mark.parametrize(("name", "row"), [case for name in VERIFIERS for case in _cases(name)])
+def test_case_file(name: str, row: dict[str, Any]) -> None:
+    problem = Problem("p", row.get("prompt", ""), row.get("answer", ""))
+    response = _text(row["response"])
+    start = time.process_time()
+    verdict = VERIFIERS[name](response, problem)
+    assert time.process_time() - start < 3.0, "not linear in the length of the response"
+    assert verdict.outcome == row["outcome"]
+    if "extracted" in row:
+        assert verdict.extracted == row["extracted"]
+    if row["outcome"] == "unparsed":
+        assert verdict.extracted is None
+
+
+# st.text() is any text, lone surrogates included; the pieces reach deeper into the parsers
+_PIECES = ["+", "-", "*", "/", " ", "0", "1", "26", ",", ".", "{", "}", "\\", "$", "\n", "\0", "\u0662", "\\boxed{"]
+_ANY_TEXT = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
+
+
+@given(response=_ANY_TEXT)
+@settings(max_examples=300, deadline=None)
+def test_any_text_gets_a_verdict(response: str) -> None:
+    for name, verify in VERIFIERS.items():
+        assert verify(response, PROBLEMS[name]).outcome in ("correct", "wrong", "unparsed")
+
+
+@given(st.integers())
+def test_last_integer_reads_every_integer_back(value: int) -> None:
+    for text in (str(value), f"{value:,}", f"the answer is {value:,}."):
+        assert verify_last_integer(text, Problem("p", "", str(value))).outcome == "correct"
+
+
+def test_an_integer_too_long_for_int_is_compared_as_text() -> None:
+    digits = "7" * 5000
+    assert verify_last_integer(digits, Problem("p", "", digits)).outcome == "correct"
+
+
+@given(st.recursive(st.sampled_from(["1", "x+y", r"\{", r"\}"]), lambda inner: inner.map(lambda s: f"{{{s}}}{s}")))
+def test_last_box_returns_what_stands_between_balanced_braces(content: str) -> None:
+    response = f"first \\boxed{{no}} then \\boxed{{{content}}} end }}"
+    assert verify_last_box(response, Problem("p", "", content)).outcome == "correct"
+
+
+@pytest.mark.parametrize("prompt", ["", "6 6 = x", "6 0 = 6", "12 3 = 15", "6  6 = 12", "6 6 = 012", "6 6 = 12\n"])
+def test_a_malformed_puzzle_is_named(prompt: str) -> None:
+    with pytest.raises(ValueError, match="problem 'p'"):
+        verify_operator_puzzle("+ 12", Problem("p", prompt))
+
+
+@pytest.mark.parametrize("answer", ["", "x", "1.5", "1,2", "\u0662", "12\n"])
+def test_a_gold_answer_that_is_no_integer_is_named(answer: str) -> None:
+    with pytest.raises(ValueError, match="problem 'p'"):
+        verify_last_integer("5", Problem("p", "", answer))
+
+
+def test_an_empty_gold_answer_is_named() -> None:
+    with pytest.raises(ValueError, match="problem 'p'"):
+        verify_last_box(r"\boxed{5}", Problem("p", "", " "))
+
+
+def test_an_unknown_verifier_lists_the_known_ones() -> None:
+    assert get_verifier("last_box") is verify_last_box
+    with pytest.raises(ValueError, match="operator_puzzle, last_integer, last_box"):
+        get_verifier("last_word")
