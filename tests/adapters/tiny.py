@@ -1,9 +1,16 @@
-"""A tiny character-level causal model, tokenizer and dataset, all made here; and SimKO in plain full logits."""
+"""A tiny character-level causal model, tokenizer, dataset and trainer, all made here."""
+
+import random
+from collections import Counter
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from trl import GRPOConfig
+
+from simko.adapters.trl import RLVRConfig, RLVRTrainer, SimKOConfig, SimKOTrainer
 
 ALPHABET = "0123456789+-*/= abcdefghijklmnop"
 
@@ -52,17 +59,63 @@ def digit_share(completions, **_):
     return [sum(ch.isdigit() for ch in c) / max(len(c), 1) for c in completions]
 
 
-TRAINING = dict(
-    per_device_train_batch_size=8,
-    num_generations=4,
-    max_completion_length=12,
-    report_to="none",
-    bf16=False,
-    gradient_checkpointing=False,
-    use_cpu=True,
-    disable_tqdm=True,
-    save_strategy="no",
-    logging_steps=1,
-    learning_rate=1e-2,
-    seed=1,
-)
+TRAINING = {
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 12,
+    "report_to": "none",
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "learning_rate": 1e-2,
+    "seed": 1,
+}
+
+
+def LORA():
+    return LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+
+
+def fixed_rollout(*, env_mask: bool = False):
+    """A rollout_func whose completions depend on nothing but the prompt and how often it has come in this call."""
+
+    def rollout(prompts, trainer):
+        out, seen = {"prompt_ids": [], "completion_ids": [], "logprobs": None}, Counter()
+        for prompt in prompts:
+            draw = random.Random(f"{prompt} {seen[prompt]}")
+            seen[prompt] += 1
+            ids = [draw.choice([5, 6, 7, 18, 19, 20, 21]) for _ in range(draw.randint(7, 12))]
+            out["prompt_ids"].append(trainer.processing_class(prompt)["input_ids"])
+            out["completion_ids"].append(ids)
+        if env_mask:
+            out["env_mask"] = [[int(i % 3 != 1) for i in range(len(ids))] for ids in out["completion_ids"]]
+        return out
+
+    return rollout
+
+
+def make_trainer(
+    tmp_path, cls=None, *, model=None, dataset=None, reward=digit_share, trainer=None, before=None, **options
+):
+    """A trainer on the tiny model with TRAINING's options, those given here, and a SimKO that is strong enough to see.
+
+    trainer: further arguments of the trainer's own; before: called on the tokenizer.
+    """
+    cls = cls or SimKOTrainer
+    config = SimKOConfig if cls is SimKOTrainer else RLVRConfig if cls is RLVRTrainer else GRPOConfig
+    if cls is SimKOTrainer:
+        options = {"simko_alpha": 0.3, "simko_top_penalty": 1.5} | options
+    tokenizer = tiny_tokenizer()
+    if before is not None:
+        before(tokenizer)
+    return cls(
+        tiny_model() if model is None else model,
+        reward,
+        config(output_dir=str(tmp_path / "out"), **TRAINING | options),
+        train_dataset=tiny_dataset() if dataset is None else dataset,
+        processing_class=tokenizer,
+        **(trainer or {}),
+    )

@@ -88,7 +88,7 @@ def test_curve_is_the_mean_over_problems():
 
 
 def test_curve_never_drops_a_problem():
-    with pytest.raises(ValueError, match="'short'.*draw more samples or lower k"):
+    with pytest.raises(ValueError, match=r"'short'.*draw more samples or lower k"):
         pass_at_k_curve({"long": (8, 1), "short": (4, 1)}, [1, 8])
 
 

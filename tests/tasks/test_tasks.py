@@ -41,8 +41,11 @@ def test_every_row_of_the_table_is_complete() -> None:
     for name, task in TASKS.items():
         assert task.name == name
         assert task.verifier in VERIFIERS
-        assert task.source and task.licence and task.description
-        assert task.max_new_tokens > 0 and task.temperature > 0
+        assert task.source
+        assert task.licence
+        assert task.description
+        assert task.max_new_tokens > 0
+        assert task.temperature > 0
     with pytest.raises(ValueError, match="operator_puzzle, multiplication, math_l3_5, math500"):
         get_task("countdown")
 
@@ -67,7 +70,8 @@ def test_operator_puzzle_sides_share_no_digits_and_every_problem_is_solvable() -
     assert not _digits(train) & _digits(task.load("test", 5_000))
     for problem in test:
         solution = _solve(problem)
-        assert solution is not None and verify_operator_puzzle(solution, problem).outcome == "correct"
+        assert solution is not None
+        assert verify_operator_puzzle(solution, problem).outcome == "correct"
 
 
 def test_operator_puzzle_first_problems_are_pinned() -> None:
@@ -108,10 +112,13 @@ def test_traces_are_seeded_and_quick() -> None:
 
 def test_multiplication_keeps_both_orders_on_one_side() -> None:
     train, test = (get_task("multiplication").load(split) for split in ("train", "test"))
-    assert len(test) >= 100 and len(train) >= 300 and len(train) + len(test) == 97 * 7
+    assert len(test) >= 100
+    assert len(train) >= 300
+    assert len(train) + len(test) == 97 * 7
     pairs = [{frozenset(p.id.split("x")) for p in side} for side in (train, test)]
     assert not pairs[0] & pairs[1]
-    assert any(p.id == "7x8" for p in train + test) and any(p.id == "8x7" for p in train + test)
+    assert any(p.id == "7x8" for p in train + test)
+    assert any(p.id == "8x7" for p in train + test)
     problem = next(p for p in train + test if p.id == "27x6")
     assert problem == Problem("27x6", "Question: What is 27 times 6?\nAnswer:", "162")
 

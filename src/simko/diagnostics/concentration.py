@@ -33,14 +33,16 @@ def concentration_summary(
     counted = mask != 0
     weight = counted / counted.sum(-1, keepdim=True).clamp(min=1) / counted.any(-1).sum()
     gate = entropy_gate(entropy, counted, gate_quantile)
-    per_rank = (topk_logp.detach().clamp(min=-100) * weight[..., None]).sum((0, 1))
+    logp = logp.detach().masked_fill(~counted, 0.0).clamp(min=-100)
+    topk_logp = topk_logp.detach().masked_fill(~counted[..., None], 0.0)
+    per_rank = (topk_logp.clamp(min=-100) * weight[..., None]).sum((0, 1))
     inner = torch.tensor(edges[1:-1], dtype=entropy.dtype, device=entropy.device)
     bins = torch.bucketize(entropy.detach()[counted], inner, right=True).bincount(minlength=len(edges) - 1)
     return {
         "entropy": _mean(entropy.detach(), counted),
         "concentration": per_rank.tolist(),
-        "sampled": float((logp.detach().clamp(min=-100) * weight).sum()),
-        "gated_rank_probability": [_mean(topk_logp[..., n].detach().exp(), gate) for n in range(ranks)],
+        "sampled": float((logp * weight).sum()),
+        "gated_rank_probability": [_mean(topk_logp[..., n].exp(), gate) for n in range(ranks)],
         "entropy_histogram": {
             "edges": [e if e != float("inf") else None for e in edges],
             "share": (bins / bins.sum()).tolist(),

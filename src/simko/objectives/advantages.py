@@ -26,4 +26,7 @@ def group_advantages(
     mean = zeros.index_add(0, index, rewards) / size
     centred = rewards - mean[index]
     variance = zeros.index_add(0, index, centred**2) / (size - 1).clamp(min=1)
-    return centred / (variance.sqrt()[index] + eps)
+    high = zeros.scatter_reduce(0, index, rewards, "amax", include_self=False)
+    low = zeros.scatter_reduce(0, index, rewards, "amin", include_self=False)
+    # the mean of equal rewards may be off by a rounding error, which the division by eps would blow up
+    return torch.where((high == low)[index], 0.0, centred / (variance.sqrt()[index] + eps))

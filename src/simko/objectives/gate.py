@@ -24,7 +24,8 @@ def entropy_gate(
     if entropy.shape[-1] == 0:
         return counted
     ascending = entropy.detach().masked_fill(~counted, float("inf")).sort(dim=-1).values
-    position = (counted.sum(-1, keepdim=True) - 1).clamp(min=0) * quantile
+    last = (counted.sum(-1, keepdim=True) - 1).clamp(min=0)
+    position = last.to(torch.promote_types(entropy.dtype, torch.float32)) * quantile  # rounded as torch.quantile does
     low = ascending.gather(-1, position.floor().long())
     high = ascending.gather(-1, position.ceil().long())
     threshold = torch.where(low == high, low, low + (high - low) * (position - position.floor()))

@@ -73,7 +73,12 @@ def simko_loss(
     outside its range or shapes that do not match.
     """
     check_simko_options(alpha, top_penalty, gate_quantile, weights, penalty)
-    if advantages.dim() not in (1, 2) or advantages.shape[0] != logp.shape[0]:
+    for name, x in {"old_logp": old_logp, "entropy": entropy, "is_top1": is_top1, "mask": mask}.items():
+        if x.shape != logp.shape:
+            raise ValueError(f"{name} must be [B, T] as logp {list(logp.shape)}, got {list(x.shape)}")
+    if topk_logp.shape[:-1] != logp.shape:
+        raise ValueError(f"topk_logp must be [B, T, K] for logp {list(logp.shape)}, got {list(topk_logp.shape)}")
+    if advantages.shape not in (logp.shape[:1], logp.shape):
         raise ValueError(f"advantages must be [B] or [B, T] for logp {list(logp.shape)}, got {list(advantages.shape)}")
     counted = mask != 0
     logp, old_logp, entropy = (x.masked_fill(~counted, 0.0) for x in (logp, old_logp.detach(), entropy.detach()))

@@ -19,13 +19,13 @@ _INK, _RULE = "#1f2328", "#d0d4da"
 _COLOURS = {"base": "#7a7f87", "grpo": "#d55e00", "simko": "#0072b2"}
 _OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0")
 _RANK_SHADES = (1.0, 0.82, 0.66, 0.52, 0.4, 0.3)
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "simko",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.labelsize": 9.5,
+    "font.size": 10,
+    "axes.labelsize": 10,
     "axes.titlesize": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -131,6 +131,7 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
         probes = [d for d in run.diagnostics if isinstance(d.get("entropy_histogram"), Mapping)]
         if probes:
             panels.append((method, probes[0], probes[-1]))
+    top = max((x for _, *both in panels for d in both for x in d["entropy_histogram"]["share"]), default=1.0)
 
     def draw(figure: "Figure", method: str, first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
         axes = _axes(figure, "token entropy, nats", "share of tokens")
@@ -139,11 +140,11 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
             histogram = probe["entropy_histogram"]
             label = f"step {probe['step']}"
             axes.stairs(histogram["share"], histogram["edges"], label=label, linewidth=1.6, **style)
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.05 * top)
         axes.legend(frameon=False)
 
     return [
-        (method, _svg(f"entropy of tokens, {display(method)}", lambda f, p=(method, a, b): draw(f, *p)))  # type: ignore[misc]
+        (method, _svg(f"entropy of tokens, {display(method)}", lambda f, p=(method, a, b): draw(f, *p)))
         for method, a, b in panels
     ]
 
@@ -231,7 +232,7 @@ def _rank_figures(
         _label_ends(axes, ends)
 
     return [
-        (method, _svg(f"{label}, {display(method)}", lambda f, p=(method, lines): draw(f, *p)))  # type: ignore[misc]
+        (method, _svg(f"{label}, {display(method)}", lambda f, p=(method, lines): draw(f, *p)))
         for method, lines in panels
     ]
 
@@ -263,7 +264,12 @@ def _moving_mean(values: Sequence[float]) -> list[float]:
 
 
 def _short(method: str) -> str:
-    return "base" if method == BASE else display(method)
+    return "base" if method == BASE else _brief(display(method))
+
+
+def _brief(name: str) -> str:
+    """A name as a plot can hold it: at most 18 characters."""
+    return visible(name if len(name) <= 18 else f"{name[:17]}…")
 
 
 def _pair_colour(pair: tuple[str, str], methods: Sequence[str]) -> str:
@@ -302,14 +308,14 @@ def _label_ends(axes: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
             heights[i] = min(heights[i], heights[i + 1] - gap)
     for (name, _, hue), y in zip(ordered, heights, strict=True):
         axes.annotate(
-            visible(name),
+            _brief(name),
             (1.0, y),
             xycoords=axes.get_yaxis_transform(),
             xytext=(5, 0),
             textcoords="offset points",
             color=hue,
             va="center",
-            fontsize=9.5,
+            fontsize=10,
             annotation_clip=False,
         )
 
@@ -344,6 +350,8 @@ def _svg(label: str, draw: Callable[["Figure"], None]) -> str:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", text)
     text = text.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
+    for method, hue in _COLOURS.items():
+        text = text.replace(hue, f"var(--{method})")
     text = text.replace("'DejaVu Sans'", _FONTS)
     from markupsafe import escape
 

@@ -19,7 +19,7 @@ DEFAULT_SIZES = {"train": 20_000, "test": 128}
 _Ints = npt.NDArray[np.int64]
 _POOL_SEED = 124
 _CHUNK = 40_000
-_MAX_CHUNKS = 100
+_MAX_CHUNKS = 40
 _RESULTS: _Ints = np.array(
     [
         [[-1 if (r := apply_operator(v, o, d)) is None else r for d in range(1, 10)] for o in OPERATORS]
@@ -73,7 +73,8 @@ def is_test(digits: _Ints) -> npt.NDArray[np.bool_]:
     key = np.zeros(len(digits), np.int64)
     for column in digits.T:
         key = key * 31 + column
-    return (key * 2_654_435_761 % 2**32) % 10 == 0
+    held_out: npt.NDArray[np.bool_] = (key * 2_654_435_761 % 2**32) % 10 == 0
+    return held_out
 
 
 def _walks(n: int, rng: np.random.Generator) -> tuple[_Ints, _Ints, _Ints]:

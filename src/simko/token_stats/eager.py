@@ -29,7 +29,9 @@ def token_stats(
     by id, the lowest first. ValueError where top_k is not in 1..V, temperature not positive, or shapes differ.
     """
     if tokens.shape != logits.shape[:-1]:
-        raise ValueError(f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last")
+        raise ValueError(
+            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
+        )
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
@@ -55,5 +57,5 @@ def top_candidates(logits: Float[Tensor, "*N V"], top_k: int) -> Int[Tensor, "*N
     ids = ids.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
     tied = (logits >= values.min(-1, keepdim=True).values).sum(-1) > top_k
     if tied.any():
-        ids[tied] = logits[tied].sort(-1, descending=True, stable=True).indices[..., :top_k]
+        ids[tied] = logits[tied].sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
     return ids

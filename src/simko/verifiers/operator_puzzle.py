@@ -36,11 +36,12 @@ def verify_operator_puzzle(response: str, problem: Problem) -> Verdict:
     extracted = " ".join(tokens)
     if len(operators) != len(digits) - 1:
         return Verdict("wrong", extracted)
-    running: int | None = digits[0]
+    running = digits[0]
     for operator, written, digit in zip(operators, values, digits[1:], strict=True):
-        running = apply_operator(running, operator, digit)
-        if running is None or written != str(running):
+        result = apply_operator(running, operator, digit)
+        if result is None or written != str(result):
             return Verdict("wrong", extracted)
+        running = result
     return Verdict("correct" if running == target else "wrong", extracted)
 
 

@@ -1,14 +1,16 @@
 """simko inside TRL: trainers, their configurations, and verifiers as reward functions."""
 
 from simko.adapters.trl.rewards import problems_to_dataset, reward_function
-from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer
-from simko.adapters.trl.trainer import SimKOConfig, SimKOTrainer
+from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer, grpo_objective
+from simko.adapters.trl.trainer import SimKOConfig, SimKOTrainer, simko_objective
 
 __all__ = [
     "RLVRConfig",
     "RLVRTrainer",
     "SimKOConfig",
     "SimKOTrainer",
+    "grpo_objective",
     "problems_to_dataset",
     "reward_function",
+    "simko_objective",
 ]

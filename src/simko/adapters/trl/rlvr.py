@@ -1,6 +1,7 @@
 """What every method trained through TRL shares: nothing of the objective, three aids around it."""
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from trl import GRPOConfig, GRPOTrainer
 from simko.adapters.trl.head import completion_rows, watch_head
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats, token_stats
+
+logger = logging.getLogger("simko")
 
 _ROW_SKIPPING_LOSSES = ("dapo", "cispo")
 _PROBE_CANDIDATES = 6
@@ -40,6 +43,13 @@ class RLVRConfig(GRPOConfig):
     probe_rows: int = field(default=256, metadata={"help": "Responses measured by each probe."})
 
 
+def grpo_objective(args: GRPOConfig) -> str:
+    """One line that names the objective of GRPOTrainer under `args`."""
+    return (
+        f"GRPO on {args.loss_type} (clip -{args.epsilon:g}/+{args.epsilon_high or args.epsilon:g}, beta={args.beta:g})"
+    )
+
+
 class RLVRTrainer(GRPOTrainer):
     """TRL's GRPOTrainer, with its loss untouched, which can skip responses of advantage 0, probes how the policy
     concentrates, and stops on a loss or a reward that is not finite instead of training on it."""
@@ -53,6 +63,8 @@ class RLVRTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
         self._next_probe = 0
+        self._rollout_judged = False
+        _warn_of_shifted_sampling(args)
         if args.skip_zero_advantage and self.aux_loss_enabled:
             raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
 
@@ -77,15 +89,49 @@ class RLVRTrainer(GRPOTrainer):
             sample, function = (int(i) for i in torch.isinf(rewards).nonzero()[0])
             name = self.reward_func_names[function]
             raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
+        self._log_group_outcomes(rewards)
         return rewards
+
+    def _log_group_outcomes(self, rewards: Tensor) -> None:
+        """Shares of groups whose rewards are all equal and positive (all right), all equal otherwise (all wrong), or
+        mixed. Only mixed groups train. rewards [B, functions], gathered, nan where a function gave None."""
+        mode = "train" if self.model.training else "eval"
+        size = self.num_generations if mode == "train" else self.num_generations_eval
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, size)
+        equal = total.amax(1) == total.amin(1)
+        right = equal & (total[:, 0] > 0)
+        for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
+            self._metrics[mode][f"groups/{name}"].append(groups.float().mean().item())
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
+        if self.model.training and not self._rollout_judged:
+            self._rollout_judged = True
+            self._warn_of_poor_rollout()
         step, every = self.state.global_step, self.args.probe_every
         if every and self.model.training and step >= self._next_probe:
             self._probe(outputs)
             self._next_probe = step - step % every + every
         return outputs
+
+    def _warn_of_poor_rollout(self) -> None:
+        metrics = self._metrics["train"]
+        truncated, mixed = metrics["completions/clipped_ratio"][-1], metrics["groups/mixed"][-1]
+        if truncated > 0.5:
+            logger.warning(
+                "%.0f%% of the first rollout's completions were cut at max_completion_length=%d: the model is rarely "
+                "judged on a finished answer; raise it, or see that the model ends its answers",
+                100 * truncated,
+                self.max_completion_length,
+            )
+        if mixed < 0.5:
+            logger.warning(
+                "%.0f%% of the first rollout's groups have one outcome (%.0f%% all right, %.0f%% all wrong) and train "
+                "nothing: choose problems nearer the model's ability, or more generations",
+                100 * (1 - mixed),
+                100 * metrics["groups/all_right"][-1],
+                100 * metrics["groups/all_wrong"][-1],
+            )
 
     @torch.no_grad()
     def _probe(self, rollout: dict[str, Any]) -> None:
@@ -134,8 +180,21 @@ def _refuse_inexact_skipping(args: GRPOConfig) -> None:
         )
 
 
+def _warn_of_shifted_sampling(args: GRPOConfig) -> None:
+    shifts = {"top_p": args.top_p < 1, "top_k": args.top_k > 0, "min_p": bool(args.min_p)}
+    shifts["repetition_penalty"] = args.repetition_penalty != 1
+    if names := [name for name, shifted in shifts.items() if shifted]:
+        logger.warning(
+            "rollouts are sampled with %s, the loss scores the full softmax: the sampled distribution is another than "
+            "the trained one",
+            ", ".join(f"{name}={getattr(args, name)}" for name in names),
+        )
+
+
 def _without_zero_advantage(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The same batch without responses of advantage 0 (one is kept if all are), trimmed to its longest row."""
+    """The same batch without responses of advantage 0 (one is kept if all are), completions trimmed to the longest.
+
+    Prompts keep their padding: on its left, it shifts the positions that a model with absolute ones sees."""
     if "num_images" in inputs:
         raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
     advantages = inputs["advantages"]
@@ -144,14 +203,8 @@ def _without_zero_advantage(inputs: dict[str, Any]) -> dict[str, Any]:
         keep[0] = True
     inputs = {k: v[keep] if torch.is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
     completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
-    prompt = int(inputs["prompt_mask"].any(0).nonzero().min())
     width = inputs["completion_mask"].size(1)
     for key, value in inputs.items():
-        if torch.is_tensor(value) and value.dim() == 2:
-            if key.startswith("prompt"):
-                inputs[key] = value[:, prompt:]
-            elif value.size(1) == width:
-                inputs[key] = value[:, :completion]
+        if torch.is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
+            inputs[key] = value[:, :completion]
     return inputs
-
-

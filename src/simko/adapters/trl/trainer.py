@@ -60,6 +60,16 @@ class SimKOConfig(RLVRConfig):
     )
 
 
+def simko_objective(args: SimKOConfig) -> str:
+    """One line that names the objective of SimKOTrainer under `args`."""
+    quantile = args.simko_gate_quantile
+    gate = "every token" if quantile is None else f"tokens with entropy above quantile {quantile:g}"
+    return (
+        f"SimKO on {args.loss_type} (alpha={args.simko_alpha:g}, K={args.simko_top_k}, {args.simko_weights} weights, "
+        f"lambda={args.simko_top_penalty:g} on the {args.simko_penalty}; {gate}; beta={args.beta:g})"
+    )
+
+
 class SimKOTrainer(RLVRTrainer):
     """GRPOTrainer whose objective is SimKO's.
 
@@ -94,15 +104,6 @@ class SimKOTrainer(RLVRTrainer):
         self._window = torch.zeros(7, device=self.accelerator.device)
         self._idle_steps = 0
         self._receipt_given = self._head_checked = False
-
-    def objective_in_effect(self) -> str:
-        """One line that names what is trained."""
-        a = self.args
-        gate = "every token" if a.simko_gate_quantile is None else f"entropy above q={a.simko_gate_quantile:g}"
-        return (
-            f"SimKO on {a.loss_type} (alpha={a.simko_alpha:g}, K={a.simko_top_k}, {a.simko_weights} weights, "
-            f"lambda={a.simko_top_penalty:g} on the {a.simko_penalty}, gate: {gate}, beta={a.beta:g})"
-        )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)
@@ -195,7 +196,9 @@ class SimKOTrainer(RLVRTrainer):
             return
         if not self._receipt_given:
             self._receipt_given = True
-            logger.warning("%s; the first update changes %.1f%% of its tokens", self.objective_in_effect(), 100 * changed)
+            logger.warning(
+                "%s; the first update changes %.1f%% of its tokens", simko_objective(self.args), 100 * changed
+            )
         self._idle_steps = 0 if changed else self._idle_steps + 1
         if self._idle_steps and self._idle_steps % _IDLE_STEPS == 0:
             logger.warning(
@@ -236,6 +239,12 @@ def _refuse_other_objectives(args: SimKOConfig) -> None:
             'loss_type="vespo" sums log-ratios over a response, so lambda on the ratio would rescale it whole: set '
             'simko_penalty="advantage" or simko_top_penalty=1'
         )
+    highest = args.epsilon if args.epsilon_high is None else args.epsilon_high
+    if args.loss_type == "cispo" and penalised and args.simko_penalty == "ratio" and highest < args.simko_top_penalty:
+        raise ValueError(
+            f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: set '
+            'epsilon_high=5 as its paper does, or simko_penalty="advantage"'
+        )
     if args.use_bias_correction_kl and args.beta != 0:
         raise ValueError(
             "use_bias_correction_kl=True multiplies the KL term by SimKO's ratio: set it to False, or beta to 0"
@@ -259,4 +268,3 @@ def _refuse_unread_heads(model: Any, top_k: int) -> None:
     vocabulary = model.get_output_embeddings().weight.shape[0]
     if top_k > vocabulary:
         raise ValueError(f"simko_top_k={top_k} exceeds the model's vocabulary of {vocabulary}")
-

@@ -1,0 +1,51 @@
+# Each target makes .venv and installs what it needs; torch comes first so that nothing else chooses its build.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+OUT ?= runs
+
+.PHONY: venv quickstart real-model test test-all lint bench gpu-check clean
+
+venv: $(VENV)/.dev
+
+$(VENV)/.torch: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/.run: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[trl,report]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/.run
+	$(BIN)/simko quickstart --out $(OUT)/quickstart
+
+real-model: $(VENV)/.run
+	$(PIP) --editable '.[trl,report,gguf]'
+	$(BIN)/simko real-model --out $(OUT)/real-model
+
+test: venv
+	$(BIN)/pytest -m 'not slow'
+
+test-all: venv
+	$(BIN)/pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv
+	$(BIN)/python benchmarks/trl_step.py
+
+gpu-check: venv
+	$(BIN)/pytest -m 'not slow' tests/objectives tests/token_stats tests/adapters
+
+clean:
+	rm -rf $(VENV) build dist

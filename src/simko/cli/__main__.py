@@ -1,0 +1,5 @@
+import sys
+
+from simko.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,52 @@
+"""`simko COMMAND ...`. Commands import what they need when they run, so that help answers at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
+    "real-model": "the same on SmolLM2-135M-Instruct (an hour or two, CPU)",
+    "train": "train a model from a recipe",
+    "evaluate": "sample and grade n responses a problem",
+    "report": "write the HTML page of a study",
+    "tasks": "list the tasks and verifiers",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0, 2 for bad input (one line on stderr), 130 where interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="simko",
+        description="Train language models with SimKO and its rivals, measure pass@K, see the concentration.",
+        epilog="example: simko quickstart --out runs/quickstart",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = import_module(f"simko.cli.{name.replace('-', '_')}")
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, FloatingPointError, ModuleNotFoundError) as error:
+        if os.environ.get("SIMKO_TRACEBACK"):
+            raise
+        print(f"simko: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Write the self-contained HTML page of a study: pass@K curves with intervals, paired differences, concentration over
+training, sample answers, the exact configuration.
+
+example:
+  simko report runs/quickstart
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="the directory of a study")
+    parser.add_argument("--figure", type=Path, help="also write the pass@K figure alone to this .svg or .png file")
+
+
+def run(args: argparse.Namespace) -> None:
+    from simko.report import readme_figure, write_report
+
+    page = write_report(args.study)
+    if args.figure:
+        readme_figure(args.study, args.figure)
+    print(page)

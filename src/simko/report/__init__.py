@@ -1,0 +1,5 @@
+"""A study as one self-contained HTML page, and its main figure alone."""
+
+from simko.report.page import readme_figure, write_report
+
+__all__ = ["readme_figure", "write_report"]

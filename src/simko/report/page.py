@@ -1,0 +1,158 @@
+"""A study directory to STUDY/report.html: one page that needs nothing but itself."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simko.report import figures, findings
+from simko.report.examples import examples
+from simko.report.measures import Measures, measure
+from simko.report.study import BASE, Run, Study, display, read_study
+from simko.report.text import visible
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting over the runs; differs: not the same in all."""
+
+    key: str
+    values: tuple[str, ...]
+    differs: bool
+
+
+def write_report(study_dir: Path) -> Path:
+    """Write study_dir/report.html and return its path; an old page is replaced at once or not at all.
+
+    ValueError where study_dir holds no study or no graded samples yet. Parts that are missing are named on the page.
+    The same study gives the same bytes.
+    """
+    study = read_study(study_dir)
+    target = study_dir / "report.html"
+    _replace(target, _render(study).encode("utf-8"))
+    return target
+
+
+def readme_figure(study_dir: Path, path: Path) -> None:
+    """The pass@K figure alone, as .svg or .png by the suffix of path."""
+    if path.suffix not in (".svg", ".png"):
+        raise ValueError(f"{path}: the figure is written as .svg or .png; give one of the two suffixes.")
+    study = read_study(study_dir)
+    figures.readme_passk(study, measure(study), path)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _render(study: Study) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: object) -> object:
+        return value if isinstance(value, Markup) else visible(str(value))
+
+    environment = Environment(
+        loader=PackageLoader("simko.report", "."),
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=findings.percent,
+        points=findings.points_apart,
+        display=display,
+        colour=lambda method: figures.colour(method, study.methods),
+        interval=findings.with_interval,
+        p=_p_value,
+    )
+    template = environment.get_template("page.html.jinja")
+    return template.render(**_context(study, Markup))
+
+
+def _context(study: Study, markup: type[str]) -> dict[str, Any]:
+    m = measure(study)
+    return {
+        "study": study,
+        "m": m,
+        "base": BASE,
+        "summary": findings.summary(study, m),
+        "findings": findings.find(study, m),
+        "reliability": findings.reliability(study, m),
+        "limits": findings.limits(study, m),
+        "pairs": [
+            {"ours": a, "other": b, "comparison": c, "changed": findings.changed(c)} for (a, b), c in m.pairs.items()
+        ],
+        "temperatures": _temperatures(m),
+        "figures": {key: _marked(value, markup) for key, value in _figures(study, m).items()},
+        "examples": examples(study),
+        "config": setting_rows([(r, r.config) for r in study.runs]),
+        "versions": setting_rows([(r, r.versions) for r in study.runs]),
+    }
+
+
+def _figures(study: Study, m: Measures) -> dict[str, Any]:
+    return {
+        "passk": figures.passk_figure(study, m),
+        "differences": figures.difference_figure(m, list(m.pairs)) if m.pairs else None,
+        "reward": figures.metric_figure(study, "reward", "mean reward"),
+        "entropy": figures.metric_figure(study, "entropy", "entropy, nats a token"),
+        "gated": figures.metric_figure(study, "simko/gated", "share of tokens, gated"),
+        "penalised": figures.metric_figure(study, "simko/penalised", "share of tokens, penalised"),
+        "concentration": figures.concentration_figures(study),
+        "gated_ranks": figures.gated_rank_figures(study),
+        "histogram": figures.histogram_figures(study),
+        "first_by_step": figures.steps_figure(study, m.steps, m.steps_k, True) if m.steps else None,
+        "largest_by_step": figures.steps_figure(study, m.steps, m.steps_k, False)
+        if m.steps and m.steps_k > 1
+        else None,
+    }
+
+
+def _marked(value: Any, markup: type[str]) -> Any:
+    """SVG strings as safe markup: figures escape the text that they hold."""
+    if isinstance(value, list):
+        return [(method, markup(svg)) for method, svg in value]
+    return None if value is None else markup(value)
+
+
+def _temperatures(m: Measures) -> dict[str, Any] | None:
+    """Rows of pass@1 by temperature; None where one temperature was evaluated."""
+    every = sorted({t for rows in m.at_temperature.values() for t, _ in rows})
+    if len(every) < 2:
+        return None
+    rows = {method: dict(points) for method, points in m.at_temperature.items()}
+    return {"every": every, "rows": {method: [found.get(t) for t in every] for method, found in rows.items()}}
+
+
+def setting_rows(runs: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[SettingRow]:
+    """Settings side by side, the differing ones first; runs without any are shown as such by an em dash."""
+    keys = sorted({key for _, settings in runs for key in settings})
+    rows = []
+    for key in keys:
+        values = tuple(_setting(settings[key]) if key in settings else "—" for _, settings in runs)
+        rows.append(SettingRow(key, values, len(set(values)) > 1))
+    return sorted(rows, key=lambda row: not row.differs)
+
+
+def _setting(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

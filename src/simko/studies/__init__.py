@@ -1,0 +1,1 @@
+"""Small experiments of our own that show what the methods do."""

@@ -1,0 +1,110 @@
+"""The quickstart's base model: a tiny Llama taught by imitation to calculate, but hardly to search."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from platformdirs import user_cache_path
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from simko.tasks import operator_puzzle_traces
+from simko.verifiers.operator_puzzle import MAX_VALUE
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Size of the model and length of its supervised training; the defaults are the quickstart's."""
+
+    layers: int = 2
+    hidden: int = 96
+    heads: int = 4
+    steps: int = 700
+    batch: int = 256
+    learning_rate: float = 2e-3
+    shuffled_targets: float = 0.7
+    seed: int = 0
+
+
+def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
+    """The folder of the warm-started model and its tokenizer, from the user's cache or made now (about a minute).
+
+    The cache is keyed by the settings and by the code and torch release that turn them into weights.
+    """
+    content = json.dumps(asdict(settings) | {"torch": torch.__version__}, sort_keys=True) + Path(__file__).read_text()
+    folder = user_cache_path("simko") / f"operator_puzzle-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    previous = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model, tokenizer = _train(settings)
+    finally:
+        torch.set_num_threads(previous)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix="part-"))
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    try:
+        os.rename(part, folder)
+    except OSError:  # another process was first
+        shutil.rmtree(part)
+    return folder
+
+
+def puzzle_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a number or sign, split at spaces."""
+    words = ["<pad>", "<eos>", *(str(v) for v in range(MAX_VALUE + 1)), "+", "-", "*", "/", "="]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left", model_max_length=64
+    )
+
+
+def _model(settings: WarmStart, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=8 * settings.hidden // 3,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _train(settings: WarmStart) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    tokenizer = puzzle_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = _model(settings, tokenizer)
+    traces = operator_puzzle_traces(settings.steps * settings.batch, settings.seed, settings.shuffled_targets)
+    prompts = torch.tensor(tokenizer([prompt for prompt, _ in traces])["input_ids"])
+    answers = torch.tensor(tokenizer([f"{answer} {tokenizer.eos_token}" for _, answer in traces])["input_ids"])
+    rows = torch.cat([prompts, answers], 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warm_up, total = 50, settings.steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / warm_up) * max(0.02, 1 - step / total)
+    )
+    for batch in tqdm(rows.split(settings.batch), desc="warm start", unit="step"):
+        logits = model(batch[:, :-1]).logits[:, prompts.shape[1] - 1 :]
+        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, prompts.shape[1] :].flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval(), tokenizer

@@ -1,0 +1,1 @@
+"""A recipe file -> a trainer -> a run directory. `recipe` and `run` import TRL; `run_directory` is light."""

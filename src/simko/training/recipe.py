@@ -1,0 +1,97 @@
+"""A recipe: one YAML file (and command-line overrides) read by TRL's own parser, so that every option of GRPOConfig,
+ModelConfig and PEFT works beside ours."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trl import ModelConfig, TrlParser
+
+import simko
+from simko.adapters.trl import SimKOConfig
+
+METHODS = ("grpo", "simko")
+
+
+@dataclass
+class RunArguments:
+    """What is trained on what."""
+
+    method: str = field(default="simko", metadata={"help": "The objective.", "choices": list(METHODS)})
+    task: str | None = field(default=None, metadata={"help": "A task of simko's, e.g. operator_puzzle or math_l3_5."})
+    train_file: str | None = field(
+        default=None, metadata={"help": "Instead of a task: a JSONL file with prompt, answer[, id]."}
+    )
+    verifier: str | None = field(
+        default=None,
+        metadata={"help": "How responses are judged: last_integer, last_box ...; default: the task's own."},
+    )
+    reward_function: str | None = field(
+        default=None,
+        metadata={"help": "Instead of a verifier: a TRL reward function by import path, package.module:name."},
+    )
+    train_problems: int | None = field(default=None, metadata={"help": "Use the first so many problems; default: all."})
+    chat: bool = field(default=False, metadata={"help": "Send each prompt as a user message in the chat template."})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parsed recipe: what is trained on what, the trainer's options, the model's."""
+
+    run: RunArguments
+    training: SimKOConfig
+    model: ModelConfig
+
+
+class _Parser(TrlParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file `name`, or the recipe of that file name that comes with simko. ValueError if there is neither."""
+    package = Path(simko.__file__).parent
+    shipped = [package / "recipes", package.parents[1] / "recipes"]  # in a wheel; in a source checkout
+    for path in (Path(name), *(folder / name for folder in shipped)):
+        if path.is_file():
+            return path
+    known = sorted({p.name for folder in shipped if folder.is_dir() for p in folder.glob("*.yaml")})
+    raise ValueError(f"no recipe {name}: give a YAML file, or one of simko's own: {', '.join(known)}")
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Parse a recipe; overrides are command-line words such as --learning_rate 2e-6 and win over the file.
+
+    ValueError names an unknown or invalid option, or a choice of data and reward that does not fit together.
+    """
+    parser = _Parser((RunArguments, SimKOConfig, ModelConfig))
+    run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
+    _check(run, model)
+    return Recipe(run, training, model)
+
+
+def _check(run: RunArguments, model: ModelConfig) -> None:
+    if not model.model_name_or_path:
+        raise ValueError("the recipe names no model: set model_name_or_path to a hub id or a folder")
+    if (run.task is None) == (run.train_file is None):
+        raise ValueError("set either task (one of simko's) or train_file (a JSONL file of your own)")
+    if run.train_file is not None and run.verifier is None and run.reward_function is None:
+        raise ValueError("train_file needs a verifier (e.g. last_integer) or a reward_function to judge its answers")
+    if run.verifier is not None and run.reward_function is not None:
+        raise ValueError("set verifier or reward_function, not both")
+
+
+def import_reward_function(path: str) -> Callable[..., Any]:
+    """The function at package.module:name; ValueError that says which part is not there."""
+    module_name, _, name = path.partition(":")
+    if not name:
+        raise ValueError(f"reward_function {path!r}: write package.module:function_name")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"reward_function {path!r}: cannot import {module_name} ({error})") from error
+    if not callable(function := getattr(module, name, None)):
+        raise ValueError(f"reward_function {path!r}: {module_name} has no function {name}")
+    return function  # type: ignore[no-any-return]

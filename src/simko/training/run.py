@@ -1,0 +1,131 @@
+"""Trains a recipe: problems and verifier -> dataset and reward, model -> trainer, all into one run directory."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import get_peft_config, get_quantization_config
+
+from simko.adapters.trl import (
+    RLVRTrainer,
+    SimKOTrainer,
+    grpo_objective,
+    problems_to_dataset,
+    reward_function,
+    simko_objective,
+)
+from simko.sampling.transformers_sampler import stop_tokens
+from simko.tasks import Task, file_task, get_task
+from simko.training.recipe import Recipe, import_reward_function
+from simko.training.run_directory import check_config, claimed, latest_checkpoint, rewind_logs, versions, write_json
+from simko.verifiers import get_verifier
+
+_NOT_OF_THE_NUMBERS = {
+    "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
+    "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
+}  # fmt: skip
+
+
+def train(recipe: Recipe) -> Path:
+    """Train to the end, continuing from the newest complete checkpoint if the run directory has one.
+
+    Returns the last checkpoint. ValueError, with nothing overwritten, for an option that does not fit or a directory
+    that holds another run.
+    """
+    args, directory = recipe.training, Path(recipe.training.output_dir)
+    _check_checkpoints_resume_exactly(recipe)
+    task = get_task(recipe.run.task) if recipe.run.task else file_task(str(recipe.run.train_file), _verifier_of(recipe))
+    with claimed(directory):
+        check_config(directory, _config(recipe))
+        write_json(directory / "versions.json", versions())
+        dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
+        trainer = _trainer(recipe, task, dataset, directory)
+        checkpoint = latest_checkpoint(directory)
+        rewind_logs(directory, int(checkpoint.name.split("-")[-1]) if checkpoint else 0)
+        if not (checkpoint and int(checkpoint.name.split("-")[-1]) >= args.max_steps > 0):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    last = latest_checkpoint(directory)
+    return last if last is not None else directory
+
+
+class MetricsLog(TrainerCallback):
+    """Appends what the trainer logs to a JSONL file, a line a step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step} | row) + "\n")
+
+
+def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
+    args, options = recipe.training, recipe.model
+    if recipe.run.reward_function:
+        reward = import_reward_function(recipe.run.reward_function)
+    else:
+        name = recipe.run.verifier or task.verifier
+        reward = reward_function(get_verifier(name), name=name, samples=directory / "samples.jsonl")
+    tokenizer = AutoTokenizer.from_pretrained(
+        options.model_name_or_path, revision=options.model_revision, padding_side="left"
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(
+        options.model_name_or_path,
+        revision=options.model_revision,
+        dtype=options.dtype if options.dtype in (None, "auto") else getattr(torch, options.dtype),
+        attn_implementation=options.attn_implementation,
+        quantization_config=get_quantization_config(options),
+    )
+    _end_at_stop_strings(model, tokenizer, task.stop)
+    method = {"grpo": RLVRTrainer, "simko": SimKOTrainer}[recipe.run.method]
+    return method(
+        model,
+        reward,
+        args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(options),
+        callbacks=[MetricsLog(directory / "metrics.jsonl")],
+    )
+
+
+def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> None:
+    """Rollouts end, as evaluation does, at any token that contains a stop string."""
+    if not stop:
+        return
+    named = model.generation_config.eos_token_id
+    named = named if isinstance(named, list) else [named]
+    ends = {i for i in (tokenizer.eos_token_id, *named) if i is not None} | set(stop_tokens(tokenizer, stop))
+    model.generation_config.eos_token_id = sorted(ends)
+
+
+def _verifier_of(recipe: Recipe) -> str:
+    return recipe.run.verifier or "last_box"
+
+
+def _config(recipe: Recipe) -> dict[str, Any]:
+    parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
+    objective = simko_objective if recipe.run.method == "simko" else grpo_objective
+    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS}
+    return kept | {"objective": objective(recipe.training)}
+
+
+def _check_checkpoints_resume_exactly(recipe: Recipe) -> None:
+    """A resumed run repeats an uninterrupted one only from a checkpoint at which a new rollout begins."""
+    args = recipe.training
+    updates = args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
+    if str(args.save_strategy) in ("SaveStrategy.STEPS", "steps") and updates > 0 and args.save_steps % updates:
+        raise ValueError(
+            f"save_steps={args.save_steps:g} would write checkpoints inside a rollout of {updates} updates, from which "
+            f"a resumed run silently differs: make it a multiple of {updates}"
+        )

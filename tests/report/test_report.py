@@ -1,0 +1,365 @@
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from simko.evaluate import SampleStore
+from simko.records import Sample, Verdict
+from simko.report import readme_figure, write_report
+from simko.report.findings import find, judge, percent, points_apart, reliability, summary
+from simko.report.measures import measure
+from simko.report.page import setting_rows
+from simko.report.study import in_order, read_study
+from simko.report.text import visible
+
+HOSTILE = "<script>top.pwned=1</script></svg></pre>\"'&<img src=x onerror=top.pwned=1>{{7*7}}$x^$"
+UNSEEN = "nul\x00 escape\x1b[2J bell\x07 bidi\u202eevil zero\u200bwidth"
+
+
+class Tags(HTMLParser):
+    """Collects tags, attributes, and the text that a reader sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.words = set(), [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def read(path: Path) -> tuple[str, Tags]:
+    page = path.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    return page, tags
+
+
+def flat(value, count=40):
+    return {f"q{i:02d}": value for i in range(count)}
+
+
+def spread(low, high, count=40):
+    """Correct counts between low and high, evenly over problems."""
+    return {f"q{i:02d}": round(low + (high - low) * i / (count - 1)) for i in range(count)}
+
+
+def measured(study_dir):
+    study = read_study(study_dir)
+    return study, measure(study)
+
+
+@pytest.fixture(scope="session")
+def big_page(big_study):
+    return read(write_report(big_study))
+
+
+def test_page_is_self_contained(big_page):
+    page, tags = big_page
+    assert {"script", "link", "iframe", "object", "img", "base"} & tags.tags == set()
+    assert not [
+        a for a in tags.attributes if a[0] in ("src", "href", "xlink:href") and not (a[1] or "").startswith("#")
+    ]
+    assert not re.search(r"url\((?!#)|@import", page)
+    assert page.count("<svg") == page.count("</svg>") == 14
+    words = " ".join(tags.words)
+    for expected in ("pass@K", "Paired differences", "Over training", "Concentration", "Sample answers", "Versions"):
+        assert expected in words
+
+
+def test_rewriting(make_study, monkeypatch):
+    """The same study gives the same bytes, and a write that fails leaves the old page whole."""
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    before = write_report(root).read_bytes()
+    path = write_report(root)
+    assert path.read_bytes() == before
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(root)
+    assert path.read_bytes() == before
+    assert not list(root.glob(".report*"))
+
+
+def hostile_study(make_study) -> Path:
+    root = make_study({"base": flat(2, 3), "simko": flat(4, 3)}, n=8, ks=(1, 2, 4), title=HOSTILE, command=HOSTILE)
+    problem_id = f"a{HOSTILE}"
+    for name in ("base", "simko-seed1-step80"):
+        folder = root / "evaluations" / name
+        with SampleStore(folder / "samples.db") as store:
+            rows = [(Sample(problem_id, i, HOSTILE + UNSEEN, 3, False), Verdict("wrong", HOSTILE)) for i in range(8)]
+            store.add(rows)
+        with (folder / "problems.jsonl").open("a") as file:
+            file.write(json.dumps({"id": problem_id, "prompt": HOSTILE + UNSEEN + "\ud800", "answer": HOSTILE}) + "\n")
+    run = root / "runs" / "simko-seed1"
+    (run / "config.json").write_text(json.dumps({HOSTILE: HOSTILE + "\udfff", "nested": {"x": HOSTILE}}))
+    (run / "versions.json").write_text(json.dumps({"torch": HOSTILE}))
+    study = json.loads((root / "study.json").read_text())
+    study["runs"][0] |= {"objective": HOSTILE}
+    study["evaluations"].append(study["evaluations"][1] | {"method": HOSTILE, "name": "hostile"})
+    shutil.copytree(root / "evaluations" / "simko-seed1-step80", root / "evaluations" / "hostile")
+    (root / "study.json").write_text(json.dumps(study))
+    return root
+
+
+def test_hostile_text_stays_text(make_study):
+    page, tags = read(write_report(hostile_study(make_study)))
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "{{7*7}}" in page
+    assert page.count("<svg") == page.count("</svg>")
+    assert not [a for a in tags.attributes if a[0].startswith("on")]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+    words = "".join(tags.words)
+    assert HOSTILE in words
+    for spelled in ("nul⟨U+0000⟩", "escape⟨U+001B⟩", "bidi⟨U+202E⟩evil", "zero⟨U+200B⟩width", "⟨U+D800⟩", "⟨U+DFFF⟩"):
+        assert spelled in words
+
+
+def test_visible_keeps_plain_text():
+    assert visible("a\tb\nµ → 数 ½ é") == "a\tb\nµ → 数 ½ é"
+    assert visible("\r\x85\u2028\ufeff") == "⟨U+000D⟩⟨U+0085⟩⟨U+2028⟩⟨U+FEFF⟩"
+
+
+def claims(study_dir):
+    return {f.claim: f for f in find(*measured(study_dir))}
+
+
+def test_claims_that_hold(make_study):
+    half_lost = {i: 16 * (c % 2) for i, c in spread(0, 39).items()}
+    root = make_study({"base": spread(1, 5), "grpo": half_lost, "simko": spread(2, 20)})
+    found = claims(root)
+    statuses = {claim: f.status for claim, f in found.items()}
+    assert statuses == {
+        "GRPO’s pass@1 is above the base model’s": "holds",
+        "SimKO’s pass@1 is above the base model’s": "holds",
+        "GRPO’s pass@16 is below the base model’s": "holds",
+        "SimKO’s pass@16 is above GRPO’s": "holds",
+        "SimKO’s pass@16 against the base model’s": "higher",
+    }
+    study, m = measured(root)
+    d = m.pairs["grpo", "base"].points[0]
+    assert found["GRPO’s pass@1 is above the base model’s"].figures == (
+        f"{points_apart(d.difference)} points (95 % interval {points_apart(d.low)} to {points_apart(d.high)})."
+    )
+    assert f"GRPO raises pass@1 to {percent(m.curves['grpo'].points[0].estimate)}" in " ".join(summary(study, m))
+
+
+def test_claims_that_fail(make_study):
+    found = claims(make_study({"base": spread(4, 20), "grpo": spread(2, 12), "simko": spread(0, 2)}))
+    assert found["GRPO’s pass@1 is above the base model’s"].status == "does not hold here"
+    assert found["GRPO’s pass@1 is above the base model’s"].figures.startswith("It is below: −")
+    assert found["SimKO’s pass@16 is above GRPO’s"].status == "does not hold here"
+    assert found["SimKO’s pass@16 against the base model’s"].status == "lower"
+
+
+def test_no_difference_is_said(make_study):
+    root = make_study({"base": spread(1, 9), "grpo": spread(1, 9), "simko": spread(1, 9)})
+    assert {f.status for f in claims(root).values()} == {"no difference shown"}
+    page, _ = read(write_report(root))
+    assert "No difference shown" in page
+    assert "Between SimKO and GRPO no difference is shown at pass@16" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "status"),
+    [
+        (0.1, 0.3, "above", "holds"),
+        (0.1, 0.3, "below", "does not hold here"),
+        (-0.3, -0.1, "below", "holds"),
+        (-0.3, -0.1, "above", "does not hold here"),
+        (-0.1, 0.3, "above", "no difference shown"),
+        (0.0, 0.3, "above", "no difference shown"),
+    ],
+)
+def test_judge(low, high, expected, status):
+    from simko.evaluate import Difference
+
+    assert judge(Difference(1, (low + high) / 2, low, high, 0.5, 0.5), expected) == status
+
+
+def test_best_temperature_of_the_base(big_study):
+    study, m = measured(big_study)
+    assert study.temperature == 1.0
+    assert m.best_base is not None
+    assert m.best_base[0] in (0.25, 0.5)
+    assert any(f"at its best temperature ({m.best_base[0]:g}, " in f.claim for f in find(study, m))
+    assert [t for t, _ in m.at_temperature["base"]] == [0.25, 0.5, 1.0]
+
+
+def test_reliability_warns(make_study):
+    study, m = measured(make_study({"base": spread(0, 9), "grpo": spread(0, 9)}, ks=(1, 16, 32, 64)))
+    words = " ".join(reliability(study, m))
+    assert "40 problems, at least 32 samples a problem" in words
+    assert "One training seed a method" in words
+    assert "Take pass@32 as an any-hit indicator" in words
+    assert "pass@64: left out, because some problem has only 32 samples" in words
+    assert m.reliable_k == 16
+
+
+def test_seeds_are_averaged_and_shown(tmp_path, life_size):
+    root = life_size(tmp_path, seeds=3, problems=12, n=8)
+    study = json.loads((root / "study.json").read_text())
+    (root / "study.json").write_text(json.dumps(study | {"ks": [1, 2, 4]}))
+    loaded, m = measured(root)
+    assert len(m.curves["simko"].per_seed) == 3
+    assert "3 training seeds a method" in " ".join(reliability(loaded, m))
+    page, _ = read(write_report(root))
+    assert page.count("seed 3</th>") == 2
+
+
+def test_over_training_needs_two_steps(big_study, make_study):
+    _, m = measured(big_study)
+    assert [p.step for p in m.steps["simko"]] == [0, 20, 40, 80]
+    assert m.steps["grpo"][0] == m.steps["simko"][0]
+    page, _ = read(write_report(make_study({"base": flat(1), "simko": flat(2)})))
+    assert "evaluated at one step only" in page
+
+
+def test_units_of_concentration(big_page):
+    page, _ = big_page
+    assert "log10, as in the paper" in page
+    # rank 6 of GRPO ends at -3.2 - 7/3 = -5.53 in log10; natural logarithms would reach -12.7
+    assert ">−5</text>" in page
+    assert ">−10</text>" not in page
+
+
+def test_without_runs_or_diagnostics(make_study):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)}, runs=False)
+    page, _ = read(write_report(root))
+    for words in ("No training run is part of this study", "No training log holds", "No probe has measured"):
+        assert words in page
+
+
+def test_missing_files_are_named(make_study):
+    root = make_study({"base": spread(1, 9), "grpo": spread(1, 20), "simko": spread(3, 20)})
+    (root / "runs" / "grpo-seed1" / "diagnostics.jsonl").unlink()
+    (root / "runs" / "grpo-seed1" / "config.json").unlink()
+    (root / "evaluations" / "simko-seed1-step80" / "samples.db").unlink()
+    with (root / "runs" / "simko-seed1" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "rew')
+    page, _ = read(write_report(root))
+    assert "Run grpo-seed1 has no configuration, no probes." in page
+    assert "Evaluation simko-seed1-step80 has no samples yet." in page
+    assert "SimKO’s pass@" not in page
+
+
+def test_unfinished_evaluation_is_left_out(make_study):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    with (root / "evaluations" / "simko-seed1-step80" / "problems.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "later", "prompt": "?", "answer": ""}) + "\n")
+    study = read_study(root)
+    assert study.methods == ("base",)
+    assert "unfinished (1 problems have no samples)" in " ".join(study.notes)
+    page, _ = read(write_report(root))
+    assert "Only one method has been evaluated" in page
+    assert "No trained model has been evaluated yet" in page
+
+
+def test_headline_step_not_reached(make_study):
+    study = read_study(make_study({"base": flat(1), "simko": flat(2)}, headline=200))
+    assert study.headline_step == 80
+    assert "No trained model was evaluated at step 200 yet" in study.notes[0]
+
+
+def test_other_methods_without_grpo_or_simko(make_study):
+    root = make_study({"nsr": spread(1, 20), "base": spread(1, 9), "psr": flat(5)}, title="Others")
+    found = claims(root)
+    assert "NSR’s pass@16 against the base model’s" in found
+    page, _ = read(write_report(root))
+    assert "GRPO" not in page
+    assert in_order({"simko", "nsr", "grpo", "base"}) == ("base", "grpo", "nsr", "simko")
+
+
+def test_one_problem_and_all_solved(make_study):
+    page, _ = read(write_report(make_study({"base": {"only": 32}, "simko": {"only": 32}})))
+    assert "No difference shown" in page
+    assert "1 problem, " in page
+
+
+def test_tables_show_the_numbers(make_study):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    _, m = measured(root)
+    page, _ = read(write_report(root))
+    point = m.curves["simko"].points[2]
+    assert f"{100 * point.estimate:.1f}<small>{100 * point.low:.1f} – {100 * point.high:.1f}</small>" in page
+    assert points_apart(m.pairs["simko", "base"].points[2].difference) in page
+
+
+def test_settings_mark_what_differs(make_study):
+    study = read_study(make_study({"base": flat(1), "grpo": flat(1), "simko": flat(1)}))
+    rows = setting_rows([(r, r.config) for r in study.runs])
+    assert [(r.key, r.differs) for r in rows] == [("method", True), ("learning_rate", False)]
+    assert rows[0].values == ("grpo", "simko")
+
+
+def test_examples_are_chosen_by_rule(make_study):
+    root = make_study(
+        {"base": {"a": 3, "b": 1, "c": 0}, "grpo": {"a": 2, "b": 0, "c": 0}, "simko": {"a": 1, "b": 4, "c": 0}}
+    )
+    _, tags = read(write_report(root))
+    words = re.sub(r"\s+", " ", " ".join(tags.words))
+    assert "Solved by SimKO, not by GRPO: problem b" in words
+    assert "Solved by all: problem a" in words
+    assert "Solved by none: problem c" in words
+    assert "SimKO : 4 of 32 right" in words.replace("SimKO:", "SimKO :")
+
+
+def test_readme_figure(big_study, tmp_path):
+    for suffix, start in ((".svg", b"<?xml"), (".png", b"\x89PNG")):
+        path = tmp_path / f"figure{suffix}"
+        readme_figure(big_study, path)
+        assert path.read_bytes().startswith(start)
+    first = (tmp_path / "figure.svg").read_bytes()
+    readme_figure(big_study, tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").read_bytes() == first
+    with pytest.raises(ValueError, match=r"\.svg or \.png"):
+        readme_figure(big_study, tmp_path / "figure.pdf")
+
+
+def test_no_study_is_refused(tmp_path, make_study):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"has no study\.json"):
+        write_report(empty)
+    (empty / "study.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        write_report(empty)
+    (empty / "study.json").write_text("[]")
+    with pytest.raises(ValueError, match="no JSON object"):
+        write_report(empty)
+    (empty / "study.json").write_text('{"headline_step": 1}')
+    with pytest.raises(ValueError, match="lacks 'ks'"):
+        write_report(empty)
+    (empty / "study.json").write_text('{"headline_step": 1, "ks": [1]}')
+    with pytest.raises(ValueError, match="no graded samples yet"):
+        write_report(empty)
+
+
+def test_in_a_browser(make_study, tmp_path, chromium):
+    """No hostile script runs, and at 390 px nothing but the scroll boxes is wider than the screen."""
+    page = write_report(hostile_study(make_study)).read_text(encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"""<meta charset=utf-8><p id=out></p><script>
+        function look(d) {{ out.textContent = ["over", d.documentElement.scrollWidth - d.documentElement.clientWidth, "pwned", window.pwned,
+            "h1", d.querySelector("h1").textContent.length].join(" "); }}
+        </script><iframe onload="look(this.contentDocument)" style="width:390px;height:800px;border:0"
+        srcdoc="{html.escape(page)}"></iframe>"""
+    )
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += ["--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}"]
+    dom = subprocess.run([*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=60).stdout
+    assert re.findall("over -?[0-9]+ pwned [^<]*", dom) == [f"over 0 pwned  h1 {len(HOSTILE)}"]
