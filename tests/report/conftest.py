@@ -58,7 +58,7 @@ def write_run(folder: Path, config, steps=80, sharpen=1.0, reward=0.2):
                 ],
                 "sampled": LOG10 * (-0.55 + 0.42 * at),
                 "gated_rank_probability": [0.45 + 0.3 * at, 0.2 - 0.08 * at, 0.1 - 0.06 * at, 0.06 - 0.045 * at],
-                "entropy_histogram": {"edges": [0, 0.3, 0.6, 1, 1.5, 2, 3], "share": (share / share.sum()).tolist()},
+                "entropy_histogram": {"edges": [0, 0.3, 0.6, 1, 1.5, 2, None], "share": (share / share.sum()).tolist()},
             }
             file.write(json.dumps(row) + "\n")
 

@@ -1,6 +1,7 @@
 """The plots, each as one inline SVG string that takes its ink from the page."""
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -137,9 +138,11 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
         axes = _axes(figure, "token entropy, nats", "share of tokens")
         hue = colour(method, study.methods)
         for probe, style in ((first, {"color": _COLOURS[BASE]}), (last, {"color": hue, "fill": True, "alpha": 0.35})):
-            histogram = probe["entropy_histogram"]
-            label = f"step {probe['step']}"
-            axes.stairs(histogram["share"], histogram["edges"], label=label, linewidth=1.6, **style)
+            share = probe["entropy_histogram"]["share"]
+            axes.stairs(share, range(len(share) + 1), label=f"step {probe['step']}", linewidth=1.6, **style)
+        edges = first["entropy_histogram"]["edges"]
+        named = [f"{a:g}+" if b is None else f"{a:g}-{b:g}" for a, b in itertools.pairwise(edges)]
+        axes.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9)
         axes.set_ylim(0, 1.05 * top)
         axes.legend(frameon=False)
 

@@ -60,6 +60,8 @@ def find(study: Study, m: Measures) -> list[Finding]:
             temperature, point = m.best_base
             best = f"{_BASES} at its best temperature ({temperature:g}, where it has {percent(point.estimate)})"
             found.append(_directed(ours, best, m.against_best[method].points[0], "above"))
+    if ("simko", "grpo") in m.pairs and m.ks[0] == 1:
+        found.append(_open("SimKO’s pass@1", "GRPO’s", _at(m.pairs["simko", "grpo"], 1)))
     k = m.reliable_k
     if k == 1:
         return found
@@ -88,8 +90,8 @@ def summary(study: Study, m: Measures) -> list[str]:
             continue
         words.append(f"{display(method)} {_moves(m, method)}.")
     if ("simko", "grpo") in m.pairs and m.reliable_k > 1:
-        d = _at(m.pairs["simko", "grpo"], m.reliable_k)
-        words.append(_simko_against_grpo(d))
+        at_ks = [_at(m.pairs["simko", "grpo"], k) for k in (m.ks[0], m.reliable_k)]
+        words += [_simko_against_grpo(d) for d in at_ks]
     if not any(x != BASE for x in study.methods):
         words.append("No trained model has been evaluated yet, so there is nothing to compare.")
     elif BASE not in m.curves:

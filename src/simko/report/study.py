@@ -147,7 +147,7 @@ def _read_run(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
         str(row["name"]),
         str(row["method"]),
         row.get("seed"),
-        str(row.get("objective", "")),
+        str(row.get("objective") or config.get("objective", "")),
         config,
         versions,
         sorted((m for m in metrics if "step" in m), key=lambda m: m["step"]),

@@ -19,7 +19,7 @@ from simko.training.run_directory import latest_checkpoint, write_json
 class Comparison:
     """What is compared. steps: the updates after which checkpoints are evaluated, the last being the run's length;
     samples: responses a problem; other_temperatures: at which base and methods are also evaluated, for pass@1, with
-    `samples_there` responses; overrides: further options of `simko train`, the same for every method."""
+    `samples_there` responses; base_label: what the page calls the base; overrides: further options of `simko train`, the same for every method."""
 
     title: str
     task: str
@@ -27,6 +27,7 @@ class Comparison:
     command: str
     recipe: Path
     base_model: str
+    base_label: str
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
@@ -80,7 +81,8 @@ def _write_study(
         "title": plan.title,
         "task": plan.task,
         "task_description": get_task(plan.task).description,
-        "base_model": plan.base_model,
+        "base_model": plan.base_label,
+        "base_folder": Path(plan.base_model).name,
         "setting": plan.setting,
         "command": plan.command,
         "headline_step": plan.headline_step,
@@ -95,7 +97,7 @@ def _write_study(
     path = out / "study.json"
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("task", "base_model", "recipe", "samples", "problems", "overrides"):
+        for key in ("task", "base_folder", "recipe", "samples", "problems", "overrides"):
             if kept.get(key) != study[key]:
                 raise ValueError(
                     f"{out} holds a study with another {key}: choose another --out, or remove that directory"

@@ -19,7 +19,7 @@ def quickstart(
 ) -> Path:
     """Warm start (cached), training and evaluation of every method and seed, and the page, whose path is returned."""
     base = warm_started_model(WarmStart())
-    steps = 160
+    steps = 240
     plan = Comparison(
         title="GRPO and SimKO on the operator puzzle",
         task="operator_puzzle",
@@ -27,9 +27,10 @@ def quickstart(
         command=command,
         recipe=find_recipe("quickstart.yaml"),
         base_model=str(base),
+        base_label="a 2-layer Llama (0.2 M parameters), warm-started by imitation",
         methods=methods,
         seeds=seeds,
-        steps=(40, 80, 120, 160),
+        steps=(80, 160, steps),
         headline_step=steps,
         samples=128,
         ks=(1, 2, 4, 8, 16, 32, 64, 128),

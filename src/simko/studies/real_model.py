@@ -46,6 +46,7 @@ def real_model(
         command=command,
         recipe=find_recipe("smollm2.yaml"),
         base_model=model or str(smollm2()),
+        base_label=model or "SmolLM2-135M-Instruct (from its Q4_1 rounding)",
         methods=methods,
         seeds=seeds,
         steps=(steps // 2, steps),

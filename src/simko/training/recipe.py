@@ -66,7 +66,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     ValueError names an unknown or invalid option, or a choice of data and reward that does not fit together.
     """
-    parser = _Parser((RunArguments, SimKOConfig, ModelConfig))
+    parser = _Parser((RunArguments, SimKOConfig, ModelConfig))  # type: ignore[arg-type]
     run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
     _check(run, model)
     return Recipe(run, training, model)

@@ -37,7 +37,7 @@ def train(recipe: Recipe) -> Path:
     Returns the last checkpoint. ValueError, with nothing overwritten, for an option that does not fit or a directory
     that holds another run.
     """
-    args, directory = recipe.training, Path(recipe.training.output_dir)
+    args, directory = recipe.training, Path(str(recipe.training.output_dir))
     _check_checkpoints_resume_exactly(recipe)
     task = get_task(recipe.run.task) if recipe.run.task else file_task(str(recipe.run.train_file), _verifier_of(recipe))
     with claimed(directory):
@@ -69,18 +69,17 @@ class MetricsLog(TrainerCallback):
 
 def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
     args, options = recipe.training, recipe.model
+    name_or_path = str(options.model_name_or_path)
     if recipe.run.reward_function:
         reward = import_reward_function(recipe.run.reward_function)
     else:
         name = recipe.run.verifier or task.verifier
         reward = reward_function(get_verifier(name), name=name, samples=directory / "samples.jsonl")
-    tokenizer = AutoTokenizer.from_pretrained(
-        options.model_name_or_path, revision=options.model_revision, padding_side="left"
-    )
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=options.model_revision, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(
-        options.model_name_or_path,
+        name_or_path,
         revision=options.model_revision,
         dtype=options.dtype if options.dtype in (None, "auto") else getattr(torch, options.dtype),
         attn_implementation=options.attn_implementation,
@@ -123,7 +122,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 def _check_checkpoints_resume_exactly(recipe: Recipe) -> None:
     """A resumed run repeats an uninterrupted one only from a checkpoint at which a new rollout begins."""
     args = recipe.training
-    updates = args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
+    updates = int(args.steps_per_generation or 1) * args.num_iterations // args.gradient_accumulation_steps
     if str(args.save_strategy) in ("SaveStrategy.STEPS", "steps") and updates > 0 and args.save_steps % updates:
         raise ValueError(
             f"save_steps={args.save_steps:g} would write checkpoints inside a rollout of {updates} updates, from which "

@@ -72,7 +72,8 @@ class HeadCall:
 @contextmanager
 def watch_head(observe: Callable[[HeadCall], None]) -> Iterator[None]:
     """While open, `observe` is called inside every call of TRL's fused head, after it has scored its labels."""
-    original = trl_utils._ChunkedLogProbFunction
+    name = "_ChunkedLogProbFunction"
+    original = getattr(trl_utils, name)
 
     class Watched:
         @staticmethod
@@ -81,11 +82,11 @@ def watch_head(observe: Callable[[HeadCall], None]) -> Iterator[None]:
             observe(HeadCall(hidden, weight, bias, labels, temperature, softcap, scale, *scored[:2]))
             return scored
 
-    trl_utils._ChunkedLogProbFunction = Watched
+    setattr(trl_utils, name, Watched)
     try:
         yield
     finally:
-        trl_utils._ChunkedLogProbFunction = original
+        setattr(trl_utils, name, original)
 
 
 def completion_rows(positions: int, valid: Tensor) -> Tensor:

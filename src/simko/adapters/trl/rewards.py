@@ -61,7 +61,7 @@ def reward_function(
                 file.write("".join(json.dumps(line) + "\n" for line in lines))
         return rewards
 
-    reward.__name__ = name or getattr(verifier, "__name__", type(verifier).__name__)
+    reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))
     return reward
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from simko.adapters.trl.head import completion_rows, watch_head
+from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats, token_stats
 
@@ -18,7 +19,7 @@ logger = logging.getLogger("simko")
 
 _ROW_SKIPPING_LOSSES = ("dapo", "cispo")
 _PROBE_CANDIDATES = 6
-_PROBE_BATCH = 64
+_PROBE_TOKENS = 1024
 
 
 @dataclass
@@ -55,6 +56,7 @@ class RLVRTrainer(GRPOTrainer):
     concentrates, and stops on a loss or a reward that is not finite instead of training on it."""
 
     args: RLVRConfig
+    model: Any
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: RLVRConfig | None = None, **kwargs: Any) -> None:
         args = args if args is not None else RLVRConfig("RLVR")
@@ -71,7 +73,7 @@ class RLVRTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
         if self.args.skip_zero_advantage and self.model.training:
-            inputs = _without_zero_advantage(inputs)
+            inputs = _only_rows(inputs, self._rows_with_advantage(inputs["advantages"]))
         self._loss_inputs = inputs
         try:
             loss = super()._compute_loss(model, inputs)
@@ -82,6 +84,14 @@ class RLVRTrainer(GRPOTrainer):
                 f"the loss is {loss.item()} at step {self.state.global_step}: stopped before it reached the weights"
             )
         return loss
+
+    def _rows_with_advantage(self, advantages: Tensor) -> Tensor:
+        """[B] bool: responses with an advantage, and others until every process has equally many (at least one): TRL
+        gathers a number for each response."""
+        keep = advantages.view(len(advantages), -1).ne(0).any(-1)
+        most = int(self.accelerator.gather(keep.sum().view(1)).max().clamp(min=1))
+        keep[(~keep).nonzero().flatten()[: most - int(keep.sum())]] = True
+        return keep
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         rewards = super()._calculate_rewards(*args, **kwargs)
@@ -97,7 +107,7 @@ class RLVRTrainer(GRPOTrainer):
         mixed. Only mixed groups train. rewards [B, functions], gathered, nan where a function gave None."""
         mode = "train" if self.model.training else "eval"
         size = self.num_generations if mode == "train" else self.num_generations_eval
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, size)
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, int(size or 1))
         equal = total.amax(1) == total.amin(1)
         right = equal & (total[:, 0] > 0)
         for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
@@ -145,30 +155,38 @@ class RLVRTrainer(GRPOTrainer):
         if not self.accelerator.is_main_process:
             return
         for name in ("concentration", "gated_rank_probability"):
-            for rank, value in enumerate(summary[name], start=1):  # type: ignore[arg-type]
+            values: list[float] = summary[name]  # type: ignore[assignment]
+            for rank, value in enumerate(values, start=1):
                 self._metrics["train"][f"probe/{name}_{rank}"].append(value)
-        with (Path(self.args.output_dir) / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
+        with (Path(str(self.args.output_dir)) / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.state.global_step} | summary) + "\n")
 
     def _completion_stats(self, rollout: dict[str, Tensor]) -> TokenStats:
         """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
-        parts = []
-        for start in range(0, len(rollout["completion_ids"]), _PROBE_BATCH):
-            batch = {k: v[start : start + _PROBE_BATCH] for k, v in rollout.items()}
+        parts: list[TokenStats] = []
+        size = self.args.per_device_train_batch_size
+        for start in range(0, len(rollout["completion_ids"]), size):
+            batch = {k: v[start : start + size] for k, v in rollout.items()}
             ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
             attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-            labels, scored = batch["completion_ids"], []
-
-            def observe(call, labels=labels, valid=batch["completion_mask"] != 0, scored=scored):  # type: ignore[no-untyped-def]
-                rows = completion_rows(len(call.labels), valid)
-                scored.append(token_stats(call.logits(call.hidden[rows]), labels, top_k=_PROBE_CANDIDATES))
-
+            labels = batch["completion_ids"]
+            observe = partial(_keep_stats, labels, batch["completion_mask"] != 0, parts)
             with watch_head(observe):
                 self._get_per_token_logps_and_entropies(
                     self.model, ids, attention, labels.size(1), compute_entropy=True
                 )
-            parts += scored
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def _keep_stats(labels: Tensor, valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
+    """Append the statistics of completion tokens `labels` [B, T], taken from the head's own tensors."""
+    rows = completion_rows(len(call.labels), valid).flatten().split(_PROBE_TOKENS)
+    chunks = [
+        token_stats(call.logits(call.hidden[at]), tokens, top_k=_PROBE_CANDIDATES)
+        for at, tokens in zip(rows, labels.flatten().split(_PROBE_TOKENS), strict=True)
+    ]
+    stats = (torch.cat(tensors) for tensors in zip(*chunks, strict=True))
+    kept.append(TokenStats(*(x.view(*labels.shape, *x.shape[1:]) for x in stats)))
 
 
 def _refuse_inexact_skipping(args: GRPOConfig) -> None:
@@ -191,16 +209,12 @@ def _warn_of_shifted_sampling(args: GRPOConfig) -> None:
         )
 
 
-def _without_zero_advantage(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The same batch without responses of advantage 0 (one is kept if all are), completions trimmed to the longest.
+def _only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
+    """The rows `keep` [B] of a micro-batch, completions trimmed to the longest.
 
     Prompts keep their padding: on its left, it shifts the positions that a model with absolute ones sees."""
     if "num_images" in inputs:
         raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
-    advantages = inputs["advantages"]
-    keep = advantages.view(len(advantages), -1).ne(0).any(-1)
-    if not keep.any():
-        keep[0] = True
     inputs = {k: v[keep] if torch.is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
     completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
     width = inputs["completion_mask"].size(1)

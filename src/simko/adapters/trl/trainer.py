@@ -5,7 +5,7 @@ TRL's loss types, KL term, vLLM correction, PEFT, DDP and FSDP keep working beca
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from accelerate.utils import DistributedType, is_peft_model
@@ -78,9 +78,9 @@ class SimKOTrainer(RLVRTrainer):
     responses with an advantage) and simko/rank1 (share of the same tokens) at every step.
     """
 
-    _tag_names = ["trl", "simko"]
+    _tag_names: ClassVar = ["trl", "simko"]
     _name = "SimKO"
-    _paper = {
+    _paper: ClassVar = {
         "title": "SimKO: Simple Pass@K Policy Optimization",
         "id": "2510.14807",
         "citation": "@article{peng2025simko, title={SimKO: Simple Pass@K Policy Optimization}, author={Peng, Ruotian "
@@ -133,7 +133,7 @@ class SimKOTrainer(RLVRTrainer):
         scored = gate & (advantages != 0)
         self._check_head(call, rows[scored])
         topk_logits, logits, ids = call.candidate_logits(rows[scored], self.args.simko_top_k)
-        gap = candidate_gap(topk_logits, logits, self.args.simko_weights)
+        gap = candidate_gap(topk_logits, logits, self.args.simko_weights)  # type: ignore[arg-type]
         gap = torch.zeros_like(entropy).masked_scatter(scored, gap.to(entropy.dtype))
         is_top1 = torch.zeros_like(scored).masked_scatter(scored, ids[:, 0] == call.labels[rows[scored]])
         return GatedTokens(counted, gate, scored, gap, is_top1)

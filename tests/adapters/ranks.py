@@ -1,0 +1,108 @@
+"""Trains the tiny model on fixed responses as one of several CPU processes, and saves what came of it.
+
+    torchrun --nproc_per_node 2 ranks.py OUT.pt OPTIONS.json       one dict of options a run
+
+SIMKO_TEST_FSDP=1 shards the model (FSDP2). Saved by the main process, a list with one entry a run: distributed type,
+number of processes, and each optimizer step's gradient and the final weights, gathered whole.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from tiny import LORA, fixed_rollout, make_trainer, tiny_model
+from transformers import TrainerCallback
+
+GLOBAL_BATCH = 8
+
+
+def shard_on_cpu():
+    """accelerate has FSDP2 on accelerators only, torch also on CPUs: name several CPU processes FSDP all the same."""
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3DecoderLayer",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    }
+    original = AcceleratorState.__init__
+
+    def init(self, *args, fsdp_plugin=None, **kwargs):
+        original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        plugin = fsdp_plugin or self.__dict__.get("fsdp_plugin")
+        if plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
+
+    AcceleratorState.__init__ = init
+
+
+def whole(tensor):
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
+
+
+class Gradients(TrainerCallback):
+    def __init__(self):
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.steps.append(torch.cat([whole(p.grad).flatten() for p in model.parameters() if p.requires_grad]))
+
+
+def digit_share_of_some(completions, prompts, **_):
+    """Groups of equal rewards for prompts with an x, so that whole responses can be skipped."""
+    return [
+        0.5 if "x" in p else sum(ch.isdigit() for ch in c) / len(c) for p, c in zip(prompts, completions, strict=True)
+    ]
+
+
+def train(options):
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    accumulation = options.get("gradient_accumulation_steps", 1)
+    lora = options.pop("lora", False)
+    gradients = Gradients()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(
+            Path(folder),
+            model=tiny_model(tie=options.pop("tie", True)),
+            reward=digit_share_of_some,
+            trainer={
+                "rollout_func": fixed_rollout(),
+                "callbacks": [gradients],
+                "peft_config": LORA() if lora else None,
+            },
+            **{
+                "per_device_train_batch_size": GLOBAL_BATCH // processes // accumulation,
+                "max_steps": 2,
+                "optim": "sgd",
+                "learning_rate": 0.5,
+                "simko_gate_quantile": 0.5,
+            }
+            | options,
+        )
+        trainer.train()
+    return {
+        "type": str(trainer.accelerator.distributed_type),
+        "processes": trainer.accelerator.num_processes,
+        "gradients": gradients.steps,
+        "weights": torch.cat([whole(p).flatten() for p in trainer.model.parameters()]),
+        "penalised": [row["simko/penalised"] for row in trainer.state.log_history if "simko/penalised" in row],
+    }
+
+
+def main(out, options):
+    torch.set_num_threads(1)
+    if os.environ.get("SIMKO_TEST_FSDP"):
+        shard_on_cpu()
+    results = [train(dict(run)) for run in json.loads(Path(options).read_text())]
+    if os.environ.get("RANK", "0") == "0":
+        torch.save(results, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,76 @@
+"""Two processes, replicated (DDP) or sharded (FSDP2), train what one process trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from paper import relative_error
+from ranks import train
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+RUNS = {
+    "dapo, off-policy": {"num_iterations": 2},
+    "lambda on the advantage": {"simko_penalty": "advantage", "loss_type": "grpo"},
+    "accumulated": {"gradient_accumulation_steps": 2, "num_generations": 2, "simko_weights": "softmax"},
+    "skipping": {"skip_zero_advantage": True},
+    "untied": {"tie": False},
+}
+
+
+def launch(folder, runs, **environment):
+    (folder / "options.json").write_text(json.dumps(list(runs)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, str(HERE / "ranks.py"), str(folder / "out.pt"), str(folder / "options.json")],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(folder / "out.pt")
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {name: train(dict(options)) for name, options in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory):
+    return dict(zip(RUNS, launch(tmp_path_factory.mktemp("ddp"), RUNS.values()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    results = launch(tmp_path_factory.mktemp("fsdp"), RUNS.values(), SIMKO_TEST_FSDP="1")
+    return dict(zip(RUNS, results, strict=True))
+
+
+def assert_same(a, b):
+    assert len(a["gradients"]) == len(b["gradients"]) == 2
+    for x, y in zip(a["gradients"], b["gradients"], strict=True):
+        assert relative_error(x, y) < 1e-5
+    assert relative_error(a["weights"], b["weights"]) < 1e-5
+    assert a["penalised"] == pytest.approx(b["penalised"])  # the metrics cover all processes
+    assert max(a["penalised"]) > 0
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_replicas_train_what_one_process_trains(alone, replicated, name):
+    assert replicated[name]["type"].endswith("MULTI_CPU")
+    assert replicated[name]["processes"] == 2
+    assert_same(replicated[name], alone[name])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_shards_train_what_two_replicas_train(replicated, sharded, name):
+    assert sharded[name]["type"].endswith("FSDP")
+    assert sharded[name]["processes"] == 2
+    assert_same(sharded[name], replicated[name])
