@@ -20,3 +20,16 @@ def chromium() -> str:
     if path is None:
         pytest.skip("needs the system package chromium")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """A checkpoint folder of an untrained one-layer model that speaks the operator puzzle."""
+    from simko.studies.warm_start import WarmStart, puzzle_model, puzzle_tokenizer
+
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    tokenizer = puzzle_tokenizer()
+    puzzle_model(WarmStart(layers=1, hidden=16, heads=2), tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

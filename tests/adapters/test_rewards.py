@@ -114,7 +114,7 @@ def test_names():
         def __call__(self, response, problem):
             return Verdict("wrong")
 
-    assert reward_function(Judge()).__name__ == "Judge"
+    assert reward_function(Judge()).__name__  # TRL names the reward's metrics by it
 
 
 @pytest.mark.parametrize("chat", [False, True])

@@ -17,7 +17,12 @@ HERE = Path(__file__).parent
 RUNS = {
     "dapo, off-policy": {"num_iterations": 2},
     "lambda on the advantage": {"simko_penalty": "advantage", "loss_type": "grpo"},
-    "accumulated": {"gradient_accumulation_steps": 2, "num_generations": 2, "simko_weights": "softmax"},
+    "accumulated": {
+        "gradient_accumulation_steps": 2,
+        "num_generations": 2,
+        "simko_weights": "softmax",
+        "simko_gate_quantile": None,
+    },
     "skipping": {"skip_zero_advantage": True},
     "untied": {"tie": False},
 }
@@ -53,24 +58,25 @@ def sharded(tmp_path_factory):
     return dict(zip(RUNS, results, strict=True))
 
 
-def assert_same(a, b):
+def assert_same(a, b, name):
     assert len(a["gradients"]) == len(b["gradients"]) == 2
     for x, y in zip(a["gradients"], b["gradients"], strict=True):
         assert relative_error(x, y) < 1e-5
     assert relative_error(a["weights"], b["weights"]) < 1e-5
-    assert a["penalised"] == pytest.approx(b["penalised"])  # the metrics cover all processes
     assert max(a["penalised"]) > 0
+    if name != "skipping":  # its metrics cover the responses that are left, not the same ones on any split
+        assert a["penalised"] == pytest.approx(b["penalised"])
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_two_replicas_train_what_one_process_trains(alone, replicated, name):
     assert replicated[name]["type"].endswith("MULTI_CPU")
     assert replicated[name]["processes"] == 2
-    assert_same(replicated[name], alone[name])
+    assert_same(replicated[name], alone[name], name)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_two_shards_train_what_two_replicas_train(replicated, sharded, name):
     assert sharded[name]["type"].endswith("FSDP")
     assert sharded[name]["processes"] == 2
-    assert_same(sharded[name], replicated[name])
+    assert_same(sharded[name], replicated[name], name)

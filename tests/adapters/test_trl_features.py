@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+import trl.trainer.utils as trl_utils
 from paper import GradientCheck, completion_logits, paper_loss, relative_error
 from peft import LoraConfig, PromptTuningConfig
 from tiny import LORA, digit_share, make_trainer, tiny_dataset, tiny_model
@@ -240,6 +241,23 @@ def test_positions_of_the_completions():
         completion_rows(7, valid)
     whole = torch.ones(2, 3, dtype=torch.bool)  # a prompt of one token: both layouts are the same
     assert completion_rows(6, whole).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_micro_batches_of_nothing_but_truncated_completions(tmp_path, monkeypatch, compact):
+    """No token counts in them; a GPU's head is then called on no positions at all."""
+    monkeypatch.setattr(trl_utils, "_use_triton", lambda device: compact)
+    trainer = make_trainer(tmp_path, max_steps=2, mask_truncated_completions=True, gradient_accumulation_steps=8,
+                           per_device_train_batch_size=1, probe_every=1, max_grad_norm=0.0, num_iterations=2)  # fmt: skip
+    counted, check = [], GradientCheck.watch(trainer)
+    original = trainer._compute_loss
+    trainer._compute_loss = lambda model, inputs: (
+        counted.append(int(inputs["completion_mask"].sum())) or original(model, inputs)
+    )
+    trainer.train()
+    assert 0 in counted
+    assert max(counted) > 0
+    assert max(check.errors) < 1e-5
 
 
 REFUSED = {

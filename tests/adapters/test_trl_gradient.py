@@ -293,6 +293,7 @@ def test_skipping_a_batch_of_zero_advantages_trains_nothing(tmp_path, loss_type)
         skip_zero_advantage=True,
         max_steps=1,
         loss_type=loss_type,
+        epsilon_high=3.0,
     )
     check = GradientCheck.watch(trainer)
     trainer.train()

@@ -69,7 +69,7 @@ def puzzle_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _model(settings: WarmStart, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def puzzle_model(settings: WarmStart, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden,
@@ -89,7 +89,7 @@ def _train(settings: WarmStart) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFa
     tokenizer = puzzle_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model = _model(settings, tokenizer)
+        model = puzzle_model(settings, tokenizer)
     traces = operator_puzzle_traces(settings.steps * settings.batch, settings.seed, settings.shuffled_targets)
     prompts = torch.tensor(tokenizer([prompt for prompt, _ in traces])["input_ids"])
     answers = torch.tensor(tokenizer([f"{answer} {tokenizer.eos_token}" for _, answer in traces])["input_ids"])

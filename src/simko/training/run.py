@@ -13,6 +13,7 @@ from trl import get_peft_config, get_quantization_config
 
 from simko.adapters.trl import (
     RLVRTrainer,
+    SimKOConfig,
     SimKOTrainer,
     grpo_objective,
     problems_to_dataset,
@@ -44,6 +45,7 @@ def train(recipe: Recipe) -> Path:
         check_config(directory, _config(recipe))
         write_json(directory / "versions.json", versions())
         dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
+        _check_rollout_is_filled(len(dataset), args)
         trainer = _trainer(recipe, task, dataset, directory)
         checkpoint = latest_checkpoint(directory)
         rewind_logs(directory, int(checkpoint.name.split("-")[-1]) if checkpoint else 0)
@@ -117,6 +119,16 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     objective = simko_objective if recipe.run.method == "simko" else grpo_objective
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS}
     return kept | {"objective": objective(recipe.training)}
+
+
+def _check_rollout_is_filled(problems: int, args: SimKOConfig) -> None:
+    """TRL drops a last, partial rollout of an epoch: with too few problems it would end at once, untrained."""
+    wanted = int(args.generation_batch_size or 1) // int(args.num_generations or 1)
+    if problems < wanted:
+        raise ValueError(
+            f"{problems} problems do not fill one rollout of {wanted} problems x {args.num_generations} responses: "
+            "lower per_device_train_batch_size or steps_per_generation, or give more problems"
+        )
 
 
 def _check_checkpoints_resume_exactly(recipe: Recipe) -> None:

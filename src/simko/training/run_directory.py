@@ -55,10 +55,14 @@ def claimed(directory: Path) -> Iterator[None]:
 
 
 def check_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Keep `config` in the directory; ValueError if it holds a run of another configuration, which is left alone."""
+    """Keep `config` in the directory; ValueError if it holds a run of another configuration, which is left alone.
+
+    A configuration under which nothing was trained yet is replaced.
+    """
     path = directory / "config.json"
     config = json.loads(json.dumps(config, default=str))
-    if path.is_file():
+    begun = any((directory / log).exists() for log in LOGS) or any(directory.glob("checkpoint-*"))
+    if path.is_file() and begun:
         kept = json.loads(path.read_text(encoding="utf-8"))
         for key in sorted(kept.keys() | config.keys()):
             if kept.get(key) != config.get(key):
@@ -67,7 +71,7 @@ def check_config(directory: Path, config: Mapping[str, Any]) -> None:
                     "another output directory, or remove that one"
                 )
         return
-    if any((directory / log).exists() for log in LOGS) or any(directory.glob("checkpoint-*")):
+    if begun:
         raise ValueError(f"{directory} holds files of a run but no config.json: choose another output directory")
     write_json(path, config)
 

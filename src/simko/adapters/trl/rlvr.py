@@ -179,14 +179,17 @@ class RLVRTrainer(GRPOTrainer):
 
 
 def _keep_stats(labels: Tensor, valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
-    """Append the statistics of completion tokens `labels` [B, T], taken from the head's own tensors."""
-    rows = completion_rows(len(call.labels), valid).flatten().split(_PROBE_TOKENS)
+    """Append the statistics of completion tokens `labels` [B, T], from the head's own tensors; zeros off `valid`."""
+    rows = completion_rows(len(call.labels), valid)[valid].split(_PROBE_TOKENS)
     chunks = [
         token_stats(call.logits(call.hidden[at]), tokens, top_k=_PROBE_CANDIDATES)
-        for at, tokens in zip(rows, labels.flatten().split(_PROBE_TOKENS), strict=True)
+        for at, tokens in zip(rows, labels[valid].split(_PROBE_TOKENS), strict=True)
     ]
-    stats = (torch.cat(tensors) for tensors in zip(*chunks, strict=True))
-    kept.append(TokenStats(*(x.view(*labels.shape, *x.shape[1:]) for x in stats)))
+    spread = []
+    for x in (torch.cat(tensors) for tensors in zip(*chunks, strict=True)):
+        spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
+        spread[-1][valid] = x
+    kept.append(TokenStats(*spread))
 
 
 def _refuse_inexact_skipping(args: GRPOConfig) -> None:

@@ -128,7 +128,7 @@ class SimKOTrainer(RLVRTrainer):
         counted = valid & (inputs["tool_mask"] != 0) if "tool_mask" in inputs else valid
         advantages = _per_token(inputs["advantages"])
         rows = completion_rows(len(call.labels), valid)
-        entropy = call.entropy.detach()[rows]
+        entropy = call.entropy.new_zeros(valid.shape).masked_scatter(valid, call.entropy.detach()[rows[valid]])
         gate = entropy_gate(entropy, counted, self.args.simko_gate_quantile)
         scored = gate & (advantages != 0)
         self._check_head(call, rows[scored])

@@ -1,0 +1,179 @@
+"""Recipes trained for a few real steps on a tiny model: what is left on disk, and how a run continues."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from simko.training import run as run_module
+from simko.training.recipe import find_recipe, import_reward_function, read_recipe
+from simko.training.run import MetricsLog, train
+from simko.training.run_directory import is_complete, latest_checkpoint
+
+RECIPE = """
+method: simko
+task: operator_puzzle
+train_problems: 40
+dtype: float32
+num_generations: 4
+per_device_train_batch_size: 16
+steps_per_generation: 2
+max_completion_length: 9
+max_steps: 6
+save_steps: 2
+logging_steps: 1
+learning_rate: 1.0e-2
+probe_every: 2
+skip_zero_advantage: true
+reward_function: {reward}
+bf16: false
+gradient_checkpointing: false
+use_cpu: true
+report_to: none
+disable_tqdm: true
+"""
+
+
+def operators(completions, **_):
+    """A reward an untrained model can earn."""
+    return [float(sum(c.count(o) for o in "+-*/")) for c in completions]
+
+
+@pytest.fixture
+def recipe_file(tmp_path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(reward=f"{__name__}:operators"))
+    return path
+
+
+def recipe(path, base, out, *overrides):
+    return read_recipe(path, ["--model_name_or_path", str(base), "--output_dir", str(out), *overrides])
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["grpo", "simko"])
+def test_a_run_directory_holds_the_run(recipe_file, tiny_base, tmp_path, method):
+    out = tmp_path / "run"
+    checkpoint = train(recipe(recipe_file, tiny_base, out, "--method", method))
+    assert checkpoint == out / "checkpoint-6"
+    assert (checkpoint / "model.safetensors").is_file()
+    config = json.loads((out / "config.json").read_text())
+    assert config["method"] == method
+    assert config["learning_rate"] == 0.01
+    assert config["objective"].startswith("SimKO" if method == "simko" else "GRPO")
+    assert json.loads((out / "versions.json").read_text())["torch"] == torch.__version__
+    steps = [row["step"] for row in lines(out / "metrics.jsonl") if "loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in lines(out / "diagnostics.jsonl")] == [0, 2, 4]
+    logged = lines(out / "metrics.jsonl")[0]
+    assert ("simko/gated" in logged) == (method == "simko")
+    assert logged["groups/all_right"] + logged["groups/mixed"] + logged["groups/all_wrong"] == pytest.approx(1)
+
+
+def test_methods_differ_and_share_their_first_rollout(recipe_file, tiny_base, tmp_path):
+    runs = {m: train(recipe(recipe_file, tiny_base, tmp_path / m, "--method", m)) for m in ("grpo", "simko")}
+    first = [lines(tmp_path / m / "metrics.jsonl")[0]["reward"] for m in runs]
+    assert first[0] == first[1]
+    weights = [load_file(path / "model.safetensors") for path in runs.values()]
+    assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(recipe_file, tiny_base, tmp_path, monkeypatch):
+    whole = train(recipe(recipe_file, tiny_base, tmp_path / "whole"))
+    on_log = MetricsLog.on_log
+
+    def stop_at_five(self, args, state, control, **kwargs):
+        on_log(self, args, state, control, **kwargs)
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetricsLog, "on_log", stop_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(recipe_file, tiny_base, tmp_path / "stopped"))
+    monkeypatch.setattr(MetricsLog, "on_log", on_log)
+    half_written = tmp_path / "stopped" / "checkpoint-5"
+    shutil.copytree(tmp_path / "stopped" / "checkpoint-4", half_written)
+    (half_written / "trainer_state.json").write_text('{"global_st')
+    assert latest_checkpoint(tmp_path / "stopped").name == "checkpoint-4"
+
+    continued = train(recipe(recipe_file, tiny_base, tmp_path / "stopped"))
+    ours, theirs = load_file(continued / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    for log in ("metrics.jsonl", "diagnostics.jsonl"):
+        rows = [
+            [r["step"] for r in lines(tmp_path / d / log) if "train_runtime" not in r] for d in ("stopped", "whole")
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_a_finished_run_is_left_alone(recipe_file, tiny_base, tmp_path, monkeypatch):
+    train(recipe(recipe_file, tiny_base, tmp_path / "run"))
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(run_module.SimKOTrainer, "train", lambda *a, **k: pytest.fail("trained again"))
+    assert train(recipe(recipe_file, tiny_base, tmp_path / "run")).name == "checkpoint-6"
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])
+def test_a_checkpoint_that_lacks_a_part_is_not_complete(recipe_file, tiny_base, tmp_path, missing):
+    checkpoint = tmp_path / "checkpoint-3"
+    checkpoint.mkdir()
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (checkpoint / name).touch()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
+    assert is_complete(checkpoint)
+    (checkpoint / missing).unlink()
+    assert not is_complete(checkpoint)
+
+
+def test_another_configuration_is_refused_and_nothing_overwritten(recipe_file, tiny_base, tmp_path):
+    out = tmp_path / "run"
+    train(recipe(recipe_file, tiny_base, out))
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match=r"learning_rate=0\.01, this one has 0\.5"):
+        train(recipe(recipe_file, tiny_base, out, "--learning_rate", "0.5"))
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_checkpoints_inside_a_rollout_are_refused(recipe_file, tiny_base, tmp_path):
+    with pytest.raises(ValueError, match="multiple of 2"):
+        train(recipe(recipe_file, tiny_base, tmp_path / "run", "--save_steps", "3"))
+
+
+def test_recipes_that_do_not_fit_together(recipe_file, tiny_base):
+    for words, message in (
+        (["--task", "operator_puzzle", "--train_file", "x.jsonl"], "either task"),
+        (["--verifier", "last_integer"], "verifier or reward_function"),
+        (["--method", "ppo"], "invalid choice: 'ppo'"),
+        (["--no_such_option", "1"], "no_such_option"),
+        (["--simko_alpha", "much"], "invalid float value"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe(recipe_file, tiny_base, "out", *words)
+    with pytest.raises(ValueError, match="names no model"):
+        read_recipe(recipe_file)
+
+
+def test_every_shipped_recipe_parses():
+    for name in ("quickstart.yaml", "smollm2.yaml", "qwen2.5-math-7b.yaml"):
+        words = ["--use_cpu", "true", "--bf16", "false", "--use_vllm", "false"]
+        assert read_recipe(find_recipe(name), words).run.method == "simko"
+    with pytest.raises(ValueError, match=r"quickstart\.yaml"):
+        find_recipe("no-such-recipe.yaml")
+
+
+def test_reward_functions_by_import_path():
+    assert import_reward_function(f"{__name__}:operators") is operators
+    for path, message in (
+        (f"{__name__}.operators", "module:function"),
+        ("nowhere.at.all:f", "cannot import"),
+        (f"{__name__}:nothing", "no function"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            import_reward_function(path)
