@@ -16,6 +16,7 @@ from simko.report.findings import find, judge, percent, points_apart, reliabilit
 from simko.report.measures import measure
 from simko.report.page import setting_rows
 from simko.report.study import in_order, read_study
+from simko.report.summary import summarise
 from simko.report.text import visible
 
 HOSTILE = "<script>top.pwned=1</script></svg></pre>\"'&<img src=x onerror=top.pwned=1>{{7*7}}$x^$"
@@ -363,3 +364,11 @@ def test_in_a_browser(make_study, tmp_path, chromium):
     command += ["--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}"]
     dom = subprocess.run([*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=60).stdout
     assert re.findall("over -?[0-9]+ pwned [^<]*", dom) == [f"over 0 pwned  h1 {len(HOSTILE)}"]
+
+
+def test_summary_has_every_method_and_finding(make_study):
+    folder = make_study({"base": {"a": 1, "b": 9}, "grpo": {"a": 0, "b": 30}, "simko": {"a": 8, "b": 20}})
+    text = summarise(folder)
+    study = read_study(folder)
+    assert all(f"| {method} |" in text for method in ("Base model", "GRPO", "SimKO"))
+    assert text.count("\n- ") == len(find(study, measure(study)))

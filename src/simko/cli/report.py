@@ -1,5 +1,5 @@
 """Write the self-contained HTML page of a study: pass@K curves with intervals, paired differences, concentration over
-training, sample answers, the exact configuration.
+training, sample answers, the exact configuration. Prints the main numbers as Markdown, and the page's path.
 
 example:
   simko report runs/quickstart
@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.report import readme_figure, write_report
+    from simko.report import readme_figure, summarise, write_report
 
     page = write_report(args.study)
     if args.figure:
         readme_figure(args.study, args.figure)
-    print(page)
+    print(summarise(args.study), page, sep="\n\n")

@@ -1,0 +1,33 @@
+"""The page's main numbers as Markdown, for a terminal or for docs."""
+
+from pathlib import Path
+
+from simko.report import findings
+from simko.report.measures import measure
+from simko.report.study import display, read_study
+
+
+def summarise(study_dir: Path) -> str:
+    """pass@K with intervals for each method (and each training seed, if several), then every finding of the page.
+
+    ValueError as in `write_report`.
+    """
+    study = read_study(study_dir)
+    m = measure(study)
+    lines = [
+        f"{m.problems} problems, {m.samples} samples each, temperature {study.temperature:g}, step {study.headline_step}.",
+        "",
+        f"| pass@K, % (95 % interval over problems) | {' | '.join(map(str, m.ks))} |",
+        f"|---|{'---|' * len(m.ks)}",
+    ]
+    for method in study.methods:
+        curve = m.curves[method]
+        cells = [f"{100 * p.estimate:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f})" for p in curve.points]
+        lines.append(f"| {display(method)} | {' | '.join(cells)} |")
+        if len(curve.per_seed) > 1:
+            for evaluation, values in zip(study.headline(method), curve.per_seed, strict=True):
+                cells = [f"{100 * value:.1f}" for value in values]
+                lines.append(f"| {display(method)}, seed {evaluation.seed} | {' | '.join(cells)} |")
+    lines.append("")
+    lines += [f"- {f.status.capitalize()}: {f.claim}: {f.figures}" for f in findings.find(study, m)]
+    return "\n".join(lines)
