@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,18 +43,20 @@ def train(recipe: Recipe) -> Path:
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
     _check_checkpoints_resume_exactly(recipe)
     task = get_task(recipe.run.task) if recipe.run.task else file_task(str(recipe.run.train_file), _verifier_of(recipe))
-    with claimed(directory):
-        check_config(directory, _config(recipe))
-        write_json(directory / "versions.json", versions())
-        dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
-        _check_rollout_is_filled(len(dataset), args)
-        trainer = _trainer(recipe, task, dataset, directory)
+    dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
+    _check_rollout_is_filled(len(dataset), args)
+    main_process = os.environ.get("RANK", "0") == "0"
+    with claimed(directory) if main_process else nullcontext():
         checkpoint = latest_checkpoint(directory)
-        rewind_logs(directory, int(checkpoint.name.split("-")[-1]) if checkpoint else 0)
-        if not (checkpoint and int(checkpoint.name.split("-")[-1]) >= args.max_steps > 0):
+        step = int(checkpoint.name.split("-")[-1]) if checkpoint else 0
+        if main_process:
+            check_config(directory, _config(recipe))
+            write_json(directory / "versions.json", versions())
+            rewind_logs(directory, step)
+        if not 0 < args.max_steps <= step:
+            trainer = _trainer(recipe, task, dataset, directory)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    last = latest_checkpoint(directory)
-    return last if last is not None else directory
+    return latest_checkpoint(directory) or directory
 
 
 class MetricsLog(TrainerCallback):

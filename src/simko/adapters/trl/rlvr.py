@@ -64,7 +64,6 @@ class RLVRTrainer(GRPOTrainer):
             _refuse_inexact_skipping(args)
         super().__init__(model, reward_funcs, args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
-        self._next_probe = 0
         self._rollout_judged = False
         _warn_of_shifted_sampling(args)
         if args.skip_zero_advantage and self.aux_loss_enabled:
@@ -118,11 +117,15 @@ class RLVRTrainer(GRPOTrainer):
         if self.model.training and not self._rollout_judged:
             self._rollout_judged = True
             self._warn_of_poor_rollout()
-        step, every = self.state.global_step, self.args.probe_every
-        if every and self.model.training and step >= self._next_probe:
+        if self.model.training and self._probe_is_due():
             self._probe(outputs)
-            self._next_probe = step - step % every + every
         return outputs
+
+    def _probe_is_due(self) -> bool:
+        """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included."""
+        args, step, every = self.args, self.state.global_step, self.args.probe_every
+        updates = max(1, int(args.steps_per_generation or 1) * args.num_iterations // args.gradient_accumulation_steps)
+        return every > 0 and step // every > (step - updates) // every
 
     def _warn_of_poor_rollout(self) -> None:
         metrics = self._metrics["train"]
