@@ -149,6 +149,7 @@ class GradientCheck(TrainerCallback):
     def __init__(self):
         self.batches, self.errors, self.from_grpo, self.applied = [], [], [], []
         self.raised = self.penalised = self.clipped = self.off_policy = 0
+        self.fresh = {}
 
     @classmethod
     def watch(cls, trainer):
@@ -156,8 +157,9 @@ class GradientCheck(TrainerCallback):
         check.trainer, original = trainer, trainer._compute_loss
 
         def compute_loss(model, inputs):
-            if trainer.model.training:
-                check.batches.append(dict(inputs))
+            if trainer.model.training:  # a buffered batch comes again in the next iteration: as it was at first
+                fresh = check.fresh.setdefault(id(inputs["completion_ids"]), dict(inputs))
+                check.batches.append(fresh)
             return original(model, inputs)
 
         trainer._compute_loss = compute_loss

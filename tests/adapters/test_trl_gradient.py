@@ -104,7 +104,12 @@ OPTIONS = {
     "a reward on rank 1": {"simko_top_penalty": 0.6},
     "temperature": {"temperature": 0.7},
     "upper clip": {"epsilon": 0.1, "epsilon_high": 0.4},
-    "off-policy mask": {"off_policy_mask_threshold": 0.01, "epsilon": 0.4},
+    "off-policy mask": {
+        "off_policy_mask_threshold": 0.001,
+        "epsilon": 0.4,
+        "simko_top_penalty": 20.0,
+        "simko_gate_quantile": None,
+    },
     "truncated completions masked": {"mask_truncated_completions": True, "simko_gate_quantile": 0.3},
     "head in float32": {"cast_lm_head_to_fp32": True},
     "gradient checkpointing": {"gradient_checkpointing": True},

@@ -43,12 +43,12 @@ def test_candidate_gap_refuses_other_weights():
 
 
 def test_spread_shift_has_no_value_and_a_gradient_on_raised_tokens_alone():
-    gap = torch.tensor([[1.0, torch.inf, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
-    gate = torch.tensor([[True, False, True], [True, True, False]])
-    shift = spread_shift(gap, torch.tensor([[2.0], [-1.0]]), gate, 0.1)
-    assert torch.equal(shift, torch.zeros(2, 3))
+    gap = torch.tensor([[1.0, torch.inf, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], requires_grad=True)
+    gate = torch.tensor([[True, False, True], [True, True, False], [True, True, True]])
+    shift = spread_shift(gap, torch.tensor([[2.0], [-1.0], [0.0]]), gate, 0.1)
+    assert torch.equal(shift, torch.zeros(3, 3))
     found = torch.autograd.grad(shift.sum(), gap)[0]
-    torch.testing.assert_close(found, torch.tensor([[0.1, 0.0, 0.1], [0.0, 0.0, 0.0]]))
+    torch.testing.assert_close(found, torch.tensor([[0.1, 0.0, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
 
 
 def test_penalty():

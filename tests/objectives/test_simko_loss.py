@@ -172,12 +172,12 @@ def test_equal_entropies_gate_nothing_and_no_gate_gates_all(penalty):
 
 
 @pytest.mark.parametrize("garbage", [*EXTREME, 1e300])
-@pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean"])
-def test_what_is_masked_has_no_effect(garbage, reduction):
+@pytest.mark.parametrize(("reduction", "weights"), [("token_mean", "uniform"), ("sequence_mean", "softmax")])
+def test_what_is_masked_has_no_effect(garbage, reduction, weights):
     logits, tokens, old, advantages, mask = case(B=4, T=6)
     mask[1] = False  # a response without a counted token
     s = token_stats(logits.detach(), tokens, top_k=3)
-    options = {"alpha": 0.2, "top_penalty": 1.3, "reduction": reduction}
+    options = {"alpha": 0.2, "top_penalty": 1.3, "reduction": reduction, "weights": weights}
 
     def run(fill, rows):
         leaves = [x.masked_fill(~mask, fill)[rows].requires_grad_() for x in (s.logp, old, s.entropy)]

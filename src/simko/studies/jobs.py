@@ -11,6 +11,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 _POLL_SECONDS = 1.0
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # glibc would hand every large tensor's pages back to the kernel and fault them in again
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+}
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,12 @@ class _Running:
     def __init__(self, job: Job, logs: Path, slot: int) -> None:
         self.job, self.slot = job, slot
         self.log = logs / f"{job.name.replace(' ', '-')}.log"
-        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "simko.cli", *job.words],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | threads,
+                env=os.environ | _ENVIRONMENT,
             )
         interval = 0.5 if sys.stderr.isatty() else 20.0
         self.bar = tqdm(
