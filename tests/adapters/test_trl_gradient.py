@@ -370,3 +370,16 @@ def test_size_of_the_micro_batch_does_not_matter(tmp_path, loss_type):
     )
     error = relative_error(split, whole)
     assert error > 1e-3 if loss_type == "bnpo" else error < 1e-5
+
+
+def test_skipping_keeps_as_many_responses_on_every_process(tmp_path, monkeypatch):
+    """TRL gathers a number for each response: a process with fewer fills up with others, which train nothing."""
+    trainer = make_trainer(tmp_path, skip_zero_advantage=True)
+    advantages = torch.tensor([0.0, 1.0, 0.0, 0.0, -1.0])
+    assert trainer._rows_with_advantage(advantages).tolist() == [False, True, False, False, True]
+    monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: torch.cat([mine, mine + 2]))
+    keep = trainer._rows_with_advantage(advantages)
+    assert keep.sum() == 4
+    assert keep[[1, 4]].all()
+    monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: mine)
+    assert trainer._rows_with_advantage(torch.zeros(5)).sum() == 1

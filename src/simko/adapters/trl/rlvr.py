@@ -60,6 +60,8 @@ class RLVRTrainer(GRPOTrainer):
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: RLVRConfig | None = None, **kwargs: Any) -> None:
         args = args if args is not None else RLVRConfig("RLVR")
+        if not isinstance(args, RLVRConfig):
+            raise ValueError(f"{type(self).__name__} needs an RLVRConfig, got {type(args).__name__}")
         if args.skip_zero_advantage:
             _refuse_inexact_skipping(args)
         super().__init__(model, reward_funcs, args, **kwargs)
