@@ -140,7 +140,7 @@ def test_receipt(tmp_path, caplog):
 
 
 def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("simko.adapters.trl.trainer._IDLE_STEPS", 2)
+    monkeypatch.setattr("simko.adapters.trl.link._IDLE_STEPS", 2)
     with caplog.at_level(logging.INFO, "simko"):
         make_trainer(tmp_path / "a", max_steps=4, reward=lambda completions, **_: [1.0] * len(completions)).train()
     assert [m.split("changed no token for ")[1][:9] for m in messages(caplog) if "changed no token" in m] == [
@@ -154,9 +154,9 @@ def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
 
 
 def test_the_warning_comes_after_50_updates():
-    from simko.adapters.trl import trainer
+    from simko.adapters.trl import link
 
-    assert trainer._IDLE_STEPS == 50
+    assert link._IDLE_STEPS == 50
 
 
 @pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer])
