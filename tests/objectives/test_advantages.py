@@ -56,10 +56,20 @@ def test_types_of_reward(dtype):
     assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_rewards_that_are_not_finite_are_named(bad):
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf")])
+def test_infinite_rewards_are_named(bad):
     with pytest.raises(ValueError, match=f"sample 2 is {bad}"):
         group_advantages(torch.tensor([0.0, 1.0, bad, bad]), torch.tensor([0, 0, 1, 1]))
+
+
+def test_a_nan_reward_is_unscorable():
+    """Advantage 0, and its group is what the others make of it."""
+    nan = float("nan")
+    rewards, groups = torch.tensor([1.0, nan, 0.0, 0.0, 0.0, nan, 1.0]), torch.tensor([4, 4, 4, 4, 4, 7, 9])
+    found = group_advantages(rewards, groups)
+    torch.testing.assert_close(found[[0, 2, 3, 4]], torch.tensor([1.5, -0.5, -0.5, -0.5]), rtol=1e-5, atol=0)
+    assert found[[1, 5, 6]].eq(0).all()
+    assert group_advantages(torch.full((3,), nan), torch.zeros(3, dtype=torch.long)).eq(0).all()
 
 
 def test_no_rewards():

@@ -9,11 +9,18 @@ from simko.objectives.effective import (
     spread_shift,
 )
 from simko.objectives.gate import entropy_gate
+from simko.objectives.method import Method
+from simko.objectives.methods import METHODS
+from simko.objectives.options import OPTIONS, REQUIRED
 from simko.objectives.reduction import reduce_loss
 from simko.objectives.simko import check_simko_options, simko_loss
 from simko.objectives.surrogate import clipped_surrogate
 
 __all__ = [
+    "METHODS",
+    "OPTIONS",
+    "REQUIRED",
+    "Method",
     "candidate_gap",
     "check_simko_options",
     "clipped_surrogate",

@@ -1,8 +1,17 @@
-"""Rewards of a group of responses to one prompt -> one advantage a response."""
+"""Rewards of a group of responses to one prompt -> one advantage a response.
+
+Notation: r reward, N responses in the group, c of them right (r = 1), mean and std over the group.
+Estimators take rewards [B] that are finite, and Groups, and return [B]. Those that speak of right and wrong expect
+rewards of 1 and 0; methods.py refuses others before it calls them.
+"""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from simko.objectives.groups import Groups, groups_of
 
 
 def group_advantages(
@@ -13,20 +22,120 @@ def group_advantages(
         A_i = (r_i - mean(r)) / (std(r) + eps)      over the responses of i's group, std with ddof = 1
 
     rewards [B]; groups [B]: integers, equal for responses to the same prompt, in any order; eps: 1e-6 in verl and in
-    the SimKO authors' code, 1e-4 in TRL. A group of one, or of equal rewards, gets 0.
+    the SimKO authors' code, 1e-4 in TRL. A group of one, or of equal rewards, gets 0. A nan reward means unscorable:
+    it gets 0 and stays out of its group's statistics. ValueError for an infinite reward.
+    """
+    return over_scorable(lambda r, group: standardised(r, group, eps=eps), rewards, groups)
+
+
+def over_scorable(
+    estimate: Callable[..., Tensor], rewards: Shaped[Tensor, " B"], groups: Int[Tensor, " B"], *others: Tensor | None
+) -> Float[Tensor, " B"]:
+    """estimate(rewards, Groups, *others) of the responses that have a reward; 0 where the reward is nan.
+
+    others: further [B] tensors, or None, handed on for the same responses. Rewards of integers or truth values become
+    floats. ValueError, naming the sample, for an infinite reward.
     """
     if not torch.is_floating_point(rewards):
         rewards = rewards.to(torch.get_default_dtype())
-    if not torch.isfinite(rewards).all():
-        bad = int((~torch.isfinite(rewards)).nonzero()[0])
-        raise ValueError(f"reward of sample {bad} is {rewards[bad].item()}: rewards must be finite")
-    index = torch.unique(groups, return_inverse=True)[1]
-    zeros = rewards.new_zeros(int(index.max()) + 1 if len(index) else 0)
-    size = zeros.index_add(0, index, torch.ones_like(rewards))
-    mean = zeros.index_add(0, index, rewards) / size
-    centred = rewards - mean[index]
-    variance = zeros.index_add(0, index, centred**2) / (size - 1).clamp(min=1)
-    high = zeros.scatter_reduce(0, index, rewards, "amax", include_self=False)
-    low = zeros.scatter_reduce(0, index, rewards, "amin", include_self=False)
-    # the mean of equal rewards may be off by a rounding error, which the division by eps would blow up
-    return torch.where((high == low)[index], 0.0, centred / (variance.sqrt()[index] + eps))
+    if rewards.isinf().any():
+        bad = int(rewards.isinf().nonzero()[0])
+        raise ValueError(f"reward of sample {bad} is {rewards[bad].item()}: rewards must be finite, or nan: unscorable")
+    scorable = ~rewards.isnan()
+    here = (None if x is None else x[scorable] for x in others)
+    found = estimate(rewards[scorable], groups_of(groups, scorable), *here)
+    return torch.zeros_like(rewards).masked_scatter(scorable, found)
+
+
+def standardised(rewards: Float[Tensor, " B"], group: Groups, *, eps: float, ddof: int = 1) -> Float[Tensor, " B"]:
+    """(r - mean) / (std + eps). Source: GRPO, arXiv 2402.03300."""
+    return group.centred(rewards) / (group.std(rewards, ddof) + eps)
+
+
+def centred(rewards: Float[Tensor, " B"], group: Groups) -> Float[Tensor, " B"]:
+    """r - mean. Source: Dr. GRPO, arXiv 2503.20783."""
+    return group.centred(rewards)
+
+
+def leave_one_out(rewards: Float[Tensor, " B"], group: Groups) -> Float[Tensor, " B"]:
+    """r - mean of the others = N / (N - 1) (r - mean); 0 in a group of one. Source: RLOO, arXiv 2402.14740."""
+    return group.centred(rewards) * group.size / (group.size - 1).clamp(min=1)
+
+
+def over_mean(rewards: Float[Tensor, " B"], group: Groups, *, eps: float) -> Float[Tensor, " B"]:
+    """(r - mean) / (mean + eps) of right or wrong; 0 where all are wrong. Source: MaxRL, arXiv 2602.02710."""
+    return group.centred(rewards) / (group.mean(rewards) + eps)
+
+
+def signs(rewards: Float[Tensor, " B"], group: Groups, *, right: float, wrong: float) -> Float[Tensor, " B"]:
+    """`right` where r = 1, `wrong` where r = 0, whatever the group. Source: PSR and NSR, arXiv 2506.01347."""
+    return torch.where(rewards == 1, right, wrong).to(rewards.dtype)
+
+
+def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weight: float) -> Float[Tensor, " B"]:
+    """+positive_weight where r = 1, -1 where r = 0. Source: W-REINFORCE, arXiv 2506.01347."""
+    return signs(rewards, group, right=positive_weight, wrong=-1.0)
+
+
+def none_right(wrong: Float[Tensor, " B"], n: Float[Tensor, " B"], k: int) -> Float[Tensor, " B"]:
+    """C(wrong, k) / C(n, k): the share of k-subsets of n responses in which every one is wrong; 1 at k = 0."""
+    share = torch.ones_like(wrong)
+    for j in range(k):
+        share = share * (wrong - j).clamp(min=0) / (n - j).clamp(min=1)
+    return share
+
+
+def subset_advantages(rewards: Float[Tensor, " B"], group: Groups, *, k: int, eps: float) -> Float[Tensor, " B"]:
+    """The mean GRPO advantage (ddof 0) of the k-subsets a response is in, a subset being right if any member is.
+
+        R = 1 - C(N - c, k) / C(N, k)      s = sqrt(R (1 - R))
+        right: (1 - R) / (s + eps)         wrong: (1 - R - C(N - c - 1, k - 1) / C(N - 1, k - 1)) / (s + eps)
+
+    0 where all are wrong and where fewer than k are (always at k = N). k = 1 is `standardised` with ddof = 0. A group
+    that unscorable responses leave with fewer than k gets 0. ValueError where a group was drawn with fewer than k.
+    Source: Pass@k Training, arXiv 2508.10751, and its code.
+    """
+    _check_k(k, group)
+    n, right = group.size.double(), rewards == 1
+    wrong = n - group.total(right.double())
+    failure = none_right(wrong, n, k)
+    scale = (failure * (1 - failure)).sqrt() + eps
+    found = torch.where(right, failure, failure - none_right(wrong - 1, n - 1, k - 1)) / scale
+    mixed = (failure > 0) & (failure < 1)
+    return torch.where(mixed & (group.size >= k), found, 0.0).to(rewards.dtype)
+
+
+def pass_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -> Float[Tensor, " B"]:
+    """Advantages whose mean over the group of A grad log pi estimates the gradient of pass@k without bias.
+
+        right: N k/N (1 - pass@(k-1) of the other N - 1) = k C(N - c, k - 1) / C(N - 1, k - 1)      wrong: 0
+
+    This is the paper's leave-one-out-minus-one transform, its estimator of least variance, times N because losses here
+    are means and the paper's estimator is a sum. Valid at k = N; nothing is subtracted at k = 1. A group that
+    unscorable responses leave with fewer than k gets 0. ValueError where a group was drawn with fewer than k.
+    Source: PKPO, arXiv 2505.15201.
+    """
+    _check_k(k, group)
+    n, right = group.size.double(), rewards == 1
+    found = k * none_right(n - group.total(right.double()), n - 1, k - 1)
+    return torch.where(right & (group.size >= k), found, 0.0).to(rewards.dtype)
+
+
+def best_of_group(
+    rewards: Float[Tensor, " B"], group: Groups, *, divide_by_std: bool, eps: float
+) -> Float[Tensor, " B"]:
+    """highest - second highest reward for the best response, 0 for the others, in a tie and in a group of one.
+
+    divide_by_std: over std + eps (ddof 1) as in verl's grpo_passk. Source: arXiv 2503.19595.
+    """
+    best = rewards == group.highest(rewards)
+    alone = group.total(best.to(rewards.dtype)) == 1
+    second = group.highest(rewards.masked_fill(best, -torch.inf))
+    lead = torch.where(best & alone & (group.size > 1), rewards - second, 0.0)
+    return lead / (group.std(rewards, 1) + eps) if divide_by_std else lead
+
+
+def _check_k(k: int, group: Groups) -> None:
+    if (group.drawn < k).any():
+        least = int(group.drawn.min())
+        raise ValueError(f"k = {k} needs {k} responses a prompt, a group has {least}: draw more, or lower k")

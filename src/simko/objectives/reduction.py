@@ -2,36 +2,58 @@
 
 from typing import Literal
 
-from jaxtyping import Float, Shaped
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 Reduction = Literal["token_mean", "sequence_mean", "constant"]
+Denominator = int | float | Shaped[Tensor, ""]
+
+
+def reduction_size(
+    mask: Shaped[Tensor, "B T"], reduction: str = "token_mean", *, length: int | None = None
+) -> Shaped[Tensor, ""]:
+    """What a reduction divides by; see reduce_loss. Sizes of the micro-batches of an update add up to that of the whole.
+
+    length: of "constant", in tokens; None for T.
+    """
+    counted = mask != 0
+    if reduction == "token_mean":
+        return counted.sum()
+    if reduction == "sequence_mean":
+        return counted.any(-1).sum()
+    if reduction == "constant":
+        return counted.new_tensor(mask.shape[0] * (mask.shape[1] if length is None else length), dtype=torch.long)
+    raise ValueError(f'reduction must be "token_mean", "sequence_mean" or "constant", got {reduction!r}')
 
 
 def reduce_loss(
     token_loss: Float[Tensor, "B T"],
     mask: Shaped[Tensor, "B T"],
     reduction: Reduction = "token_mean",
-    denominator: float | Float[Tensor, ""] | None = None,
+    denominator: Denominator | None = None,
+    *,
+    length: int | None = None,
 ) -> Float[Tensor, ""]:
     """Sum of the counted tokens' loss over a denominator.
 
         token_mean     sum_it m l / D    D = counted tokens                 (TRL's dapo, the SimKO authors' code)
         sequence_mean  sum_i (sum_t m l / sum_t m) / D    D = responses with a counted token    (GRPO's equation)
-        constant       sum_it m l / D    D = B T                            (Dr. GRPO; give its length by denominator)
+        constant       sum_it m l / D    D = B length, length T if not given                    (Dr. GRPO)
 
     denominator replaces D. An engine that splits an update into micro-batches over P processes and averages their
-    gradients gives D of the whole update divided by P; then the split changes nothing. Nothing counted: 0.
+    gradients gives D of the whole update divided by P; then the split changes nothing. Nothing counted: 0, also where
+    the denominator is 0.
     """
-    weight = (mask != 0).to(token_loss.dtype)
+    local = reduction_size(mask, reduction, length=length)
     masked = token_loss.masked_fill(mask == 0, 0.0)
-    if reduction == "token_mean":
-        total, local = masked.sum(), weight.sum()
-    elif reduction == "sequence_mean":
-        length = weight.sum(-1)
-        total, local = (masked.sum(-1) / length.clamp(min=1)).sum(), (length > 0).sum()
-    elif reduction == "constant":
-        total, local = masked.sum(), weight.new_tensor(weight.numel())
-    else:
-        raise ValueError(f'reduction must be "token_mean", "sequence_mean" or "constant", got {reduction!r}')
-    return total / (local.clamp(min=1) if denominator is None else denominator)
+    if reduction == "sequence_mean":
+        masked = masked.sum(-1) / (mask != 0).sum(-1).clamp(min=1)
+    size = torch.as_tensor(local if denominator is None else denominator, dtype=masked.dtype, device=masked.device)
+    return masked.sum() / torch.where(size == 0, 1.0, size)
+
+
+def mean_over(x: Shaped[Tensor, "*N"], where: Bool[Tensor, "*N"]) -> Float[Tensor, ""]:
+    """Mean of x where `where` holds, without gradient: a metric. 0 where it holds nowhere."""
+    value = x.detach() if torch.is_floating_point(x) else x.to(torch.get_default_dtype())
+    return torch.where(where, value, 0.0).sum() / where.sum().clamp(min=1)

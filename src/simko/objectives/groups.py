@@ -1,0 +1,55 @@
+"""Statistics of the group a response belongs to: the responses to one prompt."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Groups:
+    """B responses in groups, in any order. Every statistic is given back per response: [B] in, [B] out.
+
+    index [B]: the group of each response, 0 .. number of groups - 1; drawn [B]: how many responses its group was drawn
+    with, those without a reward included; size [B]: how many are here.
+    """
+
+    index: Int[Tensor, " B"]
+    drawn: Int[Tensor, " B"]
+    size: Int[Tensor, " B"]
+
+    def total(self, x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Sum over the group."""
+        return x.new_zeros(len(x)).index_add(0, self.index, x)[self.index]
+
+    def mean(self, x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Mean over the group."""
+        return self.total(x) / self.size
+
+    def highest(self, x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Largest value of the group."""
+        return x.new_zeros(len(x)).scatter_reduce(0, self.index, x, "amax", include_self=False)[self.index]
+
+    def centred(self, x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """x - mean of the group; exactly 0 where the group's values are equal.
+
+        The mean of equal values may be off by a rounding error, which a division by a small eps would blow up.
+        """
+        return torch.where(self.highest(x) == -self.highest(-x), 0.0, x - self.mean(x))
+
+    def std(self, x: Float[Tensor, " B"], ddof: int) -> Float[Tensor, " B"]:
+        """Standard deviation over the group, with size - ddof (at least 1) in the denominator."""
+        return (self.total(self.centred(x) ** 2) / (self.size - ddof).clamp(min=1)).sqrt()
+
+
+def groups_of(groups: Int[Tensor, " B"], scorable: Bool[Tensor, " B"]) -> Groups:
+    """Groups of the scorable responses; groups [B]: integers, equal for responses to one prompt, in any order."""
+    drawn = _sizes(groups)[scorable]
+    kept = groups[scorable]
+    return Groups(index=torch.unique(kept, return_inverse=True)[1], drawn=drawn, size=_sizes(kept))
+
+
+def _sizes(groups: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    _, index, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+    return counts[index]

@@ -1,0 +1,276 @@
+"""A policy-gradient method as a composition of links; methods.py is the table of them.
+
+    rewards -> [reward transform] -> estimator -> [reweighting] -> advantages [B]              Method.advantages
+    [selection]                                                    -> counted, marked [B, T]   Method.select
+    -> token mask -> token links -> ratio -> surrogate -> [auxiliary term] -> reduction        Method.policy_loss
+
+Each link is a functools.partial of one pure function with its options bound by keyword.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from simko.objectives.advantages import over_scorable
+from simko.objectives.effective import CandidateWeights
+from simko.objectives.groups import Groups
+from simko.objectives.options import OPTIONS, REQUIRED, check_option
+from simko.objectives.reduction import Denominator, mean_over, reduce_loss, reduction_size
+from simko.objectives.reweighting import mean_over_response
+from simko.objectives.surrogate import clip_ratio, sequence_ratio, token_ratio
+from simko.objectives.tokens import Metrics, every_token, penalise_ratio, read_tokens
+
+EVERY_TOKEN = partial(every_token)
+TOKEN_RATIO = partial(token_ratio)
+PPO_CLIP = partial(clip_ratio, clip_low=0.2, clip_high=0.2)
+TOKEN_MEAN = partial(reduce_loss, reduction="token_mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One row of the table: what a method is, where it comes from, what it needs, and its links.
+
+    title, arxiv: the source; summary: one line; formula: what sets it apart, plain text; note: traps; edges: what
+    groups of one, and all right or all wrong, get.
+    binary: rewards must be 1 (right) or 0 (wrong). needs_old_logp: advantages needs old_logp and mask.
+    candidate_weights, top_k: of the candidate_gap that policy_loss needs, None where it needs none. needs_top1:
+    policy_loss needs is_top1. inert_zero_rows: a response with advantage 0 changes neither the loss's numerator nor
+    other responses, so an engine may leave it out if the denominator still counts it. metrics: what policy_loss reports.
+    """
+
+    name: str
+    title: str
+    arxiv: str
+    summary: str
+    formula: str
+    note: str = ""
+    edges: str = "A group of one, or with equal rewards, gets 0."
+
+    estimator: partial
+    reward_transform: partial | None = None
+    reweighting: partial | None = None
+    selection: partial | None = None
+    token_mask: partial = EVERY_TOKEN
+    token_links: tuple[partial, ...] = ()
+    ratio: partial = TOKEN_RATIO
+    surrogate: partial = PPO_CLIP
+    auxiliary: partial | None = None
+    reduction: partial = TOKEN_MEAN
+
+    binary: bool = False
+    needs_old_logp: bool = False
+    candidate_weights: CandidateWeights | None = None
+    top_k: int | None = None
+    needs_top1: bool = False
+    inert_zero_rows: bool = True
+    metrics: tuple[str, ...] = ("ratio", "clipped")
+
+    def __post_init__(self) -> None:
+        if self.ratio.func is sequence_ratio and any(link.func is penalise_ratio for link in self.token_links):
+            raise ValueError(
+                "a ratio per sequence would turn SimKO's penalty on the ratio into a factor on the whole response: "
+                "use penalise_advantage, or a ratio per token"
+            )
+
+    @property
+    def selects(self) -> bool:
+        """Whether select has to be called on the whole update batch before policy_loss."""
+        return self.selection is not None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options and their values; REQUIRED where no source gives one. Meanings: options.py."""
+        found = {} if self.top_k is None else {"top_k": self.top_k}
+        for link in self._links():
+            found |= {name: value for name, value in link.keywords.items() if name in OPTIONS}
+        return dict(sorted(found.items()))
+
+    def with_options(self, **options: Any) -> "Method":
+        """The method with other values of its own options: METHODS["pkpo"].with_options(k=8).
+
+        ValueError for an option that the method does not have, naming those it has, and for a value out of range.
+        """
+        own = self.options
+        for name, value in options.items():
+            if name not in own:
+                have = ", ".join(own) or "none"
+                raise ValueError(f"{self.name} has no option {name!r}; its options: {have}")
+            check_option(name, value)
+        changed = {f.name: _rebound(getattr(self, f.name), options) for f in fields(self)}
+        return replace(self, **changed | {name: value for name, value in options.items() if name == "top_k"})
+
+    def advantages(
+        self,
+        rewards: Shaped[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        *,
+        old_logp: Float[Tensor, "B T"] | None = None,
+        mask: Shaped[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Advantages of whole groups.
+
+        groups: integers, equal for responses to one prompt, in any order; the same prompt drawn twice under two
+        integers is two groups. A nan reward means unscorable: advantage 0, outside its group's statistics. old_logp,
+        mask: log pi_old and counted tokens, where needs_old_logp. ValueError for an infinite reward, for rewards other
+        than 1 and 0 where binary, and for an option that has no default and was not given.
+        """
+        missing = [name for name, value in self.options.items() if value is REQUIRED]
+        if missing:
+            given = ", ".join(f"{name}=..." for name in missing)
+            raise ValueError(
+                f"{self.name} has no default for {' and '.join(missing)}, since no source gives one: "
+                f"use METHODS[{self.name!r}].with_options({given})"
+            )
+        if self.binary:
+            self._check_binary(rewards)
+        mean_logp = None
+        if self.needs_old_logp:
+            if old_logp is None or mask is None:
+                raise ValueError(f"{self.name} weighs responses by how likely they were: give old_logp and mask")
+            mean_logp = mean_over_response(old_logp, mask)
+        return over_scorable(self._estimate, rewards, groups, mean_logp)
+
+    def select(
+        self,
+        logp: Float[Tensor, "B T"],
+        old_logp: Float[Tensor, "B T"],
+        entropy: Float[Tensor, "B T"],
+        advantages: Shaped[Tensor, " B"] | Shaped[Tensor, "B T"],
+        mask: Shaped[Tensor, "B T"],
+        *,
+        generator: torch.Generator | None,
+    ) -> tuple[Bool[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """counted and marked of the whole update batch: the tokens of the denominator, and policy_loss's `marked`.
+
+        logp and entropy are the current policy's. generator: for methods that draw, seeded alike on every process.
+        ValueError where the method selects nothing.
+        """
+        if self.selection is None:
+            raise ValueError(f"{self.name} selects no tokens: call policy_loss alone")
+        with torch.no_grad():
+            tokens = read_tokens(logp, old_logp, entropy, None, None, advantages, mask, None)
+            return self.selection(tokens, generator)
+
+    def denominator(
+        self,
+        advantages: Shaped[Tensor, " B"] | Shaped[Tensor, "B T"],
+        mask: Shaped[Tensor, "B T"],
+        *,
+        marked: Bool[Tensor, "B T"] | None = None,
+    ) -> Shaped[Tensor, ""]:
+        """What a micro-batch adds to the denominator of its update.
+
+        Summed over the micro-batches and processes of an update and divided by the number of processes, it is
+        policy_loss's `denominator`.
+        """
+        self._check_marked(marked)
+        empty = torch.zeros(mask.shape, device=mask.device)
+        counted = self.token_mask(read_tokens(empty, empty, empty, None, None, advantages, mask, marked)).counted
+        return reduction_size(counted, **self.reduction.keywords)
+
+    def policy_loss(
+        self,
+        logp: Float[Tensor, "B T"],
+        old_logp: Float[Tensor, "B T"],
+        entropy: Float[Tensor, "B T"],
+        gap: Float[Tensor, "B T"] | None,
+        is_top1: Bool[Tensor, "B T"] | None,
+        advantages: Shaped[Tensor, " B"] | Shaped[Tensor, "B T"],
+        mask: Shaped[Tensor, "B T"],
+        *,
+        denominator: Denominator | None = None,
+        marked: Bool[Tensor, "B T"] | None = None,
+    ) -> tuple[Float[Tensor, ""], Metrics]:
+        """The loss of a micro-batch, and detached metrics.
+
+        logp, old_logp: log pi(y_t) now and at sampling, nats; entropy: of the current policy; gap: candidate_gap under
+        candidate_weights; is_top1: y_t is the most likely token; mask: non-zero where a token counts. Gradient flows
+        through logp, gap and, where the method rewards it, entropy. denominator: of the whole update, see
+        Method.denominator; None: of this micro-batch. marked: select's second answer for these rows.
+
+        Metrics are means over counted tokens unless the link that makes them says otherwise; ratio and clipped: mean
+        ratio, and share of tokens at which the clip acted. ValueError for shapes that do not match and for an input
+        that the method needs and did not get.
+        """
+        self._check_marked(marked)
+        for name, x, needed in (("gap", gap, self.candidate_weights), ("is_top1", is_top1, self.needs_top1)):
+            if needed and x is None:
+                raise ValueError(f"{self.name} needs {name}")
+        tokens = read_tokens(logp, old_logp, entropy, gap, is_top1, advantages, mask, marked)
+        active, counted, metrics = self.token_mask(tokens)
+        tokens = tokens._replace(mask=counted, gate=counted)
+        for link in self.token_links:
+            tokens, found = link(tokens)
+            metrics = metrics | found
+        ratio = self.ratio(tokens.logp, tokens.old_logp, counted)
+        token_loss, clipped = self.surrogate(ratio, tokens.logp, tokens.advantages)
+        token_loss = token_loss.masked_fill(~active, 0.0)
+        if self.auxiliary is not None:
+            extra, found = self.auxiliary(tokens)
+            token_loss, metrics = token_loss + extra, metrics | found
+        metrics = metrics | {"ratio": mean_over(ratio, counted)}
+        if clipped is not None:
+            metrics = metrics | {"clipped": mean_over(clipped & active, counted)}
+        return self.reduction(token_loss, counted, denominator=denominator), metrics
+
+    def loss(
+        self,
+        rewards: Shaped[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        logp: Float[Tensor, "B T"],
+        old_logp: Float[Tensor, "B T"],
+        entropy: Float[Tensor, "B T"],
+        gap: Float[Tensor, "B T"] | None,
+        is_top1: Bool[Tensor, "B T"] | None,
+        mask: Shaped[Tensor, "B T"],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, ""], Metrics]:
+        """advantages, select and policy_loss on one batch that is the whole update."""
+        advantages = self.advantages(rewards, groups, old_logp=old_logp, mask=mask)
+        marked = None
+        if self.selects:
+            marked = self.select(logp, old_logp, entropy, advantages, mask, generator=generator)[1]
+        return self.policy_loss(logp, old_logp, entropy, gap, is_top1, advantages, mask, marked=marked)
+
+    def _estimate(self, rewards: Tensor, group: Groups, mean_logp: Tensor | None) -> Tensor:
+        estimated = rewards if self.reward_transform is None else self.reward_transform(rewards, group, mean_logp)
+        advantages = self.estimator(estimated, group)
+        return advantages if self.reweighting is None else self.reweighting(advantages, rewards, group, mean_logp)
+
+    def _check_binary(self, rewards: Tensor) -> None:
+        other = ~((rewards == 0) | (rewards == 1) | rewards.isnan() | rewards.isinf())
+        if other.any():
+            bad = int(other.nonzero()[0])
+            raise ValueError(
+                f"{self.name} is defined for right (1) and wrong (0) only, sample {bad} has reward "
+                f"{rewards[bad].item():g}: give it correctness as the reward, or use a method for shaped rewards"
+            )
+
+    def _check_marked(self, marked: Tensor | None) -> None:
+        if self.selects and marked is None:
+            raise ValueError(
+                f"{self.name} chooses tokens over the whole update batch: call METHODS[{self.name!r}].select on it "
+                "first, and give these rows of its second answer as `marked`"
+            )
+        if marked is not None and not self.selects:
+            raise ValueError(f"{self.name} selects no tokens: leave `marked` out")
+
+    def _links(self) -> list[partial]:
+        values = [getattr(self, f.name) for f in fields(self)]
+        return [v for v in values if isinstance(v, partial)] + list(self.token_links)
+
+
+def _rebound(value: Any, options: Mapping[str, Any]) -> Any:
+    """A link with the options it has replaced; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(_rebound(v, options) for v in value)
+    if not isinstance(value, partial):
+        return value
+    own = {name: options[name] for name in value.keywords if name in options}
+    return cast(Any, partial(value.func, *value.args, **value.keywords | own))

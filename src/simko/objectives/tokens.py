@@ -1,0 +1,164 @@
+"""The links of a method that work token by token, before the ratio and after the surrogate.
+
+A link takes the Tokens of a micro-batch. Masks answer which tokens have a loss; token links answer changed Tokens;
+auxiliary terms answer a further loss a token. All of them answer metrics beside it: detached scalars by name.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from simko.objectives.effective import penalised_advantages, penalised_old_logp, penalised_tokens, spread_shift
+from simko.objectives.gate import entropy_gate
+from simko.objectives.reduction import mean_over
+
+Metrics = dict[str, Float[Tensor, ""]]
+
+
+class Tokens(NamedTuple):
+    """One micro-batch; nats. What lies outside the mask is 0 or False. Gradient flows through logp, entropy and gap."""
+
+    logp: Float[Tensor, "B T"]
+    old_logp: Float[Tensor, "B T"]
+    entropy: Float[Tensor, "B T"]
+    gap: Float[Tensor, "B T"] | None  # candidate_gap
+    is_top1: Bool[Tensor, "B T"] | None
+    advantages: Float[Tensor, "#B #T"]
+    mask: Bool[Tensor, "B T"]  # counted tokens
+    gate: Bool[Tensor, "B T"]  # tokens that SimKO's links touch
+    marked: Bool[Tensor, "B T"]  # second answer of the method's selection
+
+
+class TokenMask(NamedTuple):
+    """active: tokens with a loss; counted: tokens that the reduction counts, active or not."""
+
+    active: Bool[Tensor, "B T"]
+    counted: Bool[Tensor, "B T"]
+    metrics: Metrics
+
+
+def read_tokens(
+    logp: Tensor,
+    old_logp: Tensor,
+    entropy: Tensor,
+    gap: Tensor | None,
+    is_top1: Tensor | None,
+    advantages: Tensor,
+    mask: Tensor,
+    marked: Tensor | None,
+) -> Tokens:
+    """Tokens of [B, T] tensors, advantages [B] or [B, T]; ValueError for shapes that do not match."""
+    check_shapes(
+        logp, advantages, old_logp=old_logp, entropy=entropy, gap=gap, is_top1=is_top1, mask=mask, marked=marked
+    )
+    counted = mask != 0
+    advantages = advantages.detach().to(logp.dtype)
+    return Tokens(
+        logp=logp.masked_fill(~counted, 0.0),
+        old_logp=old_logp.detach().masked_fill(~counted, 0.0),
+        entropy=entropy.masked_fill(~counted, 0.0),
+        gap=None if gap is None else gap.masked_fill(~counted, 0.0),
+        is_top1=None if is_top1 is None else is_top1 & counted,
+        advantages=advantages[:, None] if advantages.dim() == 1 else advantages.masked_fill(~counted, 0.0),
+        mask=counted,
+        gate=counted,
+        marked=torch.zeros_like(counted) if marked is None else marked & counted,
+    )
+
+
+def check_shapes(logp: Tensor, advantages: Tensor, **others: Tensor | None) -> None:
+    """ValueError naming the tensor that is not [B, T] as logp is (advantages: [B] or [B, T])."""
+    for name, x in others.items():
+        if x is not None and x.shape != logp.shape:
+            raise ValueError(f"{name} must be [B, T] as logp {list(logp.shape)}, got {list(x.shape)}")
+    if advantages.shape not in (logp.shape[:1], logp.shape):
+        raise ValueError(f"advantages must be [B] or [B, T] for logp {list(logp.shape)}, got {list(advantages.shape)}")
+
+
+def every_token(tokens: Tokens) -> TokenMask:
+    """Every counted token."""
+    return TokenMask(tokens.mask, tokens.mask, {})
+
+
+def rows_with_advantage(tokens: Tokens) -> TokenMask:
+    """Tokens whose advantage is not 0; the others leave the loss and the denominator. kept: their share."""
+    kept = tokens.mask & (tokens.advantages != 0)
+    return TokenMask(kept, kept, {"kept": mean_over(kept, tokens.mask)})
+
+
+def marked_tokens(tokens: Tokens) -> TokenMask:
+    """Marked tokens; the others leave the loss and the denominator. kept: their share."""
+    return TokenMask(tokens.marked, tokens.marked, {"kept": mean_over(tokens.marked, tokens.mask)})
+
+
+def unmarked_tokens(tokens: Tokens) -> TokenMask:
+    """Tokens that are not marked; marked ones have no loss and stay in the denominator. marked: their share."""
+    return TokenMask(tokens.mask & ~tokens.marked, tokens.mask, {"marked": mean_over(tokens.marked, tokens.mask)})
+
+
+def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tokens, Metrics]:
+    """Restrict the links that follow to entropy_gate's tokens. gated: their share; rank1: share of rank 1 in them."""
+    gate = entropy_gate(tokens.entropy, tokens.mask, gate_quantile)
+    metrics = {"gated": mean_over(gate, tokens.mask)}
+    if tokens.is_top1 is not None:
+        metrics["rank1"] = mean_over(tokens.is_top1, gate)
+    return tokens._replace(gate=gate), metrics
+
+
+def spread_over_candidates(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
+    """SimKO's positive part: logp + spread_shift. gap: mean over gated tokens, nats."""
+    assert tokens.gap is not None
+    shift = spread_shift(tokens.gap, tokens.advantages, tokens.gate, alpha)
+    return tokens._replace(logp=tokens.logp + shift), {"gap": mean_over(tokens.gap, tokens.gate)}
+
+
+def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
+    """SimKO's negative part, in the paper's form: penalised_old_logp. penalised: share of such tokens.
+
+    Not for a ratio per sequence, where it would rescale the whole response.
+    """
+    assert tokens.is_top1 is not None
+    penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    old_logp = penalised_old_logp(tokens.old_logp, penalised, top_penalty)
+    return tokens._replace(old_logp=old_logp), {"penalised": mean_over(penalised, tokens.mask)}
+
+
+def penalise_advantage(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
+    """SimKO's negative part, in the form of the authors' code: penalised_advantages. penalised: share of such tokens."""
+    assert tokens.is_top1 is not None
+    penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    advantages = penalised_advantages(tokens.advantages, penalised, top_penalty)
+    return tokens._replace(advantages=advantages), {"penalised": mean_over(penalised, tokens.mask)}
+
+
+def add_entropy_to_advantage(tokens: Tokens, *, entropy_scale: float, kappa: float) -> tuple[Tokens, Metrics]:
+    """A + min(entropy_scale sg(H), |A| / kappa), for both signs of A; A = 0 stays 0, kappa > 1 keeps the sign.
+
+    bonus: mean of what was added; bonus_capped: share of tokens with an advantage where |A| / kappa is the smaller.
+    Source: arXiv 2506.14758.
+    """
+    cap = tokens.advantages.abs() / kappa
+    wanted = entropy_scale * tokens.entropy.detach()
+    bonus = torch.minimum(wanted, cap)
+    metrics = {
+        "bonus": mean_over(bonus, tokens.mask),
+        "bonus_capped": mean_over(wanted > cap, tokens.mask & (tokens.advantages != 0)),
+    }
+    return tokens._replace(advantages=tokens.advantages + bonus), metrics
+
+
+def entropy_reward(tokens: Tokens, *, entropy_coef: float) -> tuple[Float[Tensor, "B T"], Metrics]:
+    """-entropy_coef H, with gradient. entropy: mean, nats."""
+    return -entropy_coef * tokens.entropy, {"entropy": mean_over(tokens.entropy, tokens.mask)}
+
+
+def log_ratio_penalty(tokens: Tokens, *, kl_coef: float) -> tuple[Float[Tensor, "B T"], Metrics]:
+    """kl_coef |logp - old_logp| at marked tokens; no gradient where both are equal.
+
+    marked: share of such tokens; log_ratio: mean over them of |logp - old_logp|, nats. Source: KL-Cov, arXiv 2505.22617.
+    """
+    distance = (tokens.logp - tokens.old_logp).abs()
+    metrics = {"marked": mean_over(tokens.marked, tokens.mask), "log_ratio": mean_over(distance, tokens.marked)}
+    return torch.where(tokens.marked, kl_coef * distance, 0.0), metrics
