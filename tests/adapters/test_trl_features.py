@@ -226,7 +226,7 @@ def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
 def test_a_head_that_is_never_called_stops_the_run(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("simko.adapters.trl.trainer.watch_head", lambda observe: nullcontext())
+    monkeypatch.setattr("simko.adapters.trl.link.watch_head", lambda observe: nullcontext())
     with pytest.raises(RuntimeError, match="in 0 calls of its head"):
         make_trainer(tmp_path, max_steps=1).train()
 

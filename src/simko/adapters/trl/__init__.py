@@ -1,10 +1,13 @@
 """simko inside TRL: trainers, their configurations, and verifiers as reward functions."""
 
+from simko.adapters.trl.method_trainer import MethodConfig, MethodTrainer
 from simko.adapters.trl.rewards import problems_to_dataset, reward_function
 from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer, grpo_objective
 from simko.adapters.trl.trainer import SimKOConfig, SimKOTrainer, simko_objective
 
 __all__ = [
+    "MethodConfig",
+    "MethodTrainer",
     "RLVRConfig",
     "RLVRTrainer",
     "SimKOConfig",

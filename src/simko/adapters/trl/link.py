@@ -54,7 +54,7 @@ class SimKOLink:
     def __post_init__(self) -> None:
         check_simko_options(self.alpha, self.top_penalty, self.gate_quantile, self.weights, self.penalty)
         if self.top_k < 1:
-            raise ValueError(f"the number of candidates must be at least 1, got {self.top_k}")
+            raise ValueError(f"simko_top_k must be at least 1, got {self.top_k}")
 
     def __str__(self) -> str:
         gate = (

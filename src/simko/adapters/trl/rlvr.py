@@ -77,7 +77,7 @@ class RLVRTrainer(GRPOTrainer):
             inputs = _only_rows(inputs, self._rows_with_advantage(inputs["advantages"]))
         self._loss_inputs = inputs
         try:
-            loss = super()._compute_loss(model, inputs)
+            loss = self.base_loss(model, inputs)
         finally:
             self._loss_inputs = None
         if not torch.isfinite(loss):
@@ -85,6 +85,10 @@ class RLVRTrainer(GRPOTrainer):
                 f"the loss is {loss.item()} at step {self.state.global_step}: stopped before it reached the weights"
             )
         return loss
+
+    def base_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """The loss of a micro-batch: TRL's."""
+        return super()._compute_loss(model, inputs)
 
     def _rows_with_advantage(self, advantages: Tensor) -> Tensor:
         """[B] bool: responses with an advantage, and others until every process has equally many (at least one): TRL
