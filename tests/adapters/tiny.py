@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
-from simko.adapters.trl import RLVRConfig, RLVRTrainer, SimKOConfig, SimKOTrainer
+from simko.adapters.trl import MethodConfig, MethodTrainer, RLVRConfig, RLVRTrainer, SimKOConfig, SimKOTrainer
 
 ALPHABET = "0123456789+-*/= abcdefghijklmnop"
 
@@ -105,7 +105,8 @@ def make_trainer(
     trainer: further arguments of the trainer's own; before: called on the tokenizer.
     """
     cls = cls or SimKOTrainer
-    config = SimKOConfig if cls is SimKOTrainer else RLVRConfig if cls is RLVRTrainer else GRPOConfig
+    configs = {SimKOTrainer: SimKOConfig, RLVRTrainer: RLVRConfig, MethodTrainer: MethodConfig}
+    config = configs.get(cls, GRPOConfig)
     if cls is SimKOTrainer:
         options = {"simko_alpha": 0.3, "simko_top_penalty": 1.5} | options
     tokenizer = tiny_tokenizer()

@@ -90,6 +90,11 @@ class Method:
             found |= {name: value for name, value in link.keywords.items() if name in OPTIONS}
         return dict(sorted(found.items()))
 
+    @property
+    def missing_options(self) -> list[str]:
+        """Options that the user has to give and did not."""
+        return [name for name, value in self.options.items() if value is REQUIRED]
+
     def with_options(self, **options: Any) -> "Method":
         """The method with other values of its own options: METHODS["pkpo"].with_options(k=8).
 
@@ -119,8 +124,7 @@ class Method:
         mask: log pi_old and counted tokens, where needs_old_logp. ValueError for an infinite reward, for rewards other
         than 1 and 0 where binary, and for an option that has no default and was not given.
         """
-        missing = [name for name, value in self.options.items() if value is REQUIRED]
-        if missing:
+        if missing := self.missing_options:
             given = ", ".join(f"{name}=..." for name in missing)
             raise ValueError(
                 f"{self.name} has no default for {' and '.join(missing)}, since no source gives one: "

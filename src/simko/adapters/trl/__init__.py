@@ -1,6 +1,7 @@
 """simko inside TRL: trainers, their configurations, and verifiers as reward functions."""
 
-from simko.adapters.trl.method_trainer import MethodConfig, MethodTrainer
+from simko.adapters.trl.method_config import MethodConfig, plan_method
+from simko.adapters.trl.method_trainer import MethodTrainer
 from simko.adapters.trl.rewards import problems_to_dataset, reward_function
 from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer, grpo_objective
 from simko.adapters.trl.trainer import SimKOConfig, SimKOTrainer, simko_objective
@@ -13,6 +14,7 @@ __all__ = [
     "SimKOConfig",
     "SimKOTrainer",
     "grpo_objective",
+    "plan_method",
     "problems_to_dataset",
     "reward_function",
     "simko_objective",

@@ -5,7 +5,7 @@ TRL's loss types, KL term, vLLM correction, PEFT, DDP and FSDP keep working beca
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from accelerate.utils import is_peft_model
 from torch import Tensor
 
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
-from simko.adapters.trl.rlvr import RLVRTrainer
+from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer
 from simko.objectives import (
     candidate_gap,
     check_simko_options,
@@ -99,6 +99,19 @@ class SimKOLink:
         return logp + shift, penalised
 
 
+@dataclass
+class LinkConfig(RLVRConfig):
+    """RLVRConfig with what concerns any trainer in whose loss a SimKOLink may sit."""
+
+    grpo_warmup_steps: int = field(
+        default=0, metadata={"help": "Plain GRPO for so many updates before SimKO starts (its paper's logic runs: 50)."}
+    )
+    use_bias_correction_kl: bool = field(
+        default=False,
+        metadata={"help": "Off here: it multiplies the KL by the ratio, which would leak SimKO's gradient into it."},
+    )
+
+
 class LinkMetrics:
     """Sums over the micro-batches of an update, and what is said once of them."""
 
@@ -142,6 +155,7 @@ class LinkMetrics:
 class LinkedTrainer(RLVRTrainer):
     """An RLVRTrainer in whose loss a SimKOLink may sit. Subclasses set `link` and `link_metrics` after construction."""
 
+    args: LinkConfig
     link: SimKOLink | None = None
     link_metrics: LinkMetrics
     _head_checked = False
@@ -156,7 +170,7 @@ class LinkedTrainer(RLVRTrainer):
 
     def link_is_active(self) -> bool:
         """Whether the current update trains with the link."""
-        return self.link is not None
+        return self.link is not None and self.state.global_step >= self.args.grpo_warmup_steps
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)

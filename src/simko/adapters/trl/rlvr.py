@@ -18,13 +18,14 @@ from simko.token_stats import TokenStats, token_stats
 logger = logging.getLogger("simko")
 
 _ROW_SKIPPING_LOSSES = ("dapo", "cispo")
+_LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _PROBE_CANDIDATES = 6
 _PROBE_TOKENS = 1024
 
 
 @dataclass
 class RLVRConfig(GRPOConfig):
-    """GRPOConfig with two aids that leave the gradient alone."""
+    """GRPOConfig with two aids that leave the gradient alone, and dynamic sampling's choice of groups."""
 
     skip_zero_advantage: bool = field(
         default=False,
@@ -42,6 +43,13 @@ class RLVRConfig(GRPOConfig):
         },
     )
     probe_rows: int = field(default=256, metadata={"help": "Responses measured by each probe."})
+    drop_one_outcome_groups: bool = field(
+        default=False,
+        metadata={
+            "help": "Groups whose responses all have one reward leave the loss and its denominator (DAPO's dynamic "
+            "sampling, without drawing others in their place). Needs loss_type dapo, cispo or vespo."
+        },
+    )
 
 
 def grpo_objective(args: GRPOConfig) -> str:
@@ -64,8 +72,14 @@ class RLVRTrainer(GRPOTrainer):
             raise ValueError(f"{type(self).__name__} needs an RLVRConfig, got {type(args).__name__}")
         if args.skip_zero_advantage:
             _refuse_inexact_skipping(args)
+        if args.drop_one_outcome_groups and args.loss_type not in _LOSSES_BY_TOKENS:
+            raise ValueError(
+                f"loss_type={args.loss_type!r} divides by responses, so that dropped groups would stay in its "
+                "denominator: set drop_one_outcome_groups to False or loss_type to dapo"
+            )
         super().__init__(model, reward_funcs, args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
+        self._rewards = torch.empty(0)
         self._rollout_judged = False
         _warn_of_shifted_sampling(args)
         if args.skip_zero_advantage and self.aux_loss_enabled:
@@ -105,14 +119,28 @@ class RLVRTrainer(GRPOTrainer):
             name = self.reward_func_names[function]
             raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
         self._log_group_outcomes(rewards)
+        self._rewards = rewards
         return rewards
+
+    def group_size(self) -> int:
+        """Responses a prompt."""
+        return int((self.num_generations if self.model.training else self.num_generations_eval) or 1)
+
+    def scored_rewards(self) -> Tensor:
+        """[B] rewards of the last rollout, gathered: weighted sums over reward functions; nan where all gave None."""
+        total = (self._rewards * self.reward_weights.to(self._rewards.device)).nansum(1)
+        return total.masked_fill(self._rewards.isnan().all(1), torch.nan)
+
+    def own_rows(self, gathered: Tensor, rollout: dict[str, Any]) -> Tensor:
+        """This process's rows of a tensor over the rollout of all processes."""
+        here = len(rollout["completion_ids"])
+        return gathered[self.accelerator.process_index * here :][:here].to(rollout["completion_ids"].device)
 
     def _log_group_outcomes(self, rewards: Tensor) -> None:
         """Shares of groups whose rewards are all equal and positive (all right), all equal otherwise (all wrong), or
         mixed. Only mixed groups train. rewards [B, functions], gathered, nan where a function gave None."""
         mode = "train" if self.model.training else "eval"
-        size = self.num_generations if mode == "train" else self.num_generations_eval
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, int(size or 1))
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, self.group_size())
         equal = total.amax(1) == total.amin(1)
         right = equal & (total[:, 0] > 0)
         for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
@@ -125,7 +153,23 @@ class RLVRTrainer(GRPOTrainer):
             self._warn_of_poor_rollout()
         if self.model.training and self._probe_is_due():
             self._probe(outputs)
+        self.change_rollout(outputs)
+        if self.model.training and self.args.drop_one_outcome_groups:
+            self._drop_one_outcome_groups(outputs)
         return outputs
+
+    def change_rollout(self, rollout: dict[str, Any]) -> None:
+        """Where a subclass puts its own advantages, before TRL shuffles the rollout."""
+
+    def _drop_one_outcome_groups(self, rollout: dict[str, Any]) -> None:
+        """Mask out the responses of groups whose scorable responses have one reward, or of which none is scorable."""
+        rewards = self.scored_rewards().view(-1, self.group_size())
+        unscorable = rewards.isnan()
+        highest = rewards.masked_fill(unscorable, -torch.inf).amax(1, keepdim=True)
+        dropped = (highest <= rewards.masked_fill(unscorable, torch.inf).amin(1, keepdim=True)).expand_as(rewards)
+        dropped = self.own_rows(dropped.flatten(), rollout)
+        rollout["completion_mask"] = rollout["completion_mask"].masked_fill(dropped[:, None], 0)
+        rollout["num_items_in_batch"] = self.accelerator.gather(counted_tokens(rollout).sum()).sum()
 
     def _probe_is_due(self) -> bool:
         """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included."""
@@ -156,9 +200,7 @@ class RLVRTrainer(GRPOTrainer):
     def _probe(self, rollout: dict[str, Any]) -> None:
         """Log how the policy concentrates on the first responses of its own rollout (main process)."""
         rows = slice(0, self.args.probe_rows)
-        mask = rollout["completion_mask"][rows]
-        if "tool_mask" in rollout:
-            mask = mask * rollout["tool_mask"][rows]
+        mask = counted_tokens(rollout)[rows]
         stats = self._completion_stats({k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1})
         summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
         if not self.accelerator.is_main_process:
@@ -185,6 +227,12 @@ class RLVRTrainer(GRPOTrainer):
                     self.model, ids, attention, labels.size(1), compute_entropy=True
                 )
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def counted_tokens(batch: dict[str, Any]) -> Tensor:
+    """[B, T] bool: completion tokens that are no padding and no tool's."""
+    mask = batch["completion_mask"] != 0
+    return mask & (batch["tool_mask"] != 0) if "tool_mask" in batch else mask
 
 
 def _keep_stats(labels: Tensor, valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simko.adapters.trl.link import LinkedTrainer, SimKOLink, refuse_other_objectives
-from simko.adapters.trl.rlvr import RLVRConfig
+from simko.adapters.trl.link import LinkConfig, LinkedTrainer, SimKOLink, refuse_other_objectives
 
 
 @dataclass
-class SimKOConfig(RLVRConfig):
+class SimKOConfig(LinkConfig):
     """GRPOConfig with SimKO's settings; the paper's values are the defaults (arXiv 2510.14807)."""
 
     simko_alpha: float = field(
@@ -32,10 +31,6 @@ class SimKOConfig(RLVRConfig):
             "help": "Where lambda sits: on the ratio, before the clip (the paper), or on the advantage (its code).",
             "choices": ["ratio", "advantage"],
         },
-    )
-    use_bias_correction_kl: bool = field(
-        default=False,
-        metadata={"help": "Off here: it multiplies the KL by the ratio, which would leak SimKO's gradient into it."},
     )
 
 
