@@ -15,8 +15,11 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+from methods import right
 from tiny import LORA, fixed_rollout, make_trainer, tiny_model
 from transformers import TrainerCallback
+
+from simko.adapters.trl import MethodTrainer
 
 GLOBAL_BATCH = 8
 
@@ -65,12 +68,14 @@ def train(options):
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     accumulation = options.get("gradient_accumulation_steps", 1)
     lora = options.pop("lora", False)
+    method = options.get("method")
     gradients = Gradients()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             Path(folder),
+            MethodTrainer if method else None,
             model=tiny_model(tie=options.pop("tie", True)),
-            reward=digit_share_of_some,
+            reward=right if method else digit_share_of_some,
             trainer={
                 "rollout_func": fixed_rollout(),
                 "callbacks": [gradients],
@@ -81,8 +86,8 @@ def train(options):
                 "max_steps": 2,
                 "optim": "sgd",
                 "learning_rate": 0.5,
-                "simko_gate_quantile": 0.5,
             }
+            | ({} if method else {"simko_gate_quantile": 0.5})
             | options,
         )
         trainer.train()
@@ -91,6 +96,11 @@ def train(options):
         "processes": trainer.accelerator.num_processes,
         "gradients": gradients.steps,
         "weights": torch.cat([whole(p).flatten() for p in trainer.model.parameters()]),
+        "metrics": [
+            {k: v for k, v in row.items() if k.startswith(f"{method}/") and "seconds" not in k}
+            for row in trainer.state.log_history
+            if "loss" in row
+        ],
         "penalised": [row["simko/penalised"] for row in trainer.state.log_history if "simko/penalised" in row],
     }
 

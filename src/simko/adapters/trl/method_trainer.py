@@ -43,6 +43,7 @@ class MethodTrainer(LinkedTrainer):
         if plan.link is not None:
             self.put_link(plan.link, plan.objective(args))
         self._window_state: _Window | None = None
+        self._rollout_step = -1
         self._sums: dict[str, Tensor] = {}
         if self._runs_own_loss:
             self._check_own_loss_can_run()
@@ -51,7 +52,8 @@ class MethodTrainer(LinkedTrainer):
     # Advantages: on the gathered rollout, where TRL makes its own.
 
     def change_rollout(self, rollout: dict[str, Any]) -> None:
-        self._window_state = None
+        if self.model.training:
+            self._window_state, self._rollout_step = None, self.state.global_step
         if not self._runs_own_loss:
             return
         rewards = self.scored_rewards()
@@ -110,12 +112,17 @@ class MethodTrainer(LinkedTrainer):
         )
         return logp, entropy
 
+    def _old_logp(self, batch: dict[str, Any], logp: Tensor) -> Tensor:
+        """log pi_old; `logp` itself while the policy is still the rollout's: TRL's, of another pass, differ from it by
+        rounding, of which kl_cov's |log-ratio| would train the sign."""
+        unchanged = not self.model.training or self.state.global_step == self._rollout_step
+        return logp.detach() if unchanged else batch.get("old_per_token_logps", logp.detach())
+
     def base_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         if not self._runs_own_loss:
             return super().base_loss(model, inputs)
         logp, entropy = self._score(inputs, model=model)
-        old_logp = inputs.get("old_per_token_logps")
-        old_logp = logp.detach() if old_logp is None else old_logp
+        old_logp = self._old_logp(inputs, logp)
         mask, advantages = counted_tokens(inputs), inputs["advantages"]
         denominator, marked = self._of_the_update(inputs, logp, old_logp, entropy, mask)
         loss, metrics = self.method.policy_loss(
@@ -180,8 +187,7 @@ class MethodTrainer(LinkedTrainer):
             scored = [self._score(b) for b in batches]
         columns = []
         for batch, (logp, entropy) in zip(batches, scored, strict=True):
-            old_logp = batch.get("old_per_token_logps")
-            old_logp = logp if old_logp is None else old_logp
+            old_logp = self._old_logp(batch, logp)
             advantages = batch["advantages"][:, None].expand_as(logp)
             columns.append(torch.stack([logp, old_logp, entropy, advantages, counted_tokens(batch).to(logp.dtype)], -1))
         here = torch.cat(columns)
