@@ -55,6 +55,9 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
         ["evaluate", "--model", "x", "--task", "nothing", "--out", str(tmp_path)], capsys
     )
     assert "unknown method 'ppo'" in failing(["quickstart", "--out", str(tmp_path), "--methods", "ppo"], capsys)
+    assert "pkpo has no default for k" in failing(
+        ["quickstart", "--out", str(tmp_path), "--methods", "grpo,pkpo"], capsys
+    )
     with pytest.raises(SystemExit) as exit:
         main(["report", "x", "--colour"])
     assert exit.value.code == 2

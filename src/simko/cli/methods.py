@@ -1,0 +1,133 @@
+"""List the methods that can be trained and compared, a line each; with a name, everything about that one.
+
+example:
+  simko methods pkpo
+"""
+
+import argparse
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simko.objectives import Method
+
+_TOY = Path("docs/results/toy.json")
+_INTRODUCTION = """\
+# Methods
+
+Written by `simko methods --markdown`: edit the table of methods (src/simko/objectives/methods.py), not this file.
+
+In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
+`method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`.
+
+Notation: r reward; N responses a prompt, c of them right, rho = c / N; A advantage; gamma the ratio
+exp(log pi - log pi_old) of a token; H its entropy; sg stop-gradient; clip to [1 - clip_low, 1 + clip_high]. Unless a
+method says otherwise: A as in grpo, loss the mean over tokens of -min(gamma A, clip(gamma) A), no KL term. An option
+that is "required" has no value in any source: you give it.
+"""
+_TOY_NOTE = """
+Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): right leaves
+that the trained policy still reaches, its probability of a right one, and its entropy in nats.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="one method")
+    parser.add_argument("--markdown", action="store_true", help="print docs/methods.md")
+    parser.add_argument(
+        "--toy", type=Path, default=_TOY, help=f"the toy's results, a column of --markdown where there are any ({_TOY})"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from simko.objectives import METHODS
+
+    if args.markdown:
+        print(markdown(read_toy(args.toy)), end="")
+    elif args.name is None:
+        for method in METHODS.values():
+            print(f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}]")
+    elif args.name in METHODS:
+        print(describe(METHODS[args.name]))
+    else:
+        raise ValueError(f"unknown method {args.name!r}: choose from {', '.join(METHODS)}")
+
+
+def describe(method: "Method") -> str:
+    """Everything that the table says about a method, for a terminal."""
+    from simko.objectives import OPTIONS
+
+    parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
+    parts["rewards"] = "right (1) or wrong (0) only" if method.binary else "any numbers"
+    lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
+    for name, text in parts.items():
+        if text:
+            wrapped = textwrap.wrap(f"{name + ':':10}{text}", 100, subsequent_indent=" " * 10, break_on_hyphens=False)
+            lines += wrapped
+    lines.append("options:" if method.options else "options:  none")
+    lines += [f"  {name:16} {_value(value):9} {OPTIONS[name].meaning}" for name, value in method.options.items()]
+    return "\n".join(lines)
+
+
+def read_toy(path: Path) -> dict[str, dict[str, float]]:
+    """What each method did in the toy: method -> modes, accuracy, entropy; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def markdown(toy: Mapping[str, Mapping[str, float]]) -> str:
+    """docs/methods.md: a table of all methods and a section on each."""
+    from simko.objectives import METHODS
+
+    columns = ["method", "source", "what it does", "options"] + (["modes", "accuracy", "entropy"] if toy else [])
+    lines = [_INTRODUCTION, _line(columns), _line(["---"] * len(columns))]
+    for method in METHODS.values():
+        cells = [f"[{method.name}](#{method.name})", _link(method), method.summary, _options(method)]
+        lines.append(_line(cells + (_measured(toy.get(method.name)) if toy else [])))
+    if toy:
+        lines.append(_TOY_NOTE.rstrip())
+    lines += [_section(method) for method in METHODS.values()]
+    return "\n".join(lines) + "\n"
+
+
+def _section(method: "Method") -> str:
+    from simko.objectives import OPTIONS
+
+    parts = [f"\n## {method.name}\n", f"{method.summary} {method.title} ({_link(method)}).\n"]
+    parts.append(f"    {method.formula}\n")
+    if method.note:
+        parts.append(f"{method.note}\n")
+    rewards = " Rewards: right (1) or wrong (0) only." if method.binary else ""
+    parts.append(f"Edges: {method.edges}{rewards}")
+    if method.options:
+        parts.append("")
+    parts += [f"- `{name}` = {_value(value)}: {OPTIONS[name].meaning}" for name, value in method.options.items()]
+    return "\n".join(parts)
+
+
+def _measured(found: Mapping[str, float] | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
+    return [f"{found['modes']:.1f}", f"{found['accuracy']:.2f}", f"{found['entropy']:.2f}"]
+
+
+def _link(method: "Method") -> str:
+    return f"[{method.arxiv}](https://arxiv.org/abs/{method.arxiv})"
+
+
+def _options(method: "Method") -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in method.options.items()) or "no options"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
+
+
+def _line(cells: list[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
