@@ -96,10 +96,10 @@ def test_a_run_of_several_updates_a_rollout(tmp_path):
 RUNS = {
     name: {"method": name, "method_options": OPTIONS.get(name), "num_iterations": 2, "learning_rate": 0.3} | extra
     for name, extra in {
-        **dict.fromkeys(SELECTING, {}),
+        **{key: {} for key in SELECTING},
         "unlikeliness": {"num_iterations": 1},
         "ucpo": {},
-        "psr": {"drop_one_outcome_groups": True},
+        "psr": {"drop_one_outcome_groups": True, "num_generations": 2},
         "entropy_bonus": {"gradient_accumulation_steps": 2, "num_generations": 2},
     }.items()
 }

@@ -54,7 +54,7 @@ def test_a_comparison_from_base_to_page(tmp_path, tiny_base):
         recipe=find_recipe("quickstart.yaml"),
         base_model=str(tiny_base),
         base_label="a tiny model",
-        methods=("grpo", "simko"),
+        methods=("grpo", "simko", "entropy_bonus"),  # the last may not skip responses, as the recipe has it
         seeds=(1,),
         steps=(2,),
         headline_step=2,
@@ -69,7 +69,9 @@ def test_a_comparison_from_base_to_page(tmp_path, tiny_base):
     page = run_comparison(plan, tmp_path / "study", workers=2)
     assert "SimKO" in page.read_text(encoding="utf-8")
     study = json.loads((tmp_path / "study" / "study.json").read_text())
-    assert [e["name"] for e in study["evaluations"]] == ["base", "grpo-seed1-step2", "simko-seed1-step2"]
+    assert [e["name"] for e in study["evaluations"]] == [
+        "base", "grpo-seed1-step2", "simko-seed1-step2", "entropy_bonus-seed1-step2",
+    ]  # fmt: skip
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "study" / "runs").rglob("*.safetensors")}
     run_comparison(plan, tmp_path / "study", workers=2)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "study" / "runs").rglob("*.safetensors")}

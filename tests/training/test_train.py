@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from simko.adapters.trl import may_skip_rows
+from simko.objectives import METHODS
 from simko.training import run as run_module
 from simko.training.recipe import find_recipe, import_reward_function, read_recipe
 from simko.training.run import MetricsLog, train
@@ -42,6 +44,11 @@ def operators(completions, **_):
     return [float(sum(c.count(o) for o in "+-*/")) for c in completions]
 
 
+def plus(completions, **_):
+    """Right where there is a plus."""
+    return [float("+" in c) for c in completions]
+
+
 @pytest.fixture
 def recipe_file(tmp_path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -57,22 +64,33 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("method", ["grpo", "simko"])
+@pytest.mark.parametrize("method", ["grpo", "simko", "nsr", "gspo"])
 def test_a_run_directory_holds_the_run(recipe_file, tiny_base, tmp_path, method):
     out = tmp_path / "run"
-    checkpoint = train(recipe(recipe_file, tiny_base, out, "--method", method))
+    words = ["--reward_function", f"{__name__}:plus"] if method == "nsr" else []
+    words += ["--skip_zero_advantage", "false"] if method == "gspo" else []
+    checkpoint = train(recipe(recipe_file, tiny_base, out, "--method", method, *words))
     assert checkpoint == out / "checkpoint-6"
     assert (checkpoint / "model.safetensors").is_file()
     config = json.loads((out / "config.json").read_text())
     assert config["method"] == method
     assert config["learning_rate"] == 0.01
-    assert config["objective"].startswith("SimKO" if method == "simko" else "GRPO")
+    objective = {
+        "grpo": "GRPO on dapo",
+        "simko": "SimKO on dapo",
+        "nsr": "nsr (clip_high=0.2",
+        "gspo": "gspo (clip_high=",
+    }
+    assert config["objective"].startswith(objective[method])
+    assert ("simko_alpha" in config) == (method == "simko")
+    assert config["loss_type"] == ("grpo" if method == "gspo" else "dapo")
     assert json.loads((out / "versions.json").read_text())["torch"] == torch.__version__
     steps = [row["step"] for row in lines(out / "metrics.jsonl") if "loss" in row]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in lines(out / "diagnostics.jsonl")] == [0, 2, 4]
     logged = lines(out / "metrics.jsonl")[0]
     assert ("simko/gated" in logged) == (method == "simko")
+    assert ("nsr/kept" in logged) == (method == "nsr")
     assert logged["groups/all_right"] + logged["groups/mixed"] + logged["groups/all_wrong"] == pytest.approx(1)
 
 
@@ -153,6 +171,15 @@ def test_recipes_that_do_not_fit_together(recipe_file, tiny_base):
         (["--method", "ppo"], "invalid choice: 'ppo'"),
         (["--no_such_option", "1"], "no_such_option"),
         (["--simko_alpha", "much"], "invalid float value"),
+        (["--method", "nsr", "--simko_alpha", "0.2"], "simko_alpha belongs to method simko"),
+        (["--method", "grpo", "--simko_alpha=0.2"], "simko_alpha belongs to method simko"),
+        (["--method", "grpo", "--grpo_warmup_steps", "2"], "grpo_warmup_steps"),
+        (["--method_options", '{"alpha": 0.2}'], "set simko_alpha"),
+        (["--method", "grpo", "--method_options", '{"clip_low": 0.1}'], "TRL's epsilon"),
+        (["--method", "pkpo"], "pkpo has no default for k"),
+        (["--method", "nsr", "--method_options", '{"k": 2}'], "nsr has no option 'k'"),
+        (["--method", "nsr", "--beta", "0.1"], "does not know beta"),
+        (["--method", "entropy_bonus"], "set skip_zero_advantage to False"),
     ):
         with pytest.raises(ValueError, match=message):
             recipe(recipe_file, tiny_base, "out", *words)
@@ -160,10 +187,53 @@ def test_recipes_that_do_not_fit_together(recipe_file, tiny_base):
         read_recipe(recipe_file)
 
 
+def test_a_recipe_of_another_method_than_simko(recipe_file, tiny_base):
+    text = recipe_file.read_text().replace("method: simko", "method: pkpo\nmethod_options:\n  k: 2")
+    recipe_file.write_text(text)
+    assert recipe(recipe_file, tiny_base, "out").training.method_options == {"k": 2}
+    recipe_file.write_text(text + "simko_alpha: 0.1\n")
+    with pytest.raises(ValueError, match="simko_alpha belongs to method simko: leave it out, or give pkpo its"):
+        recipe(recipe_file, tiny_base, "out")
+
+
+def test_a_recipe_of_simko_runs_with_another_method(recipe_file, tiny_base):
+    recipe_file.write_text(recipe_file.read_text() + "simko_alpha: 0.1\n")
+    for method in ("grpo", "nsr", "simko_softmax"):
+        assert recipe(recipe_file, tiny_base, "out", "--method", method).training.method == method
+
+
+def test_grpo_is_the_row_grpo(recipe_file, tiny_base, tmp_path, monkeypatch):
+    """TRL's own trainer, which takes TRL's options, and MethodTrainer's row end on the same weights."""
+    face = recipe(recipe_file, tiny_base, tmp_path / "face", "--method", "grpo")
+    weights = [load_file(train(face) / "model.safetensors")]
+    monkeypatch.setattr(run_module, "RLVRTrainer", run_module.MethodTrainer)
+    row = recipe(recipe_file, tiny_base, tmp_path / "row", "--method", "grpo")
+    weights.append(load_file(train(row) / "model.safetensors"))
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+OPTIONS = {"pkpo": {"k": 2}, "passk_training": {"k": 2}, "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.05}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_the_operator_puzzle(recipe_file, tiny_base, tmp_path, method):
+    words = ["--method", method, "--max_steps", "3", "--save_steps", "3", "--num_iterations", "3"]
+    words += ["--steps_per_generation", "1", "--reward_function", f"{__name__}:plus"]
+    words += ["--skip_zero_advantage", str(may_skip_rows(method))]
+    if method in OPTIONS:
+        words += ["--method_options", json.dumps(OPTIONS[method])]
+    train(recipe(recipe_file, tiny_base, tmp_path / "run", *words))
+    rows = [row for row in lines(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(row["loss"] is not None for row in rows)
+    assert any(row["loss"] != 0 for row in rows)
+
+
 def test_every_shipped_recipe_parses():
     for name in ("quickstart.yaml", "smollm2.yaml", "qwen2.5-math-7b.yaml"):
         words = ["--use_cpu", "true", "--bf16", "false", "--use_vllm", "false"]
-        assert read_recipe(find_recipe(name), words).run.method == "simko"
+        assert read_recipe(find_recipe(name), words).training.method == "simko"
     with pytest.raises(ValueError, match=r"quickstart\.yaml"):
         find_recipe("no-such-recipe.yaml")
 

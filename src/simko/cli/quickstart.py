@@ -15,16 +15,23 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the directory of the study")
     parser.add_argument("--seeds", type=int, default=1, help="training seeds a method (default 1)")
-    parser.add_argument("--methods", default="grpo,simko", help="comma-separated (default grpo,simko)")
+    parser.add_argument(
+        "--methods", default="grpo,simko", help="comma-separated, of `simko methods` (default grpo,simko)"
+    )
 
 
 def methods_and_seeds(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """--methods and --seeds, checked."""
-    from simko.training.recipe import METHODS
+    from simko.objectives import METHODS
 
     methods = tuple(args.methods.split(","))
     if unknown := [m for m in methods if m not in METHODS]:
         raise ValueError(f"unknown method {unknown[0]!r}: choose from {', '.join(METHODS)}")
+    for method in methods:
+        if missing := METHODS[method].missing_options:
+            raise ValueError(
+                f"{method} has no default for {' and '.join(missing)}: train it by simko train, with --method_options"
+            )
     if args.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
     return methods, tuple(range(1, args.seeds + 1))

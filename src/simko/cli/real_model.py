@@ -15,7 +15,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the directory of the study")
     parser.add_argument("--seeds", type=int, default=1, help="training seeds a method (default 1)")
-    parser.add_argument("--methods", default="grpo,simko", help="comma-separated (default grpo,simko)")
+    parser.add_argument(
+        "--methods", default="grpo,simko", help="comma-separated, of `simko methods` (default grpo,simko)"
+    )
     parser.add_argument("--model", help="another checkpoint folder or hub id")
     parser.add_argument("--steps", type=int, default=40, help="updates; half of them are evaluated too (default 40)")
 

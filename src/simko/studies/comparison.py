@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simko.adapters.trl import may_skip_rows
 from simko.evaluate import SampleStore
 from simko.report import write_report
 from simko.studies.jobs import Job, run_jobs
@@ -112,6 +113,8 @@ def _training_job(plan: Comparison, out: Path, name: str, method: str, seed: int
     directory, length = out / "runs" / name, max(plan.steps)
     words = ["train", str(plan.recipe), "--method", method, "--seed", str(seed), "--output_dir", str(directory)]
     words += ["--model_name_or_path", plan.base_model, "--max_steps", str(length), "--disable_tqdm", "True"]
+    if not may_skip_rows(method):  # a saving of time alone
+        words += ["--skip_zero_advantage", "false"]
 
     def done() -> int:
         checkpoint = latest_checkpoint(directory)

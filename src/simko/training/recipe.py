@@ -3,23 +3,23 @@ ModelConfig and PEFT works beside ours."""
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from trl import ModelConfig, TrlParser
 
 import simko
-from simko.adapters.trl import SimKOConfig
+from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method
 
-METHODS = ("grpo", "simko")
+_SIMKO_OPTIONS = tuple(f.name for f in fields(SimKOConfig) if f.name.startswith("simko_"))
 
 
 @dataclass
 class RunArguments:
     """What is trained on what."""
 
-    method: str = field(default="simko", metadata={"help": "The objective.", "choices": list(METHODS)})
     task: str | None = field(default=None, metadata={"help": "A task of simko's, e.g. operator_puzzle or math_l3_5."})
     train_file: str | None = field(
         default=None, metadata={"help": "Instead of a task: a JSONL file with prompt, answer[, id]."}
@@ -36,12 +36,18 @@ class RunArguments:
     chat: bool = field(default=False, metadata={"help": "Send each prompt as a user message in the chat template."})
 
 
+@dataclass
+class TrainingConfig(MethodConfig, SimKOConfig):
+    """The trainer's options: TRL's, `method` and what belongs to it. grpo is TRL's own GRPO under TRL's options and
+    simko is set by the simko_* options; every other method by method_options."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The parsed recipe: what is trained on what, the trainer's options, the model's."""
 
     run: RunArguments
-    training: SimKOConfig
+    training: TrainingConfig
     model: ModelConfig
 
 
@@ -64,12 +70,32 @@ def find_recipe(name: str | Path) -> Path:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Parse a recipe; overrides are command-line words such as --learning_rate 2e-6 and win over the file.
 
-    ValueError names an unknown or invalid option, or a choice of data and reward that does not fit together.
+    A recipe for simko may be run with another method in its place: its simko_* options then stay unused. ValueError
+    names an unknown or invalid option, or a choice of method, data or reward that does not fit together.
     """
-    parser = _Parser((RunArguments, SimKOConfig, ModelConfig))  # type: ignore[arg-type]
+    parser = _Parser((RunArguments, TrainingConfig, ModelConfig))  # type: ignore[arg-type]
     run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
     _check(run, model)
+    _check_method(training, path, overrides)
     return Recipe(run, training, model)
+
+
+def _check_method(training: TrainingConfig, path: Path, overrides: Sequence[str]) -> None:
+    """ValueError for an option that the method does not read; sets TRL's options where they make the method."""
+    method, written = training.method, yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    stray = [word.split("=")[0].lstrip("-") for word in overrides if word.startswith("--simko_")]
+    if written.get("method", "simko") != "simko":
+        stray += [name for name in _SIMKO_OPTIONS if name in written]
+    if stray and method != "simko":
+        raise ValueError(f"{stray[0]} belongs to method simko: leave it out, or give {method} its method_options")
+    if method not in ("grpo", "simko"):
+        plan_method(training)
+        return
+    if training.method_options:
+        theirs = "TRL's epsilon, epsilon_high, loss_type ..." if method == "grpo" else ", ".join(_SIMKO_OPTIONS)
+        raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
+    if method == "grpo" and training.grpo_warmup_steps:
+        raise ValueError("grpo_warmup_steps delays SimKO's rows only: set it to 0 for grpo")
 
 
 def _check(run: RunArguments, model: ModelConfig) -> None:

@@ -14,17 +14,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import get_peft_config, get_quantization_config
 
 from simko.adapters.trl import (
+    MethodTrainer,
     RLVRTrainer,
-    SimKOConfig,
     SimKOTrainer,
     grpo_objective,
+    plan_method,
     problems_to_dataset,
     reward_function,
     simko_objective,
 )
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, file_task, get_task
-from simko.training.recipe import Recipe, import_reward_function
+from simko.training.recipe import Recipe, TrainingConfig, import_reward_function
 from simko.training.run_directory import check_config, claimed, latest_checkpoint, rewind_logs, versions, write_json
 from simko.verifiers import get_verifier
 
@@ -92,8 +93,8 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> R
         quantization_config=get_quantization_config(options),
     )
     _end_at_stop_strings(model, tokenizer, task.stop)
-    method = {"grpo": RLVRTrainer, "simko": SimKOTrainer}[recipe.run.method]
-    return method(
+    faces: dict[str, type[RLVRTrainer]] = {"grpo": RLVRTrainer, "simko": SimKOTrainer}
+    return faces.get(args.method, MethodTrainer)(
         model,
         reward,
         args,
@@ -120,12 +121,18 @@ def _verifier_of(recipe: Recipe) -> str:
 
 def _config(recipe: Recipe) -> dict[str, Any]:
     parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
-    objective = simko_objective if recipe.run.method == "simko" else grpo_objective
-    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS}
-    return kept | {"objective": objective(recipe.training)}
+    simko = recipe.training.method == "simko"
+    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and (simko or not k.startswith("simko_"))}
+    return kept | {"objective": _objective(recipe.training)}
 
 
-def _check_rollout_is_filled(problems: int, args: SimKOConfig) -> None:
+def _objective(args: TrainingConfig) -> str:
+    if args.method == "simko":
+        return simko_objective(args)
+    return grpo_objective(args) if args.method == "grpo" else plan_method(args).objective(args)
+
+
+def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:
     """TRL drops a last, partial rollout of an epoch: with too few problems it would end at once, untrained."""
     wanted = int(args.generation_batch_size or 1) // int(args.num_generations or 1)
     if problems < wanted:

@@ -46,13 +46,6 @@ class Plan:
     def runs_own_loss(self) -> bool:
         return self.link is None and self.trl_options is None
 
-    @property
-    def may_skip_rows(self) -> bool:
-        """Whether skip_zero_advantage leaves the gradient as it is."""
-        if self.trl_options is not None:
-            return self.trl_options["loss_type"] in ("dapo", "cispo")
-        return self.method.inert_zero_rows
-
     def objective(self, args: MethodConfig) -> str:
         """One line that names the objective."""
         name = self.method.name
@@ -86,6 +79,13 @@ def plan_method(args: MethodConfig) -> Plan:
     elif args.grpo_warmup_steps:
         raise ValueError(f"grpo_warmup_steps delays SimKO's rows only: set it to 0 for {method.name}")
     return plan
+
+
+def may_skip_rows(name: str) -> bool:
+    """Whether skip_zero_advantage is allowed, since it leaves the gradient of METHODS[name] as it is."""
+    if (trl_options := _trl_options(METHODS[name])) is not None:
+        return trl_options["loss_type"] in ("dapo", "cispo")
+    return METHODS[name].inert_zero_rows
 
 
 def _chosen(args: MethodConfig) -> Method:
