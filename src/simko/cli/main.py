@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a model from a recipe",
     "evaluate": "sample and grade n responses a problem",
     "report": "write the HTML page of a study",
+    "toy": "train every method on a tree of 64 responses and count the right ones it keeps (a minute, CPU)",
     "methods": "list the methods, or say all about one",
     "tasks": "list the tasks and verifiers",
 }
