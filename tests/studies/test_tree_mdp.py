@@ -186,9 +186,11 @@ def test_grpo_learns_the_toy():
 def test_an_interval_is_student_s():
     setting = Setting(method="grpo", seeds=4)
     found = measure(torch.zeros(4, 21, 4, dtype=torch.float64))
-    row = summary(setting, found._replace(modes=torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64)))
-    assert row["modes"] == 3
-    assert row["modes_interval"] == pytest.approx([3 - 3.437, 3 + 3.437], abs=2e-3)  # 3.18245 x 2.1602 / 2
+    values = [torch.tensor(x, dtype=torch.float64) for x in ([1.0, 2.0, 2.0, 3.0], [6.0, 6.0, 6.0, 5.0])]
+    row = summary(setting, found._replace(modes=values[0], drawn=values[1]))
+    assert row["modes"] == 2
+    assert row["modes_interval"] == pytest.approx([0.7008, 3.2992], abs=1e-4)  # 2 -+ 3.18245 x 0.81650 / sqrt(4)
+    assert row["drawn_interval"] == pytest.approx([4.9544, 6.0], abs=1e-4)  # cut at 6
 
 
 @pytest.mark.parametrize(
@@ -224,6 +226,18 @@ def test_the_command_prints_every_method_and_writes_numbers_and_tree(tmp_path, c
     assert {"modes", "drawn", "accuracy", "entropy", "accuracy_interval", "options"} <= set(rows["pkpo"])
     assert rows["pkpo"]["options"] == {"k": 4}
     assert "grpo" in (tmp_path / "toy.svg").read_text()
+
+
+def test_the_command_takes_chosen_methods_and_the_sweep(tmp_path, capsys):
+    words = ["toy", "--seeds", "2", "--steps", "1", "--workers", "1", "--methods", "maxrl,pkpo", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert list(json.loads((tmp_path / "toy.json").read_text())) == ["pkpo", "maxrl"]
+    assert not (tmp_path / "toy.svg").exists()
+    assert main([*words, "--methods", "pkpo", "--sweep"]) == 0
+    assert [row["options"]["k"] for row in json.loads((tmp_path / "sweep.json").read_text())] == [2, 3, 4, 6, 8, 16]
+    capsys.readouterr()
+    assert main([*words, "--sweep"]) == 2
+    assert "unknown method 'maxrl': choose from grpo, entropy_bonus" in capsys.readouterr().err
 
 
 def test_the_command_refuses_bad_options_in_one_line(capsys):

@@ -10,7 +10,10 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simko.studies.tree_mdp import Setting
 
 MEASURES = ("modes", "drawn", "accuracy", "entropy")
 DRAWN_METHODS = {"grpo": "#d55e00", "entropy_bonus": "#009e73", "simko": "#0072b2"}
@@ -19,6 +22,7 @@ DRAWN_METHODS = {"grpo": "#d55e00", "entropy_bonus": "#009e73", "simko": "#0072b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="seeds a method (default 20)")
     parser.add_argument("--steps", type=int, default=600, help="updates, of 16 responses each (default 600)")
+    parser.add_argument("--methods", help="comma-separated (default: every row of METHODS; of the sweep, its six)")
     parser.add_argument("--optimizer", default="adam", help="adam (rate 0.1, the default) or sgd (rate 0.5)")
     parser.add_argument("--updates-each", type=int, default=1, help="updates on each 16 responses (default 1)")
     parser.add_argument("--sweep", action="store_true", help="instead, six settings each of six methods")
@@ -37,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
         batches=args.steps // args.updates_each,
         updates_each=args.updates_each,
     )
+    if args.methods:
+        settings = chosen(settings, args.methods.split(","))
     workers = (os.cpu_count() or 1) if args.workers is None else args.workers
     policies = toy.run_all(settings, workers)
     rows = [toy.summary(s, toy.measure(logits)) for s, logits in zip(settings, policies, strict=True)]
@@ -50,6 +56,14 @@ def run(args: argparse.Namespace) -> None:
         else:
             write_json(args.out / "toy.json", dict(zip(names, rows, strict=True)))
             write_tree(args.out / "toy.svg", dict(zip(names, policies, strict=True)), args)
+
+
+def chosen(settings: "list[Setting]", methods: Sequence[str]) -> "list[Setting]":
+    """The settings of these methods; ValueError for one that none of them is of."""
+    known = list(dict.fromkeys(s.method for s in settings))
+    if unknown := [m for m in methods if m not in known]:
+        raise ValueError(f"unknown method {unknown[0]!r}: choose from {', '.join(known)}")
+    return [s for s in settings if s.method in methods]
 
 
 def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
@@ -74,9 +88,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tree(path: Path, policies: dict[str, Any], args: argparse.Namespace) -> None:
-    """The policies of the first seed after training, side by side."""
+    """The first seed's policies of DRAWN_METHODS after training, side by side; nothing where none of them ran."""
     from simko.studies.tree_figure import Panel, tree_svg
 
-    panels = [Panel(name, colour, policies[name][0]) for name, colour in DRAWN_METHODS.items()]
-    path.write_text(tree_svg(panels, f"The first of {args.seeds} seeds; {args.optimizer}, {args.steps} updates."))
-    print(path)
+    panels = [Panel(name, colour, policies[name][0]) for name, colour in DRAWN_METHODS.items() if name in policies]
+    if panels:
+        note = f"The first of {args.seeds} seeds, each method at its defaults; {args.optimizer}, {args.steps} updates."
+        path.write_text(tree_svg(panels, note))
+        print(path)
