@@ -69,7 +69,7 @@ def over_mean(rewards: Float[Tensor, " B"], group: Groups, *, eps: float) -> Flo
 
 def signs(rewards: Float[Tensor, " B"], group: Groups, *, right: float, wrong: float) -> Float[Tensor, " B"]:
     """`right` where r = 1, `wrong` where r = 0, whatever the group. Source: PSR and NSR, arXiv 2506.01347."""
-    return torch.where(rewards == 1, right, wrong).to(rewards.dtype)
+    return torch.where(rewards == 1, torch.full_like(rewards, right), wrong)
 
 
 def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weight: float) -> Float[Tensor, " B"]:

@@ -82,4 +82,4 @@ def differential_smoothing(
 
     Source: DS-GRPO, arXiv 2511.19942, in the form of the code of a shared author (tajwarfahim/maxrl).
     """
-    return advantages + torch.where(rewards == 1, -gamma_right, gamma_wrong) * mean_logp
+    return advantages + torch.where(rewards == 1, -gamma_right * mean_logp, gamma_wrong * mean_logp)
