@@ -79,6 +79,10 @@ def test_equally_likely_responses_share_their_rank():
     """Ranks 0.5, 0.5, 2.5, 2.5 for r = 1: rewards 1 - 0.25 / 4 (0.5 or 2.5)."""
     found = of(ready("unlikeliness"), [1, 1, 1, 1], mean_logp=[-2, -2, -1, -1])
     same(found, [s * 0.0625 / (0.125 * math.sqrt(1 / 3) + EPS) for s in (1, 1, -1, -1)], rtol=1e-9, atol=0)
+    # ranks 1.5, 1.5, 3, 0: rewards 0.90625, 0.90625, 0.8125, 0, mean 0.65625
+    found = of(ready("unlikeliness"), [1, 1, 1, 0], mean_logp=[-2, -2, -1, -3])
+    std = math.sqrt((2 * 0.25**2 + 0.15625**2 + 0.65625**2) / 3) + EPS
+    same(found, [x / std for x in (0.25, 0.25, 0.15625, -0.65625)])
 
 
 EDGES = {  # one right, one wrong, three right, three wrong; where 0 for all: GRPO's

@@ -10,7 +10,7 @@ from method_cases import NAMES, SELECTING, case, ready
 
 from simko.objectives import METHODS, OPTIONS, REQUIRED, Method, simko_loss
 from simko.objectives.surrogate import sequence_ratio
-from simko.objectives.tokens import penalise_advantage
+from simko.objectives.tokens import penalise_advantage, spread_over_candidates
 from simko.token_stats import token_stats
 
 
@@ -265,6 +265,16 @@ def test_a_new_method_is_a_row():
     )
     assert row.with_options(top_penalty=3.0).options["top_penalty"] == 3.0
     assert torch.isfinite(case().loss(row)[0])
+
+
+def test_links_see_the_tokens_that_count():
+    """SimKO's positive part without its gate, on forking tokens: it touches those."""
+    spread = partial(spread_over_candidates, alpha=0.5)
+    row = replace(METHODS["forking_tokens"], token_links=(spread,), candidate_weights="uniform", top_k=3)
+    c = case(seed=3)
+    A = c.advantages(row)
+    marked, gap = c.marked(row, A), c.stats(row)[3]
+    assert c.loss(row, A, marked)[1]["gap"].item() == pytest.approx(gap[marked].mean().item())
 
 
 @pytest.mark.parametrize(("name", "penalty"), [("simko", "ratio"), ("simko_softmax", "ratio"), ("simko_reference", "advantage")])  # fmt: skip
