@@ -14,6 +14,7 @@ from simko.objectives import (
     reduce_loss,
     spread_shift,
 )
+from simko.objectives.surrogate import sequence_ratio
 
 
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
@@ -82,6 +83,13 @@ def test_clipped_surrogate(ratio, advantage, loss, slope):
     found = clipped_surrogate(r, torch.tensor([[advantage]], dtype=torch.float64), 0.2, 0.3)
     assert found.item() == pytest.approx(loss)
     assert torch.autograd.grad(found.sum(), r)[0].item() == pytest.approx(slope)
+
+
+def test_sequence_ratio_is_a_geometric_mean_over_counted_tokens():
+    logp = torch.tensor([[4.0, 0.5, 9.0], [8.0, 2.0, 4.0], [1.0, 1.0, 1.0]]).log()
+    mask = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
+    found = sequence_ratio(logp, torch.zeros(3, 3), mask)
+    torch.testing.assert_close(found, torch.tensor([[math.sqrt(2)] * 3, [4.0] * 3, [1.0] * 3]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32, torch.float64])

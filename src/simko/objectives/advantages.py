@@ -69,7 +69,7 @@ def over_mean(rewards: Float[Tensor, " B"], group: Groups, *, eps: float) -> Flo
 
 def signs(rewards: Float[Tensor, " B"], group: Groups, *, right: float, wrong: float) -> Float[Tensor, " B"]:
     """`right` where r = 1, `wrong` where r = 0, whatever the group. Source: PSR and NSR, arXiv 2506.01347."""
-    return torch.where(rewards == 1, right, wrong).to(rewards.dtype)
+    return torch.where(rewards == 1, torch.full_like(rewards, right), wrong)
 
 
 def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weight: float) -> Float[Tensor, " B"]:
@@ -78,7 +78,10 @@ def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weig
 
 
 def none_right(wrong: Float[Tensor, " B"], n: Float[Tensor, " B"], k: int) -> Float[Tensor, " B"]:
-    """C(wrong, k) / C(n, k): the share of k-subsets of n responses in which every one is wrong; 1 at k = 0."""
+    """C(wrong, k) / C(n, k): the share of k-subsets of n responses in which every one is wrong.
+
+    1 at k = 0, and 0 where wrong < k, so also where n < k.
+    """
     share = torch.ones_like(wrong)
     for j in range(k):
         share = share * (wrong - j).clamp(min=0) / (n - j).clamp(min=1)
@@ -101,8 +104,7 @@ def subset_advantages(rewards: Float[Tensor, " B"], group: Groups, *, k: int, ep
     failure = none_right(wrong, n, k)
     scale = (failure * (1 - failure)).sqrt() + eps
     found = torch.where(right, failure, failure - none_right(wrong - 1, n - 1, k - 1)) / scale
-    mixed = (failure > 0) & (failure < 1)
-    return torch.where(mixed & (group.size >= k), found, 0.0).to(rewards.dtype)
+    return torch.where((failure > 0) & (failure < 1), found, 0.0).to(rewards.dtype)
 
 
 def pass_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -> Float[Tensor, " B"]:
@@ -118,7 +120,7 @@ def pass_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -
     _check_k(k, group)
     n, right = group.size.double(), rewards == 1
     found = k * none_right(n - group.total(right.double()), n - 1, k - 1)
-    return torch.where(right & (group.size >= k), found, 0.0).to(rewards.dtype)
+    return torch.where(right, found, 0.0).to(rewards.dtype)
 
 
 def best_of_group(

@@ -19,7 +19,7 @@ from torch import Tensor
 from simko.objectives.advantages import over_scorable
 from simko.objectives.effective import CandidateWeights
 from simko.objectives.groups import Groups
-from simko.objectives.options import OPTIONS, REQUIRED, check_option
+from simko.objectives.options import OPTIONS, REQUIRED, checked_option
 from simko.objectives.reduction import Denominator, mean_over, reduce_loss, reduction_size
 from simko.objectives.reweighting import mean_over_response
 from simko.objectives.surrogate import clip_ratio, sequence_ratio, token_ratio
@@ -105,7 +105,7 @@ class Method:
             if name not in own:
                 have = ", ".join(own) or "none"
                 raise ValueError(f"{self.name} has no option {name!r}; its options: {have}")
-            check_option(name, value)
+            options[name] = checked_option(name, value)
         changed = {f.name: _rebound(getattr(self, f.name), options) for f in fields(self)}
         return replace(self, **changed | {name: value for name, value in options.items() if name == "top_k"})
 

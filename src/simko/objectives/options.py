@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from enum import Enum
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 
@@ -19,19 +20,24 @@ REQUIRED: Any = Required.REQUIRED  # stands where a number will
 
 
 class Option(NamedTuple):
-    """meaning: one line; bounds: completes "alpha ..., got 3"; valid: the test behind it, of anything."""
+    """meaning: one line; bounds: completes "alpha ..., got 3"; valid: the test behind it, of anything; whole: a count."""
 
     meaning: str
     bounds: str
     valid: Callable[[Any], bool]
+    whole: bool = False
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _clip(meaning: str) -> Option:
+    return Option(meaning, "must not be negative; inf is no clip", lambda v: v == math.inf or (_number(v) and v >= 0))
 
 
 def _at_least_0(meaning: str) -> Option:
@@ -48,8 +54,8 @@ def _positive_share(meaning: str) -> Option:
 
 OPTIONS = {
     "alpha": _share("share of a right token's reward that is spread over the candidates"),
-    "clip_high": _at_least_0("the ratio is clipped above 1 + clip_high"),
-    "clip_low": _share("the ratio is clipped below 1 - clip_low"),
+    "clip_high": _clip("the ratio is clipped above 1 + clip_high"),
+    "clip_low": _clip("the ratio is clipped below 1 - clip_low"),
     "cov_high": Option("upper end of the covariances drawn from", "must be a finite number", _number),
     "cov_low": Option("lower end of the covariances drawn from", "must be a finite number", _number),
     "cov_share": _positive_share("share of all response tokens that is chosen by covariance"),
@@ -65,7 +71,7 @@ OPTIONS = {
         "must lie in [0, 1] or be None (every token)",
         lambda v: v is None or (_number(v) and 0 <= v <= 1),
     ),
-    "k": Option("responses of which one has to be right", "must be a whole number of at least 1", _count),
+    "k": Option("responses of which one has to be right", "must be a whole number of at least 1", _count, whole=True),
     "kappa": Option(
         "the entropy term is at most |A| / kappa", "must be finite and above 1", lambda v: _number(v) and v > 1
     ),
@@ -74,6 +80,7 @@ OPTIONS = {
         "the constant that a response's loss is divided by, in tokens",
         "must be a whole number of at least 1, or None (the width of the batch)",
         lambda v: v is None or _count(v),
+        whole=True,
     ),
     "positive_weight": _at_least_0("advantage of a right response"),
     "rank_penalty": _share("share of its reward that the most likely response loses, nearly"),
@@ -81,7 +88,7 @@ OPTIONS = {
         "the ratio's upper limit itself", "must be positive and finite", lambda v: _number(v) and v > 0
     ),
     "tau": _share("0 leaves the right responses' advantages, 1 makes them proportional to 1 / q"),
-    "top_k": Option("number of candidates", "must be a whole number of at least 1", _count),
+    "top_k": Option("number of candidates", "must be a whole number of at least 1", _count, whole=True),
     "top_penalty": Option(
         "lambda: factor on rank-1 tokens of wrong responses",
         "(lambda) must be positive and finite; 1 turns it off",
@@ -91,8 +98,11 @@ OPTIONS = {
 }
 
 
-def check_option(name: str, value: Any) -> None:
-    """ValueError naming the option and its range where the value lies outside it."""
+def checked_option(name: str, value: Any) -> Any:
+    """The value, a number as a float unless it counts; ValueError naming the option and its range outside of it."""
     option = OPTIONS[name]
     if not option.valid(value):
         raise ValueError(f"{name} {option.bounds}, got {value!r}")
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if option.whole else float(value)

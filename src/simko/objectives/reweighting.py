@@ -54,7 +54,7 @@ def uniform_over_right(
     *,
     tau: float,
 ) -> Float[Tensor, " B"]:
-    """A [(1 - tau) + tau c (1 / q) / sum(1 / q)] for the right responses of a group with at least two.
+    """A [(1 - tau) + tau c (1 / q) / sum(1 / q)] for the right responses of a group: A itself where there is but one.
 
     q: softmax of mean_logp over the group's right responses, clamped at 1e-6. The right responses' advantages keep
     their sum. Source: UCPO, arXiv 2605.00365, and its code.
@@ -66,7 +66,7 @@ def uniform_over_right(
     inverse = torch.where(right, 1 / q, 0.0)
     count = group.total(right.to(advantages.dtype))
     factor = 1 - tau + tau * count * inverse / torch.where(right, group.total(inverse), 1.0)
-    return torch.where(right & (count >= 2), advantages * factor, advantages)
+    return torch.where(right, advantages * factor, advantages)
 
 
 def differential_smoothing(
@@ -82,4 +82,4 @@ def differential_smoothing(
 
     Source: DS-GRPO, arXiv 2511.19942, in the form of the code of a shared author (tajwarfahim/maxrl).
     """
-    return advantages + torch.where(rewards == 1, -gamma_right, gamma_wrong) * mean_logp
+    return advantages + torch.where(rewards == 1, -gamma_right * mean_logp, gamma_wrong * mean_logp)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.objectives.methods import METHODS
-from simko.objectives.options import check_option
+from simko.objectives.options import checked_option
 from simko.objectives.reduction import Reduction, reduce_loss
 from simko.objectives.tokens import check_shapes
 
@@ -21,7 +21,7 @@ def check_simko_options(
 ) -> None:
     """ValueError for options outside their range."""
     for name, value in {"alpha": alpha, "top_penalty": top_penalty, "gate_quantile": gate_quantile}.items():
-        check_option(name, value)
+        checked_option(name, value)
     if weights not in ("uniform", "softmax"):
         raise ValueError(f'weights must be "uniform" or "softmax", got {weights!r}')
     if penalty not in ("ratio", "advantage"):
