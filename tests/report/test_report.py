@@ -146,6 +146,7 @@ def test_claims_that_hold(make_study):
     assert statuses == {
         "GRPO’s pass@1 is above the base model’s": "holds",
         "SimKO’s pass@1 is above the base model’s": "holds",
+        "SimKO’s pass@1 against GRPO’s": "no difference shown",
         "GRPO’s pass@16 is below the base model’s": "holds",
         "SimKO’s pass@16 is above GRPO’s": "holds",
         "SimKO’s pass@16 against the base model’s": "higher",

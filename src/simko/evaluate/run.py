@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from simko.evaluate.files import write_whole
 from simko.evaluate.store import SampleStore
 from simko.records import Problem, Sample, Verdict, Verifier
 from simko.sampling import SampleKey, Sampler
@@ -158,16 +158,6 @@ def _open_directory(out: Path, record: Mapping[str, Any], problems: Sequence[Pro
         raise ValueError(f"{out} holds samples but no evaluation.json that says of what: choose another directory")
     else:
         out.mkdir(parents=True, exist_ok=True)
-        _write_whole(description, json.dumps(record, indent=2) + "\n")
+        write_whole(description, json.dumps(record, indent=2) + "\n")
     if not (out / "problems.jsonl").is_file():
-        _write_whole(out / "problems.jsonl", "".join(_line(problem) + "\n" for problem in problems))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        write_whole(out / "problems.jsonl", "".join(_line(problem) + "\n" for problem in problems))

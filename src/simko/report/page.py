@@ -1,13 +1,12 @@
 """A study directory to STUDY/report.html: one page that needs nothing but itself."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simko.evaluate.files import write_whole
 from simko.report import figures, findings
 from simko.report.examples import examples
 from simko.report.measures import Measures, measure
@@ -32,7 +31,7 @@ def write_report(study_dir: Path) -> Path:
     """
     study = read_study(study_dir)
     target = study_dir / "report.html"
-    _replace(target, _render(study).encode("utf-8"))
+    write_whole(target, _render(study))
     return target
 
 
@@ -42,20 +41,6 @@ def readme_figure(study_dir: Path, path: Path) -> None:
         raise ValueError(f"{path}: the figure is written as .svg or .png; give one of the two suffixes.")
     study = read_study(study_dir)
     figures.readme_passk(study, measure(study), path)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _render(study: Study) -> str:

@@ -137,13 +137,31 @@ class TransformersSampler:
         with torch.random.fork_rng(devices=gpus), torch.no_grad(), _for_generation(self.model, self._generation):
             torch.manual_seed(batch.seed(seed))
             prefix = self._prefix(ids, mask, batch.count) if self.share_prefix and width > 1 else {}
-            generated = self.model.generate(
-                input_ids=ids.repeat_interleave(batch.count, 0),
-                attention_mask=mask.repeat_interleave(batch.count, 0),
-                **prefix,
+            ids, mask = (x.repeat_interleave(batch.count, 0) for x in (ids, mask))
+            return self._continue(ids, mask, prefix)[:, width:].cpu()
+
+    def _continue(self, ids: torch.Tensor, mask: torch.Tensor, cache: dict[str, Any]) -> torch.Tensor:
+        """`ids` with new tokens up to max_new_tokens, padded on the right. `generate` works on whole batches to their
+        longest row, so it is called for a part of the tokens at a time, each time on the rows that have not ended."""
+        total = ids.shape[1] + self._generation.max_new_tokens
+        rows = torch.full((len(ids), total), self._pad_token, device=ids.device)
+        rows[:, : ids.shape[1]] = ids
+        going = torch.arange(len(ids), device=ids.device)
+        while len(going) and ids.shape[1] < total:
+            part = min(max(2, self._generation.max_new_tokens // 4), total - ids.shape[1])
+            output = self.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=part, return_dict_in_generate=True, **cache
             )
-        new: torch.Tensor = generated[:, width:].cpu()
-        return new
+            new = output.sequences[:, ids.shape[1] :]
+            rows[going, ids.shape[1] : output.sequences.shape[1]] = new
+            goes_on = (~torch.isin(new, self._end_tokens.to(new.device)).any(1)).nonzero().flatten()
+            going, ids = going[goes_on], output.sequences[goes_on]
+            mask = torch.cat([mask[goes_on], mask.new_ones(len(goes_on), new.shape[1])], 1)
+            name = "cache" if "cache" in output else "past_key_values"  # renamed in Transformers 5.24
+            if self.share_prefix and len(going):
+                output[name].batch_select_indices(goes_on)
+                cache = {name: output[name]}
+        return rows
 
     def _prefix(self, ids: torch.Tensor, mask: torch.Tensor, count: int) -> dict[str, Any]:
         """The cache of all prompt tokens but the last, copied for each sample, under the name the model gives it."""

@@ -49,7 +49,8 @@ def run_comparison(plan: Comparison, out: Path, *, workers: int) -> Path:
     evaluations = _evaluations(plan, runs)
     _write_study(plan, out, runs, evaluations)
     training = [_training_job(plan, out, *run) for run in runs]
-    grading = [_evaluation_job(plan, out, e) for e in evaluations]
+    headline_first = sorted(evaluations, key=lambda e: e["step"] not in (0, plan.headline_step))
+    grading = [_evaluation_job(plan, out, e) for e in headline_first]
     run_jobs([*training, *grading], out / "logs", workers)
     return write_report(out)
 

@@ -7,7 +7,6 @@ diagnostics.jsonl  a line a probe                                checkpoint-N/  
 
 import fcntl
 import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,18 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from simko.evaluate.files import write_whole
+
 LOGS = ("metrics.jsonl", "samples.jsonl", "diagnostics.jsonl")
 _PACKAGES = ("simko", "torch", "trl", "transformers", "accelerate", "datasets", "peft", "tokenizers", "numpy")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON so that the file is either the old one or the whole new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Write JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -101,6 +97,4 @@ def rewind_logs(directory: Path, step: int) -> None:
         if not path.is_file():
             continue
         lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        part = path.with_name(name + ".part")
-        part.write_text("".join(line for line in lines if json.loads(line)["step"] <= kept), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, "".join(line for line in lines if json.loads(line)["step"] <= kept))
