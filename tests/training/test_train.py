@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from simko.adapters.trl import may_skip_rows
 from simko.objectives import METHODS
@@ -138,16 +138,56 @@ def test_a_finished_run_is_left_alone(recipe_file, tiny_base, tmp_path, monkeypa
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])
-def test_a_checkpoint_that_lacks_a_part_is_not_complete(recipe_file, tiny_base, tmp_path, missing):
-    checkpoint = tmp_path / "checkpoint-3"
+def whole_checkpoint(folder: Path) -> Path:
+    checkpoint = folder / "checkpoint-3"
     checkpoint.mkdir()
-    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        (checkpoint / name).touch()
+    save_file({"weight": torch.ones(3)}, checkpoint / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"state": torch.ones(3)}, checkpoint / name)
     (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
-    assert is_complete(checkpoint)
-    (checkpoint / missing).unlink()
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "part", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, cut):
+    checkpoint = whole_checkpoint(tmp_path)
+    (tmp_path / "checkpoint-best").mkdir()
+    assert latest_checkpoint(tmp_path) == checkpoint
+    if cut:
+        (checkpoint / part).write_bytes((checkpoint / part).read_bytes()[:-5])
+    else:
+        (checkpoint / part).unlink()
     assert not is_complete(checkpoint)
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_what_cannot_be_read_is_named(recipe_file, tiny_base, tmp_path):
+    for text in ("method: [", "- a", "simko_alpha: [1]", "num_generations: 0", "method: null"):
+        path = tmp_path / "bad.yaml"
+        path.write_text(text if text == "- a" else f"{recipe_file.read_text()}\n{text}\n")
+        with pytest.raises(ValueError, match=r"bad\.yaml|method"):
+            recipe(path, tiny_base, tmp_path / "run")
+    with pytest.raises(ValueError, match="max_steps is 0"):
+        recipe(recipe_file, tiny_base, tmp_path / "run", "--max_steps", "0")
+
+
+def raising(completions, **_):
+    raise KeyError("gold")
+
+
+def nothing(completions, **_):
+    return [None] * len(completions)
+
+
+@pytest.mark.parametrize(("reward", "said"), [("raising", "raising raised KeyError"), ("nothing", "could be scored")])
+def test_rewards_that_fail_stop_the_run_and_free_the_directory(recipe_file, tiny_base, tmp_path, reward, said):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match=said):
+        train(recipe(recipe_file, tiny_base, out, "--reward_function", f"{__name__}:{reward}"))
+    assert train(recipe(recipe_file, tiny_base, out, "--max_steps", "2")).name == "checkpoint-2"
 
 
 def test_another_configuration_is_refused_and_nothing_overwritten(recipe_file, tiny_base, tmp_path):
@@ -239,11 +279,11 @@ def test_every_shipped_recipe_parses():
 
 
 def test_reward_functions_by_import_path():
-    assert import_reward_function(f"{__name__}:operators") is operators
+    assert import_reward_function(f"{__name__}:operators")(["+ 3 - 1"]) == operators(["+ 3 - 1"])
     for path, message in (
         (f"{__name__}.operators", "module:function"),
         ("nowhere.at.all:f", "cannot import"),
-        (f"{__name__}:nothing", "no function"),
+        (f"{__name__}:missing", "no function"),
     ):
         with pytest.raises(ValueError, match=message):
             import_reward_function(path)

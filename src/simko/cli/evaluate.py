@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import pass_at_k_curve
+    from simko.evaluate.files import claimed
     from simko.evaluate.run import evaluate
     from simko.sampling.transformers_sampler import TransformersSampler
     from simko.tasks import file_task, get_task
@@ -39,21 +40,22 @@ def run(args: argparse.Namespace) -> None:
     settings = {
         "temperature": task.temperature if args.temperature is None else args.temperature,
         "top_p": task.top_p,
-        "max_new_tokens": args.max_new_tokens or task.max_new_tokens,
+        "max_new_tokens": task.max_new_tokens if args.max_new_tokens is None else args.max_new_tokens,
         "stop": list(task.stop),
         "batch_size": args.batch_size,
     }
     sampler = TransformersSampler.from_pretrained(args.model, dtype=args.dtype, **settings)
-    counts = evaluate(
-        sampler,
-        task.load("test", args.limit),
-        get_verifier(verifier),
-        args.samples,
-        args.out,
-        config={"model": args.model, "task": task.name, "verifier": verifier, "dtype": args.dtype, **settings},
-        seed=args.seed,
-        progress=not args.quiet,
-    )
+    with claimed(args.out):
+        counts = evaluate(
+            sampler,
+            task.load("test", args.limit),
+            get_verifier(verifier),
+            args.samples,
+            args.out,
+            config={"model": args.model, "task": task.name, "verifier": verifier, "dtype": args.dtype, **settings},
+            seed=args.seed,
+            progress=not args.quiet,
+        )
     ks = [k for k in (2**i for i in range(12)) if k <= args.samples]
     for point in pass_at_k_curve(counts, ks).points:
         print(f"pass@{point.k:<5} {point.estimate:.3f}  [{point.low:.3f}, {point.high:.3f}]")

@@ -42,10 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, FloatingPointError, ModuleNotFoundError) as error:
+    except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):
             raise
-        print(f"simko: error: {' '.join(str(error).split())}", file=sys.stderr)
+        said = " ".join(str(error).split())
+        if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ModuleNotFoundError):
+            said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
+        print(f"simko: error: {said}", file=sys.stderr)
         return 2
     return 0
 

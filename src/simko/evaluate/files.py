@@ -1,8 +1,13 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and directories with one writer."""
 
+import fcntl
+import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -18,3 +23,28 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ValueError naming the file where it holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): restore it, or choose another directory") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object: restore it, or choose another directory")
+    return value
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Hold a directory for one writing process; ValueError if another has it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process is writing to {directory}: wait for it, or choose another one"
+            ) from error
+        yield

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from simko.evaluate.files import write_whole
+from simko.evaluate.files import read_json, write_whole
 from simko.evaluate.store import SampleStore
 from simko.records import Problem, Sample, Verdict, Verifier
 from simko.sampling import SampleKey, Sampler
@@ -143,7 +143,7 @@ def _open_directory(out: Path, record: Mapping[str, Any], problems: Sequence[Pro
     """Make a new evaluation directory, or check that an old one is of the same configuration."""
     description = out / "evaluation.json"
     if description.is_file():
-        found = json.loads(description.read_text(encoding="utf-8"))
+        found = read_json(description)
         differing = [
             f"{key} is {found.get(key)!r} there and {record.get(key)!r} here"
             for key in dict.fromkeys([*found, *record])

@@ -110,7 +110,9 @@ def read_study(study_dir: Path) -> Study:
     """The study under study_dir. ValueError where there is none, or where nothing was evaluated yet."""
     path = study_dir / "study.json"
     if not path.is_file():
-        raise ValueError(f"{study_dir} is no study: it has no study.json. Give the directory that `simko study` wrote.")
+        raise ValueError(
+            f"{study_dir} is no study: it has no study.json. Give the directory given to simko quickstart or real-model."
+        )
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -221,8 +221,8 @@ def stop_tokens(tokenizer: Any, stop: Sequence[str]) -> list[int]:
 def _check_settings(
     temperature: float, top_p: float, top_k: int, max_new_tokens: int, batch_size: int, stop: Sequence[str]
 ) -> None:
-    if temperature < 0:
-        raise ValueError(f"temperature is {temperature}: give 0 (greedy) or more")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature is {temperature}: give 0 (greedy) or a finite number above")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}: give a share above 0, or 1 to keep every token")
     if top_k < 0:

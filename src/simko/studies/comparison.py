@@ -13,7 +13,7 @@ from simko.evaluate import SampleStore
 from simko.report import write_report
 from simko.studies.jobs import Job, run_jobs
 from simko.tasks import get_task
-from simko.training.run_directory import latest_checkpoint, write_json
+from simko.training.run_directory import latest_checkpoint, step_of, write_json
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _training_job(plan: Comparison, out: Path, name: str, method: str, seed: int
 
     def done() -> int:
         checkpoint = latest_checkpoint(directory)
-        if checkpoint and int(checkpoint.name.split("-")[-1]) >= length:
+        if checkpoint and step_of(checkpoint) >= length:
             return length
         return min(_last_step(directory / "metrics.jsonl"), length - 1)
 

@@ -49,14 +49,17 @@ def read_problems(path: Path) -> list[Problem]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     problems: dict[str, Problem] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            problem = _problem(line, number, f"{path}, line {number}")
-            if problem.id in problems:
-                raise ValueError(f"{path}, line {number}: the id {problem.id!r} occurs twice")
-            problems[problem.id] = problem
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the file is not UTF-8 ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        problem = _problem(line, number, f"{path}, line {number}")
+        if problem.id in problems:
+            raise ValueError(f"{path}, line {number}: the id {problem.id!r} occurs twice")
+        problems[problem.id] = problem
     if not problems:
         raise ValueError(f"{path}: the file holds no problems")
     return list(problems.values())

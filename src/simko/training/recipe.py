@@ -1,6 +1,7 @@
 """A recipe: one YAML file (and command-line overrides) read by TRL's own parser, so that every option of GRPOConfig,
 ModelConfig and PEFT works beside ours."""
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,7 +12,7 @@ import yaml
 from trl import ModelConfig, TrlParser
 
 import simko
-from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method
+from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method, simko_objective
 
 _SIMKO_OPTIONS = tuple(f.name for f in fields(SimKOConfig) if f.name.startswith("simko_"))
 
@@ -73,16 +74,35 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     A recipe for simko may be run with another method in its place: its simko_* options then stay unused. ValueError
     names an unknown or invalid option, or a choice of method, data or reward that does not fit together.
     """
+    _read_yaml(path)
     parser = _Parser((RunArguments, TrainingConfig, ModelConfig))  # type: ignore[arg-type]
-    run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
-    _check(run, model)
-    _check_method(training, path, overrides)
+    try:
+        run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
+        _check(run, model)
+        if training.max_steps == 0:
+            raise ValueError("max_steps is 0: give the number of updates, or leave it out to train num_train_epochs")
+        _check_method(training, path, overrides)
+        if training.method == "simko":
+            simko_objective(training)
+    except (TypeError, ZeroDivisionError, AttributeError, KeyError) as error:
+        raise ValueError(f"{path}: an option has a value of the wrong kind ({error})") from error
     return Recipe(run, training, model)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The options that a recipe file writes; ValueError naming the file where it is no YAML mapping."""
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML file: {error}") from error
+    if not isinstance(written, dict):
+        raise ValueError(f"{path} must hold options as a YAML mapping, e.g. method: simko")
+    return written
 
 
 def _check_method(training: TrainingConfig, path: Path, overrides: Sequence[str]) -> None:
     """ValueError for an option that the method does not read; sets TRL's options where they make the method."""
-    method, written = training.method, yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    method, written = training.method, _read_yaml(path)
     stray = [word.split("=")[0].lstrip("-") for word in overrides if word.startswith("--simko_")]
     if written.get("method", "simko") != "simko":
         stray += [name for name in _SIMKO_OPTIONS if name in written]
@@ -120,4 +140,12 @@ def import_reward_function(path: str) -> Callable[..., Any]:
         raise ValueError(f"reward_function {path!r}: cannot import {module_name} ({error})") from error
     if not callable(function := getattr(module, name, None)):
         raise ValueError(f"reward_function {path!r}: {module_name} has no function {name}")
-    return function  # type: ignore[no-any-return]
+
+    @functools.wraps(function)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise ValueError(f"reward_function {path} raised {type(error).__name__}: {error}") from error
+
+    return named

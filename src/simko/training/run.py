@@ -23,10 +23,18 @@ from simko.adapters.trl import (
     reward_function,
     simko_objective,
 )
+from simko.evaluate.files import claimed
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, file_task, get_task
 from simko.training.recipe import Recipe, TrainingConfig, import_reward_function
-from simko.training.run_directory import check_config, claimed, latest_checkpoint, rewind_logs, versions, write_json
+from simko.training.run_directory import (
+    check_config,
+    latest_checkpoint,
+    rewind_logs,
+    step_of,
+    versions,
+    write_json,
+)
 from simko.verifiers import get_verifier
 
 _NOT_OF_THE_NUMBERS = {
@@ -49,7 +57,7 @@ def train(recipe: Recipe) -> Path:
     main_process = os.environ.get("RANK", "0") == "0"
     with claimed(directory) if main_process else nullcontext():
         checkpoint = latest_checkpoint(directory)
-        step = int(checkpoint.name.split("-")[-1]) if checkpoint else 0
+        step = step_of(checkpoint) if checkpoint else 0
         if main_process:
             check_config(directory, _config(recipe))
             write_json(directory / "versions.json", versions())

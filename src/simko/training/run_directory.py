@@ -5,18 +5,18 @@ metrics.jsonl    a line a logged step                            samples.jsonl  
 diagnostics.jsonl  a line a probe                                checkpoint-N/   weights (safetensors), optimizer ...
 """
 
-import fcntl
 import json
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from simko.evaluate.files import write_whole
+from safetensors import SafetensorError, safe_open
 
-LOGS = ("metrics.jsonl", "samples.jsonl", "diagnostics.jsonl")
+from simko.evaluate.files import read_json, write_whole
+
 _PACKAGES = ("simko", "torch", "trl", "transformers", "accelerate", "datasets", "peft", "tokenizers", "numpy")
 
 
@@ -36,20 +36,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Hold a directory for one writing process; ValueError if another has it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"another process is writing to {directory}: wait for it, or choose another one"
-            ) from error
-        yield
-
-
 def check_config(directory: Path, config: Mapping[str, Any]) -> None:
     """Keep `config` in the directory; ValueError if it holds a run of another configuration, which is left alone.
 
@@ -57,9 +43,9 @@ def check_config(directory: Path, config: Mapping[str, Any]) -> None:
     """
     path = directory / "config.json"
     config = json.loads(json.dumps(config, default=str))
-    begun = any((directory / log).exists() for log in LOGS) or any(directory.glob("checkpoint-*"))
+    begun = (directory / "metrics.jsonl").exists() or bool(checkpoints(directory))
     if path.is_file() and begun:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         for key in sorted(kept.keys() | config.keys()):
             if kept.get(key) != config.get(key):
                 raise ValueError(
@@ -72,22 +58,44 @@ def check_config(directory: Path, config: Mapping[str, Any]) -> None:
     write_json(path, config)
 
 
+def checkpoints(directory: Path) -> list[Path]:
+    """checkpoint-N folders, newest first, whole or not."""
+    found = [p for p in directory.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """N of checkpoint-N."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
 def latest_checkpoint(directory: Path) -> Path | None:
     """The newest checkpoint that was written to its end; half-written ones are passed over."""
-    found = sorted(directory.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[-1]), reverse=True)
-    return next((p for p in found if is_complete(p)), None)
+    return next((p for p in checkpoints(directory) if is_complete(p)), None)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has weights, optimizer, scheduler and random state, and the state file written last."""
+    """Whether a checkpoint has whole weights, optimizer, scheduler and random state, and the state file written last."""
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        state = read_json(checkpoint / "trainer_state.json")
+    except (OSError, ValueError):
         return False
+    pickled = [*checkpoint.glob("*.pt"), *checkpoint.glob("rng_state*")]
     parts = ("*.safetensors*", "optimizer*", "scheduler.pt", "rng_state*")
-    return state["global_step"] == int(checkpoint.name.split("-")[-1]) and all(
-        any(checkpoint.glob(part)) for part in parts
+    return (
+        state.get("global_step") == step_of(checkpoint)
+        and all(any(checkpoint.glob(part)) for part in parts)
+        and all(_is_whole_safetensors(path) for path in checkpoint.glob("*.safetensors"))
+        and all(zipfile.is_zipfile(path) for path in pickled)
     )
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def rewind_logs(directory: Path, step: int) -> None:
@@ -97,4 +105,4 @@ def rewind_logs(directory: Path, step: int) -> None:
         if not path.is_file():
             continue
         lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        write_whole(path, "".join(line for line in lines if json.loads(line)["step"] <= kept))
+        write_whole(path, "".join(line for line in lines if json.loads(line).get("step", 0) <= kept))

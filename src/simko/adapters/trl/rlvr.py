@@ -118,6 +118,9 @@ class RLVRTrainer(GRPOTrainer):
             sample, function = (int(i) for i in torch.isinf(rewards).nonzero()[0])
             name = self.reward_func_names[function]
             raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
+        if torch.isnan(rewards).all():
+            names = ", ".join(self.reward_func_names)
+            raise ValueError(f"no response of the rollout could be scored: {names} gave None or nan to all of them")
         self._log_group_outcomes(rewards)
         self._rewards = rewards
         return rewards
