@@ -22,10 +22,10 @@ DRAWN_METHODS = {"grpo": "#d55e00", "entropy_bonus": "#009e73", "simko": "#0072b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="seeds a method (default 20)")
     parser.add_argument("--steps", type=int, default=600, help="updates, of 16 responses each (default 600)")
-    parser.add_argument("--methods", help="comma-separated (default: every row of METHODS; of the sweep, its six)")
+    parser.add_argument("--methods", help="comma-separated (default: every row of METHODS; of the sweep, its seven)")
     parser.add_argument("--optimizer", default="adam", help="adam (rate 0.1, the default) or sgd (rate 0.5)")
     parser.add_argument("--updates-each", type=int, default=1, help="updates on each 16 responses (default 1)")
-    parser.add_argument("--sweep", action="store_true", help="instead, six settings each of six methods")
+    parser.add_argument("--sweep", action="store_true", help="instead, six to twelve settings each of seven methods")
     parser.add_argument("--out", type=Path, help="also write the numbers, and the tree, into this directory")
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
 

@@ -42,11 +42,20 @@ TOY_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"gate_quantile": None} for name, row in METHODS.items() if "gate_quantile" in row.options},
 }
 
-# The sweep: six settings a method. "rate" multiplies the learning rate, the rest are options of the row.
+# The sweep. "rate" multiplies the learning rate, the rest are options of the row. SimKO and the entropy bonus get twelve
+# settings each, the others six; GRPO has no knob of its own but the rate.
 SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "grpo": tuple({"rate": x} for x in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)),
-    "entropy_bonus": tuple({"entropy_coef": x} for x in (0.001, 0.01, 0.02, 0.05, 0.1, 0.2)),
-    "simko": tuple({"alpha": a, "top_penalty": x} for a in (0.01, 0.1, 0.3) for x in (1.1, 1.5)),
+    "entropy_bonus": tuple(
+        {"entropy_coef": x} for x in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)
+    ),
+    "simko": tuple(
+        {"alpha": alpha, "top_penalty": penalty, "top_k": k}
+        for k, alphas in ((3, (0.01, 0.1, 0.3, 0.5)), (4, (0.3, 0.5)))
+        for alpha in alphas
+        for penalty in (1.1, 1.5)
+    ),
+    "unlikeliness": tuple({"rank_penalty": x} for x in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)),
     "ucpo": tuple({"tau": x} for x in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)),
     "ds_grpo": tuple({"gamma_right": x, "gamma_wrong": x} for x in (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)),
     "pkpo": tuple({"k": k} for k in (2, 3, 4, 6, 8, 16)),
@@ -263,7 +272,7 @@ def settings_of_all(**common: Any) -> list[Setting]:
 
 
 def settings_of_sweep(**common: Any) -> list[Setting]:
-    """The six settings of each method of SWEEP; common: fields of Setting."""
+    """The settings of SWEEP; common: fields of Setting."""
     found = []
     for name, grid in SWEEP.items():
         for point in grid:
@@ -299,6 +308,7 @@ def summary(setting: Setting, outcome: Outcome) -> dict[str, Any]:
         half = float(stdtrit(n - 1, 0.975)) * values.std().item() / n**0.5
         found |= {name: mean, f"{name}_interval": [max(mean - half, 0.0), min(mean + half, most[name])]}
     return found | {
+        "modes_each": [int(x) for x in outcome.modes],
         "options": setting.set_options,
         "optimizer": setting.optimizer,
         "learning_rate": setting.rate,
