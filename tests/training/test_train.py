@@ -182,7 +182,18 @@ def nothing(completions, **_):
     return [None] * len(completions)
 
 
-@pytest.mark.parametrize(("reward", "said"), [("raising", "raising raised KeyError"), ("nothing", "could be scored")])
+def not_a_number(completions, **_):
+    return [0.0, float("nan"), *[1.0] * (len(completions) - 2)]
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ("raising", "raising raised KeyError"),
+        ("nothing", "could be scored"),
+        ("not_a_number", "not_a_number gave nan to sample 1"),
+    ],
+)
 def test_rewards_that_fail_stop_the_run_and_free_the_directory(recipe_file, tiny_base, tmp_path, reward, said):
     out = tmp_path / "run"
     with pytest.raises(ValueError, match=said):

@@ -1,5 +1,7 @@
 """Problems as TRL's dataset rows, verifiers as TRL's reward functions."""
 
+import functools
+import inspect
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -63,6 +65,26 @@ def reward_function(
 
     reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))
     return reward
+
+
+def refuse_nan(function: Any) -> Any:
+    """A reward function that raises ValueError where it gives nan, which TRL would take for None. Reward models and
+    asynchronous functions are left as they are."""
+    if not inspect.isroutine(function) or inspect.iscoroutinefunction(function):
+        return function
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        rewards = function(*args, **kwargs)
+        for sample, reward in enumerate(rewards):
+            if reward is not None and reward != reward:
+                raise ValueError(
+                    f"reward function {function.__name__} gave nan to sample {sample} of the rollout: give None to a "
+                    "response that cannot be scored"
+                )
+        return rewards
+
+    return checked
 
 
 def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:

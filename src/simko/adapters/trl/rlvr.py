@@ -12,6 +12,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.rewards import refuse_nan
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats, token_stats
 
@@ -77,7 +78,9 @@ class RLVRTrainer(GRPOTrainer):
                 f"loss_type={args.loss_type!r} divides by responses, so that dropped groups would stay in its "
                 "denominator: set drop_one_outcome_groups to False or loss_type to dapo"
             )
-        super().__init__(model, reward_funcs, args, **kwargs)
+        several = isinstance(reward_funcs, list)
+        checked = [refuse_nan(f) for f in (reward_funcs if several else [reward_funcs])]
+        super().__init__(model, checked if several else checked[0], args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
         self._rollout_judged = False
@@ -121,8 +124,8 @@ class RLVRTrainer(GRPOTrainer):
         if torch.isnan(rewards).all():
             names = ", ".join(self.reward_func_names)
             raise ValueError(f"no response of the rollout could be scored: {names} gave None or nan to all of them")
-        self._log_group_outcomes(rewards)
         self._rewards = rewards
+        self._log_group_outcomes()
         return rewards
 
     def group_size(self) -> int:
@@ -139,15 +142,18 @@ class RLVRTrainer(GRPOTrainer):
         here = len(rollout["completion_ids"])
         return gathered[self.accelerator.process_index * here :][:here].to(rollout["completion_ids"].device)
 
-    def _log_group_outcomes(self, rewards: Tensor) -> None:
-        """Shares of groups whose rewards are all equal and positive (all right), all equal otherwise (all wrong), or
-        mixed. Only mixed groups train. rewards [B, functions], gathered, nan where a function gave None."""
-        mode = "train" if self.model.training else "eval"
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(-1).view(-1, self.group_size())
-        equal = total.amax(1) == total.amin(1)
-        right = equal & (total[:, 0] > 0)
+    def _log_group_outcomes(self) -> None:
+        """Shares of groups whose scorable rewards are all equal and positive (all right), all equal otherwise (all
+        wrong), or mixed: only mixed groups train. And the share of responses that no reward function could score."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        total = self.scored_rewards().view(-1, self.group_size())
+        unscorable = total.isnan()
+        highest, lowest = total.nan_to_num(-torch.inf).amax(1), total.nan_to_num(torch.inf).amin(1)
+        equal = highest <= lowest
+        right = equal & (highest > 0)
         for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
-            self._metrics[mode][f"groups/{name}"].append(groups.float().mean().item())
+            metrics[f"groups/{name}"].append(groups.float().mean().item())
+        metrics["groups/unscorable"].append(unscorable.float().mean().item())
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
