@@ -337,7 +337,7 @@ def test_no_study_is_refused(tmp_path, make_study):
     with pytest.raises(ValueError, match=r"has no study\.json"):
         write_report(empty)
     (empty / "study.json").write_text("{")
-    with pytest.raises(ValueError, match="is not JSON"):
+    with pytest.raises(ValueError, match="is no JSON"):
         write_report(empty)
     (empty / "study.json").write_text("[]")
     with pytest.raises(ValueError, match="no JSON object"):

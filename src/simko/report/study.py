@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.evaluate import Counts, SampleStore
+from simko.evaluate.files import read_json
 from simko.records import Problem, Sample, Verdict
 
 BASE = "base"
@@ -113,12 +114,7 @@ def read_study(study_dir: Path) -> Study:
         raise ValueError(
             f"{study_dir} is no study: it has no study.json. Give the directory given to simko quickstart or real-model."
         )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): write it again, or run the study again.") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path} holds no JSON object: run the study again.")
+    raw = read_json(path)
     notes: list[str] = []
     try:
         runs = tuple(_read_run(study_dir / "runs", row, notes) for row in raw.get("runs", []))

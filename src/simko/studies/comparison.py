@@ -10,6 +10,7 @@ from pathlib import Path
 
 from simko.adapters.trl import may_skip_rows
 from simko.evaluate import SampleStore
+from simko.evaluate.files import read_json
 from simko.report import write_report
 from simko.studies.jobs import Job, run_jobs
 from simko.tasks import get_task
@@ -20,7 +21,8 @@ from simko.training.run_directory import latest_checkpoint, step_of, write_json
 class Comparison:
     """What is compared. steps: the updates after which checkpoints are evaluated, the last being the run's length;
     samples: responses a problem; other_temperatures: at which base and methods are also evaluated, for pass@1, with
-    `samples_there` responses; base_label: what the page calls the base; overrides: further options of `simko train`, the same for every method."""
+    `samples_there` responses; base_label: what the page calls the base; overrides: further options of `simko train`,
+    the same for every method."""
 
     title: str
     task: str
@@ -98,7 +100,7 @@ def _write_study(
     }
     path = out / "study.json"
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         for key in ("task", "base_folder", "recipe", "samples", "problems", "overrides"):
             if kept.get(key) != study[key]:
                 raise ValueError(

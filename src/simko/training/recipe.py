@@ -74,14 +74,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     A recipe for simko may be run with another method in its place: its simko_* options then stay unused. ValueError
     names an unknown or invalid option, or a choice of method, data or reward that does not fit together.
     """
-    _read_yaml(path)
+    written = _read_yaml(path)
     parser = _Parser((RunArguments, TrainingConfig, ModelConfig))  # type: ignore[arg-type]
     try:
         run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
         _check(run, model)
         if training.max_steps == 0:
             raise ValueError("max_steps is 0: give the number of updates, or leave it out to train num_train_epochs")
-        _check_method(training, path, overrides)
+        _check_method(training, written, overrides)
         if training.method == "simko":
             simko_objective(training)
     except (TypeError, ZeroDivisionError, AttributeError, KeyError) as error:
@@ -100,9 +100,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return written
 
 
-def _check_method(training: TrainingConfig, path: Path, overrides: Sequence[str]) -> None:
+def _check_method(training: TrainingConfig, written: dict[str, Any], overrides: Sequence[str]) -> None:
     """ValueError for an option that the method does not read; sets TRL's options where they make the method."""
-    method, written = training.method, _read_yaml(path)
+    method = training.method
     stray = [word.split("=")[0].lstrip("-") for word in overrides if word.startswith("--simko_")]
     if written.get("method", "simko") != "simko":
         stray += [name for name in _SIMKO_OPTIONS if name in written]
