@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["correct", "wrong", "unparsed", "timeout", "error"]
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,25 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sample:
-    """Response number `index` (0-based) to a problem; `tokens` generated; `truncated` where no end token came."""
+    """Response number `index` (0-based) to a problem.
+
+    tokens: generated, the end token included; prompt_tokens: of the prompt (0 where the back-end does not say);
+    finish_reason: "stop" (an end token or stop string came) or "length" (cut off at the limit); seed: what its
+    generator was seeded with, None where the back-end takes none.
+    """
 
     problem_id: str
     index: int
     response: str
     tokens: int
-    truncated: bool
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    seed: int | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the response was cut off at the limit."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True)

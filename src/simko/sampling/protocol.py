@@ -1,24 +1,85 @@
 """What a sampler does, whatever it runs on."""
 
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Protocol
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from simko.records import Problem, Sample
 
-SampleKey = tuple[str, int]
-"""(problem id, sample index)."""
+Wanted = Mapping[str, Sequence[int]]
+"""{problem id: the sample indices to draw, ascending}; a problem that is not there needs none."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How responses are drawn. Every field is always sent to the back-end: no default of a model or server counts.
+
+    temperature: 0 is greedy; top_p 1 and top_k 0 leave the distribution whole; stop: strings that end a response, which
+    is cut before the first of them; chat: the prompt is a user message in the model's chat template, else the text
+    that the model continues.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or a finite number above")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}: give a share above 0, or 1 to keep every token")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}: give the number of tokens to keep, or 0 to keep every token")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: give at least 1")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop is {self.stop!r}: give a tuple of non-empty strings")
+
+    @property
+    def do_sample(self) -> bool:
+        """Whether responses are drawn at random."""
+        return self.temperature > 0
 
 
 class Sampler(Protocol):
-    """Draws responses to problems."""
+    """A model that draws responses.
+
+    identity: JSON values that, with the settings, decide what is drawn, and by which a run is recognised: back-end,
+    model, its revision or the digest of its weights, dtype, and whatever of its own layout changes the draws.
+    """
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
 
     def sample(
-        self, problems: Sequence[Problem], n: int, *, seed: int, skip: AbstractSet[SampleKey] = frozenset()
-    ) -> Iterator[Sample]:
-        """Samples 0..n-1 of every problem as they finish, in any order, except those in `skip`.
+        self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
+    ) -> Iterator[list[Sample]]:
+        """The wanted samples in lists, as they finish, in any order. A list is to be stored whole or not at all.
 
-        A back-end that draws its own random numbers gives the same sample under the same key for the same arguments,
-        whatever `skip` holds: an interrupted evaluation ends as an uninterrupted one.
+        problems: all of the evaluation, also those that want nothing, so that batches are laid out alike whenever it is
+        resumed. A back-end that draws its own random numbers seeds them with `block_seed` alone: the same sample comes
+        under the same key whenever the same lists are wanted, and no draw is used twice.
         """
         ...
+
+
+def block_seed(seed: int, problem_id: str, first: int) -> int:
+    """The seed (63 bits) of the samples of one problem that are drawn together, `first` being the lowest index.
+
+    seed: that of the run, task and setting (see `setting_seed`).
+    """
+    return _hash(str(seed), problem_id, str(first))
+
+
+def setting_seed(run_seed: int, task: str, setting: str) -> int:
+    """The seed (63 bits) of one task at one setting of a run."""
+    return _hash(str(run_seed), task, setting)
+
+
+def _hash(*parts: str) -> int:
+    text = "\0".join(parts)
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1

@@ -20,7 +20,10 @@ class Task:
 
     verifier: a name in `simko.verifiers.VERIFIERS`; load: see `Loader`, ValueError for a split the task has not got;
     temperature (0: greedy), top_p, max_new_tokens: sampling defaults; stop: strings that end an answer, none of which
-    belongs to it; source, licence: where the problems come from and on what terms.
+    belongs to it; source, licence: where the problems come from (with the pinned revision) and on what terms;
+    chat: whether prompts are by default sent as a user message in the model's chat template; samples: responses a
+    problem by default, the paper's where it names them; known_defects: what is wrong with the
+    data, a sentence each, with counts.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Task:
     stop: tuple[str, ...]
     source: str
     licence: str
+    chat: bool = False
+    samples: int = 128
+    known_defects: tuple[str, ...] = ()
 
 
 def check_request(name: str, split: str, limit: int | None, splits: tuple[str, ...] = ("train", "test")) -> None:

@@ -4,7 +4,9 @@ Every verifier takes any string as a response without raising, in time linear in
 (a gold answer in no form it knows) is the data's fault and raises ValueError naming the problem.
 """
 
-from simko.records import Verifier
+from collections.abc import Sequence
+
+from simko.records import Problem, Verdict, Verifier
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
@@ -13,6 +15,7 @@ __all__ = [
     "VERIFIERS",
     "VerifierError",
     "get_verifier",
+    "grade_many",
     "verify_last_box",
     "verify_last_integer",
     "verify_operator_puzzle",
@@ -34,3 +37,12 @@ def get_verifier(name: str) -> Verifier:
     if name not in VERIFIERS:
         raise ValueError(f"no verifier is called {name!r}; choose one of: {', '.join(VERIFIERS)}")
     return VERIFIERS[name]
+
+
+def grade_many(verifier: str | Verifier, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+    """The verdicts on (response, problem) pairs, in order. Thread-safe.
+
+    A verifier by name runs in the grading pool where it needs one; a callable runs here.
+    """
+    judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
+    return [judge(response, problem) for response, problem in answers]
