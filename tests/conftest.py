@@ -11,15 +11,24 @@ import torch
 torch.set_num_threads(1)
 
 
+def system_package(command: str, package: str) -> str:
+    """Path of a command; without it the test skips, or fails where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
+    path = shutil.which(command)
+    if path is None and os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
+        pytest.fail(f"{package} is not installed: apt-get install {package}")
+    if path is None:
+        pytest.skip(f"needs the system package {package}")
+    return path
+
+
 @pytest.fixture
 def chromium() -> str:
-    """Path of the browser; without one the test skips, or fails where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
-    path = shutil.which("chromium")
-    if path is None and os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
-        pytest.fail("chromium is not installed: apt-get install chromium")
-    if path is None:
-        pytest.skip("needs the system package chromium")
-    return path
+    return system_package("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> str:
+    return system_package("bwrap", "bubblewrap")
 
 
 @pytest.fixture(scope="session")

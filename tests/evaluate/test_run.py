@@ -1,172 +1,201 @@
-"""evaluate(): what it writes, how it resumes, what it refuses."""
+"""evaluate(): what it keeps, how it resumes, how a larger n goes on, what it refuses."""
 
-import json
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from simko.evaluate import SampleStore
+from simko.evaluate import SampleStore, Setting
 from simko.evaluate.run import evaluate
 from simko.records import Problem, Sample, Verdict
-from simko.sampling import SampleKey
+from simko.sampling import SamplingSettings, Wanted, block_seed
 from simko.verifiers import VerifierError, verify_last_integer
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1=", str(i + 1), {"level": i}) for i in range(5)]
-CONFIG = {"model": "toy", "temperature": 1.0, "stop": ("\n",)}
+SETTINGS = SamplingSettings(temperature=1.0, max_new_tokens=8, stop=("\n",))
 
 
 class FixedSampler:
-    """Sample i of problem p answers right where i < p's number; stops after `stop_after` samples, as if interrupted."""
+    """Sample i of problem p answers right where i < p's number; lists of at most two; stops after `stop_after` lists."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.stop_after = stop_after
-        self.drawn: list[SampleKey] = []
+    def __init__(self, stop_after: int | None = None, model: str = "toy", right: str = "") -> None:
+        self.stop_after, self.right = stop_after, right
+        self.identity = {"backend": "fixed", "model": model}
+        self.drawn: list[tuple[str, int]] = []
+        self.seeds: list[int] = []
 
     def sample(
-        self, problems: Sequence[Problem], n: int, *, seed: int, skip: AbstractSet[SampleKey] = frozenset()
-    ) -> Iterator[Sample]:
-        for key in [(p, i) for p in problems for i in range(n)]:
-            problem, i = key
-            if (problem.id, i) in skip:
-                continue
-            if len(self.drawn) == self.stop_after:
-                raise KeyboardInterrupt
-            self.drawn.append((problem.id, i))
-            right = i < int(problem.id[1:])
-            yield Sample(problem.id, i, problem.answer if right else f"{seed} and -1", 2, False)
+        self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
+    ) -> Iterator[list[Sample]]:
+        lists = 0
+        for problem in problems:
+            indices = list(wanted.get(problem.id, ()))
+            for start in range(0, len(indices), 2):
+                if lists == self.stop_after:
+                    raise KeyboardInterrupt
+                lists += 1
+                part = indices[start : start + 2]
+                own = block_seed(seed, problem.id, part[0])
+                self.seeds.append(own)
+                self.drawn += [(problem.id, i) for i in part]
+                answers = [problem.answer if i < int(problem.id[1:]) else f"{own} and -1" for i in part]
+                yield [
+                    Sample(problem.id, i, a + self.right, 2, "stop", 3, own) for i, a in zip(part, answers, strict=True)
+                ]
 
 
-def run(out: Path, sampler: Any = None, **changes: Any) -> dict[str, tuple[int, int]]:
-    arguments: dict[str, Any] = {"config": CONFIG, "seed": 0, "progress": False} | changes
-    problems, n = arguments.pop("problems", PROBLEMS), arguments.pop("n", 4)
-    verifier = arguments.pop("verifier", verify_last_integer)
-    return evaluate(sampler or FixedSampler(), problems, verifier, n, out, **arguments)
+def run(path: Path, sampler: Any = None, **changes: Any) -> Setting:
+    given = {"task": "sums", "seed": 0, "progress": False, "verifier": verify_last_integer, "n": 4} | changes
+    problems, settings = given.pop("problems", PROBLEMS), given.pop("settings", SETTINGS)
+    with SampleStore(path / "samples.db") as store:
+        return evaluate(
+            store, sampler or FixedSampler(), problems, given.pop("verifier"), given.pop("n"), settings, **given
+        )
+
+
+def kept(path: Path, setting: Setting) -> list[tuple[Sample, Verdict | None]]:
+    with SampleStore(path / "samples.db", read_only=True) as store:
+        return list(store.rows(setting))
 
 
 def test_an_evaluation_counts_and_keeps_everything(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "evaluation"
-    assert run(out) == {f"p{i}": (4, i) for i in range(5)}
-    record = json.loads((out / "evaluation.json").read_text())
-    assert record["model"] == "toy"
-    assert (record["n"], record["seed"], record["problems"]) == (4, 0, 5)
-    lines = [json.loads(line) for line in (out / "problems.jsonl").read_text().splitlines()]
-    assert [Problem(**line) for line in lines] == PROBLEMS
-    with SampleStore(out / "samples.db") as store:
-        rows = store.rows("p1")
-    assert [(s.index, s.response, v.outcome) for s, v in rows][:2] == [(0, "2", "correct"), (1, "0 and -1", "wrong")]
-    assert {p.name for p in out.iterdir()} == {"evaluation.json", "problems.jsonl", "samples.db"}
+    setting = run(tmp_path / "new", revision="r1")
+    with SampleStore(tmp_path / "new" / "samples.db", read_only=True) as store:
+        assert store.settings() == [setting]
+        assert store.problems(setting) == PROBLEMS
+        assert store.counts(setting) == {f"p{i}": (4, i) for i in range(5)}
+        tally = store.tally(setting)
+    assert (tally.samples, tally.tokens, tally.truncated) == (20, 40, 0)
+    assert tally.outcomes == {"correct": 10, "wrong": 10}
+    assert (setting.task, setting.name, setting.verifier, setting.n) == ("sums", "T=1", "verify_last_integer", 4)
+    expected = {"backend": "fixed", "model": "toy", "temperature": 1.0, "top_p": 1.0, "top_k": 0, "do_sample": True}
+    expected |= {"stop": ["\n"], "seed": 0, "task_revision": "r1", "problems": 5, "chat": False}
+    assert expected.items() <= setting.record.items()
+    assert "n" not in setting.record
+    sample, verdict = kept(tmp_path / "new", setting)[5]
+    assert (sample.problem_id, sample.index, sample.finish_reason, sample.prompt_tokens) == ("p1", 1, "stop", 3)
+    assert sample.seed is not None
+    assert verdict is not None
+    assert (verdict.outcome, verdict.extracted) == ("wrong", "-1")
 
 
 def test_an_interrupted_evaluation_ends_as_a_whole_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", FixedSampler(stop_after=7))
     resumed = FixedSampler()
-    assert run(tmp_path / "a", resumed) == run(tmp_path / "b")
-    assert len(resumed.drawn) == 5 * 4 - 7
+    setting = run(tmp_path / "a", resumed)
+    assert len(resumed.drawn) == 5 * 4 - 2 * 7
+    assert kept(tmp_path / "a", setting) == kept(tmp_path / "b", run(tmp_path / "b"))
     again = FixedSampler()
     run(tmp_path / "a", again)
     assert again.drawn == []
-    with SampleStore(tmp_path / "a" / "samples.db") as a, SampleStore(tmp_path / "b" / "samples.db") as b:
-        assert a.rows() == b.rows()
+
+
+def test_a_larger_n_draws_the_missing_alone_and_never_repeats_a_draw(tmp_path: Path) -> None:
+    first, second = FixedSampler(), FixedSampler()
+    run(tmp_path, first, n=3)
+    setting = run(tmp_path, second, n=8)
+    assert sorted(second.drawn) == [(p.id, i) for p in PROBLEMS for i in range(3, 8)]
+    assert not set(first.seeds) & set(second.seeds)
+    assert setting.n == 8
+    assert run(tmp_path, n=2).n == 8
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.counts(setting)["p4"] == (8, 4)
+
+
+def test_tasks_temperatures_and_run_seeds_have_seeds_of_their_own(tmp_path: Path) -> None:
+    samplers = [FixedSampler() for _ in range(4)]
+    run(tmp_path / "a", samplers[0])
+    run(tmp_path / "a", samplers[1], task="other")
+    run(tmp_path / "a", samplers[2], settings=SamplingSettings(0.5, max_new_tokens=8, stop=("\n",)))
+    run(tmp_path / "b", samplers[3], seed=1)
+    seeds = [s for sampler in samplers for s in sampler.seeds]
+    assert len(set(seeds)) == len(seeds) == 40
+    with SampleStore(tmp_path / "a" / "samples.db") as store:
+        assert [(s.task, s.name) for s in store.settings()] == [("sums", "T=1"), ("other", "T=1"), ("sums", "T=0.5")]
 
 
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"config": {**CONFIG, "model": "other"}}, "model is 'toy' there and 'other' here"),
-        ({"config": {"model": "toy", "temperature": 1.0}}, "stop is"),
-        ({"config": {**CONFIG, "top_p": 0.9}}, "top_p is None there and 0.9 here"),
-        ({"n": 8}, "n is 4 there and 8 here"),
+        ({"sampler": FixedSampler(model="other")}, "model is 'toy' there and 'other' here"),
+        ({"settings": SamplingSettings(1.0, max_new_tokens=9, stop=("\n",))}, "max_new_tokens is 8 there and 9 here"),
+        ({"settings": SamplingSettings(1.0, max_new_tokens=8, stop=("\n",), chat=True)}, "chat is False there"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"revision": "r2"}, "task_revision is '' there and 'r2' here"),
         ({"problems": PROBLEMS[:4]}, "problems is 5 there and 4 here"),
-        ({"problems": [*PROBLEMS[:4], Problem("p4", "9+1=", "10")]}, "problems_sha256"),
+        ({"problems": [*PROBLEMS[:4], Problem("p4", "4+1=", "6", {"level": 4})]}, "problems_sha256 is"),
+        ({"verifier": "last_box"}, "verifier is 'verify_last_integer' there and 'last_box' here"),
     ],
 )
 def test_another_configuration_is_refused_and_nothing_changes(
     tmp_path: Path, changes: dict[str, Any], key: str
 ) -> None:
-    run(tmp_path)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    sampler = FixedSampler()
-    with pytest.raises(ValueError, match="choose another directory") as refusal:
-        run(tmp_path, sampler, **changes)
-    assert key in str(refusal.value)
-    assert sampler.drawn == []
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    setting = run(tmp_path)
+    before = kept(tmp_path, setting)
+    with pytest.raises(ValueError, match=key):
+        run(tmp_path, n=8, **changes)
+    assert kept(tmp_path, setting) == before
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.settings() == [setting]
 
 
-def test_samples_of_unknown_origin_are_refused(tmp_path: Path) -> None:
-    run(tmp_path)
-    (tmp_path / "evaluation.json").unlink()
-    with pytest.raises(ValueError, match=r"no evaluation\.json"):
-        run(tmp_path)
-
-
-def test_a_raising_verifier_is_named_and_earlier_samples_are_kept(tmp_path: Path) -> None:
-    def broken(response: str, problem: Problem) -> Verdict:
-        if problem.id == "p2":
-            raise KeyError("level")
+def test_a_verifier_that_raises_stops_the_run_and_keeps_the_samples(tmp_path: Path) -> None:
+    def raising(response: str, problem: Problem) -> Verdict:
+        if problem.id == "p3":
+            raise KeyError("boom")
         return verify_last_integer(response, problem)
 
-    with pytest.raises(VerifierError, match="KeyError on sample 0 of problem 'p2'"):
-        run(tmp_path, verifier=broken)
-    resumed = FixedSampler()
-    assert run(tmp_path, resumed) == {f"p{i}": (4, i) for i in range(5)}
-    assert resumed.drawn[0] == ("p2", 0)
-    assert len(resumed.drawn) == 12
-
-
-def test_an_error_verdict_is_never_counted(tmp_path: Path) -> None:
-    def flaky(response: str, problem: Problem) -> Verdict:
-        return Verdict("error") if problem.id == "p3" else verify_last_integer(response, problem)
-
-    with pytest.raises(VerifierError, match="4 samples, the first being sample 0 of problem 'p3'"):
-        run(tmp_path, verifier=flaky)
-    resumed = FixedSampler()
-    assert run(tmp_path, resumed)["p3"] == (4, 3)
-    assert len(resumed.drawn) == 4
-
-
-def test_a_sampler_that_leaves_samples_out_is_noticed(tmp_path: Path) -> None:
-    class Short(FixedSampler):
-        def sample(self, *args: Any, **kwargs: Any) -> Iterator[Sample]:
-            return (s for s in super().sample(*args, **kwargs) if s.problem_id != "p1")
-
-    with pytest.raises(RuntimeError, match="1 problems, 'p1' first"):
-        run(tmp_path, Short())
-    assert run(tmp_path)["p1"] == (4, 1)
-
-
-def test_responses_that_no_database_takes_are_kept_readably(tmp_path: Path) -> None:
-    class Odd(FixedSampler):
-        def sample(self, *args: Any, **kwargs: Any) -> Iterator[Sample]:
-            return (Sample(s.problem_id, s.index, "\ud800\0 7", 1, False) for s in super().sample(*args, **kwargs))
-
-    run(tmp_path, Odd(), verifier=lambda response, _: Verdict("wrong", "\udfff" + response))
+    raising.__name__ = "verify_last_integer"
+    with pytest.raises(VerifierError, match=r"KeyError on .*p3"):
+        run(tmp_path, verifier=raising)
+    mended = FixedSampler()
+    setting = run(tmp_path, mended)
+    assert mended.drawn == []
     with SampleStore(tmp_path / "samples.db") as store:
-        sample, verdict = store.rows()[0]
-    assert (sample.response, verdict.extracted) == ("?\0 7", "??\0 7")
+        assert store.counts(setting) == {f"p{i}": (4, i) for i in range(5)}
 
 
-def test_impossible_arguments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="an id of its own"):
-        run(tmp_path, problems=[PROBLEMS[0], PROBLEMS[0]])
-    with pytest.raises(ValueError, match="at least one problem"):
-        run(tmp_path, problems=[])
-    with pytest.raises(ValueError, match="at least one sample"):
-        run(tmp_path, n=0)
-    with pytest.raises(ValueError, match="config says seed"):
-        run(tmp_path, config={"seed": 3})
-    assert not list(tmp_path.iterdir())
+def test_errors_count_as_not_correct_and_are_graded_again(tmp_path: Path) -> None:
+    def failing(response: str, problem: Problem) -> Verdict:
+        return Verdict("error") if problem.id == "p4" else verify_last_integer(response, problem)
+
+    failing.__name__ = "verify_last_integer"
+    setting = run(tmp_path, verifier=failing)
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.counts(setting)["p4"] == (4, 0)
+        assert store.errors(setting) == {"p4": 4}
+    again = FixedSampler()
+    run(tmp_path, again)
+    assert again.drawn == []
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.counts(setting)["p4"] == (4, 4)
+        assert store.errors(setting) == {}
 
 
-def test_progress_is_counted_from_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, FixedSampler(stop_after=10))
-    run(tmp_path, progress=True)
-    shown = capsys.readouterr().err
-    assert "50%" in shown
-    assert "20/20" in shown
+def test_a_sampler_that_leaves_samples_out_is_told_on(tmp_path: Path) -> None:
+    class Short(FixedSampler):
+        def sample(self, *args: Any, **kwargs: Any) -> Iterator[list[Sample]]:
+            yield from list(super().sample(*args, **kwargs))[:-1]
+
+    with pytest.raises(RuntimeError, match="1 problems, 'p4' first, lack samples"):
+        run(tmp_path, Short())
+
+
+def test_lone_surrogates_are_kept_as_question_marks(tmp_path: Path) -> None:
+    setting = run(tmp_path, FixedSampler(right="\ud800"))
+    assert kept(tmp_path, setting)[0][0].response.endswith("?")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n": 0}, "n is 0"),
+        ({"problems": []}, "at least one problem"),
+        ({"problems": PROBLEMS[:1] * 2}, "id of its own"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        run(tmp_path, **changes)

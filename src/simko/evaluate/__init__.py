@@ -11,15 +11,19 @@ from simko.evaluate.passk import (
     pass_at_k_curve,
     pass_at_k_matrix,
 )
-from simko.evaluate.store import SampleStore
+from simko.evaluate.store import Answer, SampleStore, Setting, Tally, only_setting
 
 __all__ = [
+    "Answer",
     "Comparison",
     "Counts",
     "Curve",
     "Difference",
     "Point",
     "SampleStore",
+    "Setting",
+    "Tally",
+    "only_setting",
     "paired_difference",
     "pass_at_k",
     "pass_at_k_curve",

@@ -1,31 +1,83 @@
-"""Where graded samples live: one SQLite file, so that a kill or a full disk loses no acknowledged row."""
+"""Where samples and verdicts live: one SQLite file a run, so that a kill or a full disk loses no acknowledged row."""
 
+import json
 import sqlite3
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from simko.records import Sample, Verdict
+from simko.evaluate.filesystem import is_network
+from simko.records import Problem, Sample, Verdict
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (
+    id INTEGER PRIMARY KEY, task TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, verifier TEXT NOT NULL,
+    n INTEGER NOT NULL, UNIQUE (task, name)
+);
+CREATE TABLE IF NOT EXISTS problems (
+    setting INTEGER NOT NULL, position INTEGER NOT NULL, problem TEXT NOT NULL, prompt TEXT NOT NULL,
+    answer TEXT NOT NULL, metadata TEXT NOT NULL, PRIMARY KEY (setting, problem)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS samples (
-    problem_id TEXT NOT NULL, sample INTEGER NOT NULL, response TEXT NOT NULL, tokens INTEGER NOT NULL,
-    truncated INTEGER NOT NULL, outcome TEXT NOT NULL, extracted TEXT, PRIMARY KEY (problem_id, sample)
-) WITHOUT ROWID
+    setting INTEGER NOT NULL, problem TEXT NOT NULL, sample INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, seed INTEGER, outcome TEXT, extracted TEXT,
+    response TEXT NOT NULL, PRIMARY KEY (setting, problem, sample)
+);
+CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
 """
+_COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted"
+_ROWS_AT_ONCE = 256
+_NO_WAL = (
+    "lies where SQLite cannot keep a write-ahead log (a network file system): rows are written through a rollback "
+    "journal, which is slower, and readers wait for the writer"
+)
+_told: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One task at one sampling setting. record: all that decides its draws but n; n: how many a problem are wanted."""
+
+    id: int
+    task: str
+    name: str
+    record: Mapping[str, Any]
+    verifier: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the samples of a setting. outcomes: how many ended so, those not graded yet as "ungraded"."""
+
+    samples: int
+    tokens: int
+    truncated: int
+    outcomes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One distinct answer to a problem: its normal form (None: none was found), its samples, and the correct ones."""
+
+    form: str | None
+    count: int
+    correct: int
 
 
 class SampleStore:
-    """Graded samples keyed by (problem, sample index); adding a row again replaces it.
+    """Samples keyed by (setting, problem, index), with their verdicts. Use as a context manager.
 
-    Use as a context manager. Every `add` is one transaction: all of its rows are kept, or none.
+    Every writing call is one transaction that is on disk when it returns: all of its rows are kept, or none. One
+    process writes (see `claimed`), any number read meanwhile. OSError where the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute(_SCHEMA)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._db = _reader(path) if read_only else _writer(path)
 
     def __enter__(self) -> "SampleStore":
         return self
@@ -33,24 +85,218 @@ class SampleStore:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def add(self, graded: Iterable[tuple[Sample, Verdict]]) -> None:
-        """Keep graded samples, all or none."""
+    def begin(
+        self, task: str, name: str, record: Mapping[str, Any], verifier: str, problems: Sequence[Problem], n: int
+    ) -> Setting:
+        """The setting `name` of `task`: made, or found with the same record and verifier. The larger n is kept.
+
+        ValueError that names what differs, with nothing changed, where the store holds another under this name.
+        """
+        found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
+        wanted = json.loads(json.dumps(dict(record)))
+        if found is not None:
+            self._check_same(found, wanted | {"verifier": verifier})
+        with self._transaction():
+            if found is None:
+                values = (task, name, json.dumps(wanted), verifier, n)
+                cursor = self._db.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?, ?)", values)
+                rows = [
+                    (cursor.lastrowid, i, p.id, p.prompt, p.answer, json.dumps(dict(p.metadata)))
+                    for i, p in enumerate(problems)
+                ]
+                self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+            else:
+                self._db.execute("UPDATE settings SET n = max(n, ?) WHERE id = ?", (n, found.id))
+        return next(s for s in self.settings() if (s.task, s.name) == (task, name))
+
+    def _check_same(self, found: Setting, wanted: Mapping[str, Any]) -> None:
+        kept = {**found.record, "verifier": found.verifier}
+        differing = [
+            f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
+            for key in dict.fromkeys([*kept, *wanted])
+            if kept.get(key) != wanted.get(key)
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.path.parent} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
+                "choose another directory, or restore the configuration to continue that one"
+            )
+
+    def settings(self) -> list[Setting]:
+        """All settings, in the order in which they were begun."""
+        rows = self._db.execute("SELECT id, task, name, record, verifier, n FROM settings ORDER BY id")
+        return [Setting(i, task, name, json.loads(record), v, n) for i, task, name, record, v, n in rows]
+
+    def problems(self, setting: Setting) -> list[Problem]:
+        """The problems of a setting, in the task's order."""
+        query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
+        return [Problem(i, p, a, json.loads(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+
+    def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:
+        """Keep samples, with their verdicts or to be graded later; sqlite3.IntegrityError for one that is there."""
+        samples = list(samples)
+        graded: Sequence[Verdict | None] = [None] * len(samples) if verdicts is None else list(verdicts)
         rows = [
-            (s.problem_id, s.index, s.response, s.tokens, int(s.truncated), v.outcome, v.extracted) for s, v in graded
+            (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
+            + ((None, None) if v is None else (v.outcome, v.extracted))
+            + (s.response,)
+            for s, v in zip(samples, graded, strict=True)
         ]
-        with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        with self._transaction():
+            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def rows(self, problem_id: str | None = None) -> list[tuple[Sample, Verdict]]:
-        """All graded samples in order of problem and index, or those of one problem."""
-        where, args = ("WHERE problem_id = ?", (problem_id,)) if problem_id is not None else ("", ())
-        query = f"SELECT problem_id, sample, response, tokens, truncated, outcome, extracted FROM samples {where} ORDER BY problem_id, sample"
-        return [
-            (Sample(p, i, response, tokens, bool(cut)), Verdict(outcome, extracted))
-            for p, i, response, tokens, cut, outcome, extracted in self._db.execute(query, args)
-        ]
+    def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
+        """Set the verdicts on samples that are kept."""
+        rows = [(v.outcome, v.extracted, setting.id, s.problem_id, s.index) for s, v in verdicts]
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?", rows
+            )
 
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """{problem id: (n samples, c correct)}."""
-        query = "SELECT problem_id, COUNT(*), SUM(outcome = 'correct') FROM samples GROUP BY problem_id"
-        return {p: (n, c) for p, n, c in self._db.execute(query)}
+    def regrade(self, setting: Setting, verifier: str, verdicts: Iterable[tuple[Sample, Verdict]]) -> Setting:
+        """Set another verifier's verdicts on all samples of a setting, and its name, in one transaction."""
+        rows = ((v.outcome, v.extracted, setting.id, s.problem_id, s.index) for s, v in verdicts)
+        with self._transaction():
+            self._db.execute("UPDATE settings SET verifier = ? WHERE id = ?", (verifier, setting.id))
+            self._db.executemany(
+                "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?", rows
+            )
+        return next(s for s in self.settings() if s.id == setting.id)
+
+    def missing(self, setting: Setting, n: int) -> dict[str, Sequence[int]]:
+        """{problem id: indices below n that are not kept}, for problems that lack any."""
+        kept = dict(
+            self._db.execute(
+                "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND sample < ? GROUP BY problem",
+                (setting.id, n),
+            )
+        )
+        query = "SELECT sample FROM samples WHERE setting = ? AND problem = ? AND sample < ?"
+        missing: dict[str, Sequence[int]] = {}
+        for problem in self.problems(setting):
+            count = kept.get(problem.id, 0)
+            if count == 0:
+                missing[problem.id] = range(n)
+            elif count < n:
+                there = {i for (i,) in self._db.execute(query, (setting.id, problem.id, n))}
+                missing[problem.id] = tuple(i for i in range(n) if i not in there)
+        return missing
+
+    def ungraded(self, setting: Setting) -> Iterator[list[Sample]]:
+        """Samples without a verdict, or whose verdict is "error", some hundreds at a time. They may be graded while
+        this goes on; none comes twice."""
+        query = (
+            f"SELECT rowid, {_COLUMNS} FROM samples WHERE setting = ? AND rowid > ? "
+            f"AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
+        )
+        last = -1
+        while rows := self._db.execute(query, (setting.id, last)).fetchall():
+            last = rows[-1][0]
+            yield [_row(row[1:])[0] for row in rows]
+
+    def rows(self, setting: Setting, problem_id: str | None = None) -> Iterator[tuple[Sample, Verdict | None]]:
+        """Samples with their verdicts (None: not graded yet) in order of problem and index, or those of one problem."""
+        where, args = ("AND problem = ?", (problem_id,)) if problem_id is not None else ("", ())
+        query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? {where} ORDER BY problem, sample"
+        return map(_row, self._db.execute(query, (setting.id, *args)))
+
+    def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
+        """{problem id: (n graded samples, c correct)}, in the task's order; a problem without any has (0, 0).
+
+        A sample that could not be graded ("error") counts as not correct, so that n never shrinks.
+        """
+        query = (
+            "SELECT problem, COUNT(outcome), COALESCE(SUM(outcome = 'correct'), 0) FROM samples "
+            "WHERE setting = ? GROUP BY problem"
+        )
+        found = {p: (n, c) for p, n, c in self._db.execute(query, (setting.id,))}
+        return {p.id: found.get(p.id, (0, 0)) for p in self.problems(setting)}
+
+    def errors(self, setting: Setting) -> dict[str, int]:
+        """{problem id: samples that could not be graded}, for problems that have any."""
+        query = "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND outcome = 'error' GROUP BY problem"
+        return dict(self._db.execute(query, (setting.id,)))
+
+    def tally(self, setting: Setting) -> Tally:
+        """Sums over all samples of a setting."""
+        query = "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(finish_reason = 'length'), 0) FROM samples WHERE setting = ?"
+        samples, tokens, truncated = self._db.execute(query, (setting.id,)).fetchone()
+        query = "SELECT COALESCE(outcome, 'ungraded'), COUNT(*) FROM samples WHERE setting = ? GROUP BY outcome"
+        return Tally(samples, tokens, truncated, dict(self._db.execute(query, (setting.id,))))
+
+    def answers(self, setting: Setting) -> dict[str, list[Answer]]:
+        """{problem id: its distinct answers, the most frequent first}, over graded samples."""
+        query = (
+            "SELECT problem, extracted, COUNT(*) AS given, SUM(outcome = 'correct') FROM samples "
+            "WHERE setting = ? AND outcome IS NOT NULL GROUP BY problem, extracted ORDER BY problem, given DESC, extracted"
+        )
+        found: dict[str, list[Answer]] = {}
+        for problem, form, count, correct in self._db.execute(query, (setting.id,)):
+            found.setdefault(problem, []).append(Answer(form, count, correct))
+        return found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise OSError(
+                    f"{self.path} could not be written ({error}): what was kept before is whole; make room and run the "
+                    "same command again"
+                ) from error
+            raise
+
+
+def only_setting(store: SampleStore) -> Setting:
+    """The setting of a store that holds one; ValueError where it holds none or several."""
+    settings = store.settings()
+    if len(settings) != 1:
+        raise ValueError(f"{store.path} holds {len(settings)} settings, where one is expected")
+    return settings[0]
+
+
+def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:
+    problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted = row
+    sample = Sample(problem, index, response, tokens, finish_reason, prompt_tokens, seed)
+    return sample, None if outcome is None else Verdict(outcome, extracted)
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path, timeout=60)
+    try:
+        columns = {row[1] for row in db.execute("PRAGMA table_info(samples)")}
+        if columns and not {"setting", "finish_reason"} <= columns:
+            raise ValueError(f"{path} was written by an older version of simko: choose another directory")
+        mode = "DELETE" if is_network(path.parent) else "WAL"
+        (taken,) = db.execute(f"PRAGMA journal_mode={mode}").fetchone()
+        if taken.upper() != "WAL" and path not in _told:
+            _told.add(path)
+            print(f"simko: {path} {_NO_WAL}", file=sys.stderr)
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise ValueError(f"{path} is no SQLite file: restore it, or choose another directory") from error
+        raise OSError(f"{path} could not be opened ({error})") from error
+    return db
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, also in a directory that cannot be written."""
+    if not path.is_file():
+        raise ValueError(f"{path.parent} holds no samples: it has no {path.name}")
+    uri = path.resolve().as_uri()
+    try:
+        db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=60)
+        db.execute("SELECT COUNT(*) FROM settings").fetchone()
+        return db
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or Path(f"{path}-wal").exists():
+            raise ValueError(f"{path} could not be read ({error})") from error
+        return sqlite3.connect(f"{uri}?immutable=1", uri=True)  # closed well, in a directory without write access
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is no SQLite file: restore it, or choose another directory") from error
