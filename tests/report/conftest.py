@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simko.evaluate import SampleStore
-from simko.records import Sample, Verdict
+from simko.records import Problem, Sample, Verdict
 
 LOG10 = np.log(10)
 
@@ -18,18 +18,18 @@ def evaluation_row(name, method, seed=None, step=0, temperature=1.0):
 
 
 def write_evaluation(folder: Path, correct: dict[str, int], n: int, response="the answer is", prompt="What is it?"):
-    folder.mkdir(parents=True, exist_ok=True)
-    with SampleStore(folder / "samples.db") as store:
-        store.add(
-            (
-                Sample(i, s, f"{response} {s % 5 if s >= c else 42}", 12, False),
-                Verdict("correct" if s < c else "wrong", "42" if s < c else str(s % 5)),
-            )
-            for i, c in correct.items()
-            for s in range(n)
+    problems = [Problem(i, f"{prompt} ({i})", "42") for i in correct]
+    graded = [
+        (
+            Sample(i, s, f"{response} {s % 5 if s >= c else 42}", 12, "stop"),
+            Verdict("correct" if s < c else "wrong", "42" if s < c else str(s % 5)),
         )
-    lines = [json.dumps({"id": i, "prompt": f"{prompt} ({i})", "answer": "42"}) for i in correct]
-    (folder / "problems.jsonl").write_text("\n".join(lines) + "\n")
+        for i, c in correct.items()
+        for s in range(n)
+    ]
+    with SampleStore(folder / "samples.db") as store:
+        setting = store.begin("small-sums", "T=1", {}, "last_integer", problems, n)
+        store.add(setting, [s for s, _ in graded], [v for _, v in graded])
 
 
 def write_run(folder: Path, config, steps=80, sharpen=1.0, reward=0.2):

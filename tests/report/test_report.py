@@ -3,13 +3,14 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from simko.evaluate import SampleStore
+from simko.evaluate import SampleStore, only_setting
 from simko.records import Sample, Verdict
 from simko.report import readme_figure, write_report
 from simko.report.findings import find, judge, percent, points_apart, reliability, summary
@@ -94,16 +95,21 @@ def test_rewriting(make_study, monkeypatch):
     assert not list(root.glob(".report*"))
 
 
+def add_problem(folder: Path, problem_id: str, prompt: str, answer: str) -> None:
+    """A further problem in a finished evaluation, which the store's own calls do not allow."""
+    with sqlite3.connect(folder / "samples.db") as db:
+        db.execute("INSERT INTO problems VALUES (1, 999, ?, ?, ?, '{}')", (problem_id, prompt, answer))
+
+
 def hostile_study(make_study) -> Path:
     root = make_study({"base": flat(2, 3), "simko": flat(4, 3)}, n=8, ks=(1, 2, 4), title=HOSTILE, command=HOSTILE)
     problem_id = f"a{HOSTILE}"
     for name in ("base", "simko-seed1-step80"):
         folder = root / "evaluations" / name
+        add_problem(folder, problem_id, HOSTILE + UNSEEN, HOSTILE)
         with SampleStore(folder / "samples.db") as store:
-            rows = [(Sample(problem_id, i, HOSTILE + UNSEEN, 3, False), Verdict("wrong", HOSTILE)) for i in range(8)]
-            store.add(rows)
-        with (folder / "problems.jsonl").open("a") as file:
-            file.write(json.dumps({"id": problem_id, "prompt": HOSTILE + UNSEEN + "\ud800", "answer": HOSTILE}) + "\n")
+            samples = [Sample(problem_id, i, HOSTILE + UNSEEN, 3, "stop") for i in range(8)]
+            store.add(only_setting(store), samples, [Verdict("wrong", HOSTILE)] * 8)
     run = root / "runs" / "simko-seed1"
     (run / "config.json").write_text(json.dumps({HOSTILE: HOSTILE + "\udfff", "nested": {"x": HOSTILE}}))
     (run / "versions.json").write_text(json.dumps({"torch": HOSTILE}))
@@ -125,7 +131,7 @@ def test_hostile_text_stays_text(make_study):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
     words = "".join(tags.words)
     assert HOSTILE in words
-    for spelled in ("nul⟨U+0000⟩", "escape⟨U+001B⟩", "bidi⟨U+202E⟩evil", "zero⟨U+200B⟩width", "⟨U+D800⟩", "⟨U+DFFF⟩"):
+    for spelled in ("nul⟨U+0000⟩", "escape⟨U+001B⟩", "bidi⟨U+202E⟩evil", "zero⟨U+200B⟩width", "⟨U+DFFF⟩"):
         assert spelled in words
 
 
@@ -260,11 +266,10 @@ def test_missing_files_are_named(make_study):
 
 def test_unfinished_evaluation_is_left_out(make_study):
     root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
-    with (root / "evaluations" / "simko-seed1-step80" / "problems.jsonl").open("a") as file:
-        file.write(json.dumps({"id": "later", "prompt": "?", "answer": ""}) + "\n")
+    add_problem(root / "evaluations" / "simko-seed1-step80", "later", "?", "")
     study = read_study(root)
     assert study.methods == ("base",)
-    assert "unfinished (1 problems have no samples)" in " ".join(study.notes)
+    assert "unfinished (1 problems lack samples)" in " ".join(study.notes)
     page, _ = read(write_report(root))
     assert "Only one method has been evaluated" in page
     assert "No trained model has been evaluated yet" in page

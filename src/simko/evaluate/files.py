@@ -10,19 +10,30 @@ from pathlib import Path
 from typing import Any
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8 text; a kill or a full disk leaves the old file, or none, but never a part of the new one."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in path's stead; it takes path's place when the context ends well, and is gone where it does not.
+
+    A kill or a full disk leaves the old file, or none, but never a part of the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
+        yield Path(name)
+        with open(name, "rb") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all (see `replacing`)."""
+    with replacing(path) as new:
+        new.write_bytes(text.encode("utf-8"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -64,7 +64,6 @@ def evaluate(
             grader.submit(samples)
         drawn = sampler.sample(problems, missing, settings, seed=setting_seed(seed, task, name)) if missing else ()
         for samples in _gathered(drawn):
-            samples = [replace(s, response=_storable(s.response)) for s in samples]
             store.add(setting, samples)
             bar.update(sum(s.index < n for s in samples))
             grader.submit(samples)
@@ -133,10 +132,7 @@ class _Grader:
         """Keep the verdicts that are there; wait until no more than `leave` lists are without."""
         while self._waiting and (len(self._waiting) > leave or self._waiting[0][1].done()):
             samples, graded = self._waiting[0]
-            verdicts = [
-                v if v.extracted is None else replace(v, extracted=_storable(v.extracted)) for v in graded.result()
-            ]
-            self._store.grade(self._setting, zip(samples, verdicts, strict=True))
+            self._store.grade(self._setting, zip(samples, graded.result(), strict=True))
             self._waiting.popleft()
 
 
@@ -158,8 +154,3 @@ def _gathered(lists: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
         raise
     if waiting:
         yield waiting
-
-
-def _storable(text: str) -> str:
-    """The text with lone surrogates, which no file or database takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -101,7 +101,7 @@ class SampleStore:
                 values = (task, name, json.dumps(wanted), verifier, n)
                 cursor = self._db.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?, ?)", values)
                 rows = [
-                    (cursor.lastrowid, i, p.id, p.prompt, p.answer, json.dumps(dict(p.metadata)))
+                    (cursor.lastrowid, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
                     for i, p in enumerate(problems)
                 ]
                 self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -138,8 +138,8 @@ class SampleStore:
         graded: Sequence[Verdict | None] = [None] * len(samples) if verdicts is None else list(verdicts)
         rows = [
             (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
-            + ((None, None) if v is None else (v.outcome, v.extracted))
-            + (s.response,)
+            + ((None, None) if v is None else (v.outcome, _storable(v.extracted)))
+            + (_storable(s.response),)
             for s, v in zip(samples, graded, strict=True)
         ]
         with self._transaction():
@@ -147,7 +147,7 @@ class SampleStore:
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
         """Set the verdicts on samples that are kept."""
-        rows = [(v.outcome, v.extracted, setting.id, s.problem_id, s.index) for s, v in verdicts]
+        rows = [(v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts]
         with self._transaction():
             self._db.executemany(
                 "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?", rows
@@ -155,7 +155,7 @@ class SampleStore:
 
     def regrade(self, setting: Setting, verifier: str, verdicts: Iterable[tuple[Sample, Verdict]]) -> Setting:
         """Set another verifier's verdicts on all samples of a setting, and its name, in one transaction."""
-        rows = ((v.outcome, v.extracted, setting.id, s.problem_id, s.index) for s, v in verdicts)
+        rows = ((v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts)
         with self._transaction():
             self._db.execute("UPDATE settings SET verifier = ? WHERE id = ?", (verifier, setting.id))
             self._db.executemany(
@@ -255,6 +255,11 @@ def only_setting(store: SampleStore) -> Setting:
     if len(settings) != 1:
         raise ValueError(f"{store.path} holds {len(settings)} settings, where one is expected")
     return settings[0]
+
+
+def _storable(text: str | None) -> str | None:
+    """The text with lone surrogates, which no file or database takes, as question marks."""
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:

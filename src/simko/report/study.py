@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simko.evaluate import Counts, SampleStore
+from simko.evaluate import Counts, SampleStore, only_setting
 from simko.evaluate.files import read_json
 from simko.records import Problem, Sample, Verdict
 
@@ -50,8 +50,9 @@ class Evaluation:
 
     def answers(self, problem_id: str) -> list[tuple[Sample, Verdict]]:
         """The graded samples of one problem, in order."""
-        with SampleStore(self.store) as store:
-            return store.rows(problem_id)
+        with SampleStore(self.store, read_only=True) as store:
+            rows = store.rows(only_setting(store), problem_id)
+            return [(sample, verdict) for sample, verdict in rows if verdict is not None]
 
 
 @dataclass(frozen=True)
@@ -159,15 +160,16 @@ def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> 
     if not store.is_file():
         notes.append(f"Evaluation {name} has no samples yet.")
         return None
-    with SampleStore(store) as samples:
-        counts = samples.counts()
-    problems = {
-        str(p["id"]): Problem(str(p["id"]), str(p.get("prompt", "")), str(p.get("answer", "")))
-        for p in read_lines(folder / name / "problems.jsonl")
-    }
-    unseen = sum(i not in counts for i in problems)
-    if not counts or unseen:
-        notes.append(f"Evaluation {name} is unfinished ({unseen} problems have no samples), so it is left out.")
+    with SampleStore(store, read_only=True) as samples:
+        if not samples.settings():
+            notes.append(f"Evaluation {name} has no samples yet.")
+            return None
+        setting = only_setting(samples)
+        counts = samples.counts(setting)
+        problems = {problem.id: problem for problem in samples.problems(setting)}
+    lacking = sum(n < setting.n for n, _ in counts.values())
+    if lacking:
+        notes.append(f"Evaluation {name} is unfinished ({lacking} problems lack samples), so it is left out.")
         return None
     return Evaluation(
         name,

@@ -142,8 +142,8 @@ def _evaluation_job(plan: Comparison, out: Path, row: dict[str, object]) -> Job:
     def done() -> int:
         if not (directory / "samples.db").is_file():
             return 0
-        with SampleStore(directory / "samples.db") as store:
-            return sum(n for n, _ in store.counts().values())
+        with SampleStore(directory / "samples.db", read_only=True) as store:
+            return sum(n for setting in store.settings() for n, _ in store.counts(setting).values())
 
     return Job(f"evaluate {row['name']}", tuple(words), done, samples * problems, "sample")
 

@@ -1,0 +1,92 @@
+"""Grade an evaluation's samples a second time, with another verifier, and list where the two disagree, by kind. With
+--apply the new verdicts take the old ones' place; nothing is sampled again.
+
+example:
+  simko audit runs/qwen --verifier last_box
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from simko.evaluate import SampleStore, Setting
+    from simko.evaluate.audit import Regraded
+    from simko.records import Sample, Verdict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="the directory of an evaluation")
+    parser.add_argument("--verifier", help="the second verifier (default: each task's own once more)")
+    parser.add_argument("--task", help="this task only (default: all)")
+    parser.add_argument("--examples", type=int, default=3, help="disagreements of each kind to print (default 3)")
+    parser.add_argument("--to", type=Path, help="also write every disagreement to this .jsonl file")
+    parser.add_argument("--apply", action="store_true", help="keep the new verdicts in place of the old ones")
+
+
+def run(args: argparse.Namespace) -> None:
+    from simko.evaluate import SampleStore
+    from simko.evaluate.files import claimed, replacing
+    from simko.verifiers import get_verifier
+
+    if args.verifier:
+        get_verifier(args.verifier)
+    with ExitStack() as stack:
+        stack.enter_context(claimed(args.run) if args.apply else nullcontext())
+        store = stack.enter_context(SampleStore(args.run / "samples.db", read_only=not args.apply))
+        settings = [s for s in store.settings() if args.task in (None, s.task)]
+        if not settings:
+            raise ValueError(f"{args.run} holds no evaluation of {args.task or 'any task'}")
+        file = stack.enter_context(stack.enter_context(replacing(args.to)).open("w")) if args.to else None
+        for setting in settings:
+            _Audit(setting, args.verifier or setting.verifier, args.examples, file).of(store, args.apply)
+
+
+class _Audit:
+    """Counts and prints the disagreements of one setting, and writes them to `file` as they come."""
+
+    def __init__(self, setting: "Setting", verifier: str, examples: int, file: TextIO | None) -> None:
+        self.setting, self.verifier, self.examples, self.file = setting, verifier, examples, file
+        self.samples = 0
+        self.kinds: dict[str, int] = {}
+        self.shown: dict[str, list[str]] = {}
+
+    def of(self, store: "SampleStore", apply: bool) -> None:
+        verdicts = self._verdicts(store)
+        if apply:
+            store.regrade(self.setting, self.verifier, verdicts)
+        else:
+            for _ in verdicts:
+                pass
+        print(
+            f"{self.setting.task} {self.setting.name}: {self.setting.verifier}, then {self.verifier}: "
+            f"{sum(self.kinds.values())} of {self.samples} verdicts differ"
+        )
+        for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
+            print(f"  {kind}: {count}", *self.shown[kind], sep="\n    ")
+
+    def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
+        from simko.evaluate.audit import regraded
+
+        for row in regraded(store, self.setting, self.verifier):
+            self.samples += 1
+            if row.disagrees:
+                self._note(row)
+            yield row.sample, row.after
+
+    def _note(self, row: "Regraded") -> None:
+        self.kinds[row.kind] = self.kinds.get(row.kind, 0) + 1
+        shown = self.shown.setdefault(row.kind, [])
+        gold, was, now = row.problem.answer, row.before.extracted, row.after.extracted
+        if len(shown) < self.examples:
+            shown.append(
+                f"{row.problem.id}, sample {row.sample.index}: gold {gold!r}, extracted {was!r}, then {now!r}"
+            )
+        if self.file:
+            line = {"task": self.setting.task, "setting": self.setting.name, "problem_id": row.problem.id}
+            line |= {"sample": row.sample.index, "kind": row.kind, "gold": gold, "extracted": was}
+            line |= {"extracted_again": now, "response": row.sample.response}
+            self.file.write(json.dumps(line) + "\n")

@@ -1,0 +1,79 @@
+"""A store's samples as a table for other tools: JSON lines or Parquet."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from simko.evaluate.files import replacing
+from simko.evaluate.store import SampleStore, Setting
+
+_ROWS_AT_ONCE = 4096
+
+
+def export(store: SampleStore, path: Path) -> int:
+    """Write every sample of every setting to a .jsonl or .parquet file, whole or not at all; how many rows.
+
+    Columns: task, setting, problem_id, sample, prompt, answer, response, outcome (null: not graded), extracted, verifier,
+    tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON text).
+    """
+    kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    if path.suffix not in kinds:
+        raise ValueError(f"{path}: name a file that ends in {' or '.join(kinds)}")
+    with replacing(path) as new:
+        return kinds[path.suffix](_rows(store), new)
+
+
+def _rows(store: SampleStore) -> Iterator[dict[str, Any]]:
+    for setting in store.settings():
+        yield from _rows_of(store, setting)
+
+
+def _rows_of(store: SampleStore, setting: Setting) -> Iterator[dict[str, Any]]:
+    problems = {p.id: p for p in store.problems(setting)}
+    record = json.dumps(dict(setting.record))
+    for sample, verdict in store.rows(setting):
+        yield {
+            "task": setting.task,
+            "setting": setting.name,
+            "problem_id": sample.problem_id,
+            "sample": sample.index,
+            "prompt": problems[sample.problem_id].prompt,
+            "answer": problems[sample.problem_id].answer,
+            "response": sample.response,
+            "outcome": verdict and verdict.outcome,
+            "extracted": verdict and verdict.extracted,
+            "verifier": setting.verifier,
+            "tokens": sample.tokens,
+            "prompt_tokens": sample.prompt_tokens,
+            "finish_reason": sample.finish_reason,
+            "seed": sample.seed,
+            "record": record,
+        }
+
+
+def _write_jsonl(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    numbers = ("sample", "tokens", "prompt_tokens", "seed")
+    texts = ("task", "setting", "problem_id", "prompt", "answer", "response", "outcome", "extracted", "verifier")
+    schema = pa.schema(
+        [(name, pa.string()) for name in (*texts, "finish_reason", "record")] + [(name, pa.int64()) for name in numbers]
+    )
+    count = 0
+    with ParquetWriter(path, schema) as writer:
+        while part := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(part, schema=schema))
+            count += len(part)
+    return count
