@@ -82,9 +82,7 @@ class _Audit:
         shown = self.shown.setdefault(row.kind, [])
         gold, was, now = row.problem.answer, row.before.extracted, row.after.extracted
         if len(shown) < self.examples:
-            shown.append(
-                f"{row.problem.id}, sample {row.sample.index}: gold {gold!r}, extracted {was!r}, then {now!r}"
-            )
+            shown.append(f"{row.problem.id}, sample {row.sample.index}: gold {gold!r}, extracted {was!r}, then {now!r}")
         if self.file:
             line = {"task": self.setting.task, "setting": self.setting.name, "problem_id": row.problem.id}
             line |= {"sample": row.sample.index, "kind": row.kind, "gold": gold, "extracted": was}

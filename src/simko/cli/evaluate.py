@@ -21,12 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", help="for files: the prompt around the problem, e.g. '{problem}\\nAnswer:'")
     parser.add_argument("-n", "--samples", type=int, help="responses a problem (default: the task's)")
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
-    parser.add_argument("--temperature", type=_numbers, help="one, or several for a sweep: 0.2,0.6,1.0 (default: the task's)")
+    parser.add_argument(
+        "--temperature", type=_numbers, help="one, or several for a sweep: 0.2,0.6,1.0 (default: the task's)"
+    )
     parser.add_argument("--top-p", type=float, help="default: the task's")
     parser.add_argument("--top-k", type=int, default=0, help="0: every token (default)")
     parser.add_argument("--max-new-tokens", type=int, help="default: the task's")
     parser.add_argument(
-        "--chat", action=argparse.BooleanOptionalAction, help="prompts in the chat template, or not (default: the task's)"
+        "--chat",
+        action=argparse.BooleanOptionalAction,
+        help="prompts in the chat template, or not (default: the task's)",
     )
     parser.add_argument("--split", default="test", choices=("test", "train"))
     parser.add_argument("--limit", type=int, help="the first so many problems only")

@@ -1,5 +1,6 @@
-"""Write the self-contained HTML page of a study: pass@K curves with intervals, paired differences, concentration over
-training, sample answers, the exact configuration. Prints the main numbers as Markdown, and the page's path.
+"""Write the self-contained HTML page of a study or of an evaluation: pass@K curves with intervals, paired differences,
+answers, the exact configuration; for a study also the concentration over training. Prints the main numbers and the
+page's path.
 
 example:
   simko report runs/quickstart
@@ -10,14 +11,20 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", type=Path, help="the directory of a study")
-    parser.add_argument("--figure", type=Path, help="also write the pass@K figure alone to this .svg or .png file")
+    parser.add_argument("run", type=Path, help="the directory of a study or of an evaluation")
+    parser.add_argument("--figure", type=Path, help="also write a study's pass@K figure to this .svg or .png file")
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.report import readme_figure, summarise, write_report
+    from simko.cli.tables import print_sections
+    from simko.report import read_sections, readme_figure, summarise, write_report, write_runs_page
 
-    page = write_report(args.study)
+    if (args.run / "samples.db").is_file():
+        sections = read_sections([str(args.run)])
+        print_sections(sections)
+        print(write_runs_page(sections, args.run / "report.html"))
+        return
+    page = write_report(args.run)
     if args.figure:
-        readme_figure(args.study, args.figure)
-    print(summarise(args.study), page, sep="\n\n")
+        readme_figure(args.run, args.figure)
+    print(summarise(args.run), page, sep="\n\n")

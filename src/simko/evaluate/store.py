@@ -200,6 +200,12 @@ class SampleStore:
         query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? {where} ORDER BY problem, sample"
         return map(_row, self._db.execute(query, (setting.id, *args)))
 
+    def first(self, setting: Setting, outcome: str) -> tuple[Sample, Verdict] | None:
+        """The first sample, by problem and index, that ended so."""
+        query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? AND outcome = ? ORDER BY problem, sample LIMIT 1"
+        row = self._db.execute(query, (setting.id, outcome)).fetchone()
+        return None if row is None else (_row(row)[0], Verdict(row[-2], row[-1]))
+
     def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
         """{problem id: (n graded samples, c correct)}, in the task's order; a problem without any has (0, 0).
 

@@ -1,6 +1,8 @@
-"""A study as one self-contained HTML page, and its main figure alone."""
+"""Studies and evaluations as pages that need nothing but themselves, and as numbers in text."""
 
+from simko.report.comparison import read_sections
 from simko.report.page import readme_figure, write_report
+from simko.report.runs_page import write_runs_page
 from simko.report.summary import summarise
 
-__all__ = ["readme_figure", "summarise", "write_report"]
+__all__ = ["read_sections", "readme_figure", "summarise", "write_report", "write_runs_page"]

@@ -10,8 +10,9 @@ from simko.evaluate.files import write_whole
 from simko.report import figures, findings
 from simko.report.examples import examples
 from simko.report.measures import Measures, measure
-from simko.report.study import BASE, Run, Study, display, read_study
-from simko.report.text import visible
+from simko.report.plots import colour
+from simko.report.study import BASE, Study, display, read_study
+from simko.report.template import markup, render
 
 
 @dataclass(frozen=True)
@@ -44,33 +45,11 @@ def readme_figure(study_dir: Path, path: Path) -> None:
 
 
 def _render(study: Study) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def shown(value: object) -> object:
-        return value if isinstance(value, Markup) else visible(str(value))
-
-    environment = Environment(
-        loader=PackageLoader("simko.report", "."),
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=findings.percent,
-        points=findings.points_apart,
-        display=display,
-        colour=lambda method: figures.colour(method, study.methods),
-        interval=findings.with_interval,
-        p=_p_value,
-    )
-    template = environment.get_template("page.html.jinja")
-    return template.render(**_context(study, Markup))
+    filters = {"display": display, "colour": lambda method: colour(method, study.methods)}
+    return render("page.html.jinja", _context(study), filters)
 
 
-def _context(study: Study, markup: type[str]) -> dict[str, Any]:
+def _context(study: Study) -> dict[str, Any]:
     m = measure(study)
     return {
         "study": study,
@@ -84,10 +63,10 @@ def _context(study: Study, markup: type[str]) -> dict[str, Any]:
             {"ours": a, "other": b, "comparison": c, "changed": findings.changed(c)} for (a, b), c in m.pairs.items()
         ],
         "temperatures": _temperatures(m),
-        "figures": {key: _marked(value, markup) for key, value in _figures(study, m).items()},
+        "figures": {key: markup(value) for key, value in _figures(study, m).items()},
         "examples": examples(study),
-        "config": setting_rows([(r, r.config) for r in study.runs]),
-        "versions": setting_rows([(r, r.versions) for r in study.runs]),
+        "config": setting_rows([r.config for r in study.runs]),
+        "versions": setting_rows([r.versions for r in study.runs]),
     }
 
 
@@ -109,13 +88,6 @@ def _figures(study: Study, m: Measures) -> dict[str, Any]:
     }
 
 
-def _marked(value: Any, markup: type[str]) -> Any:
-    """SVG strings as safe markup: figures escape the text that they hold."""
-    if isinstance(value, list):
-        return [(method, markup(svg)) for method, svg in value]
-    return None if value is None else markup(value)
-
-
 def _temperatures(m: Measures) -> dict[str, Any] | None:
     """Rows of pass@1 by temperature; None where one temperature was evaluated."""
     every = sorted({t for rows in m.at_temperature.values() for t, _ in rows})
@@ -125,19 +97,15 @@ def _temperatures(m: Measures) -> dict[str, Any] | None:
     return {"every": every, "rows": {method: [found.get(t) for t in every] for method, found in rows.items()}}
 
 
-def setting_rows(runs: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[SettingRow]:
+def setting_rows(runs: Sequence[Mapping[str, Any]]) -> list[SettingRow]:
     """Settings side by side, the differing ones first; runs without any are shown as such by an em dash."""
-    keys = sorted({key for _, settings in runs for key in settings})
+    keys = sorted({key for settings in runs for key in settings})
     rows = []
     for key in keys:
-        values = tuple(_setting(settings[key]) if key in settings else "—" for _, settings in runs)
+        values = tuple(_setting(settings[key]) if key in settings else "—" for settings in runs)
         rows.append(SettingRow(key, values, len(set(values)) > 1))
     return sorted(rows, key=lambda row: not row.differs)
 
 
 def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,147 @@
+"""The numbers of evaluation runs side by side: curves, differences, crossings, answers. No words and no plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from simko.evaluate import Comparison, Counts, Curve, paired_difference, pass_at_k_curve
+from simko.evaluate.answers import answer_entropy, cover_at_tau, distinct_answers, guessing_line, maj_at_k
+from simko.evaluate.crossing import Crossing, crossing
+from simko.evaluate.intervals import holm
+from simko.evaluate.passk import with_errors_as_correct
+from simko.report.runs import Evaluated, Key, parse_group, read_groups
+
+_TAUS = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One group on one task at one setting.
+
+    errors_as_correct: the curve if every sample that the grader failed on were right, None where it failed on none;
+    majority: (k, maj@k); distinct: mean number of distinct answers among `Section.distinct_among`; entropy: mean answer
+    entropy in nats; cover: (tau, Cover@tau); shares: of samples that were truncated, held no answer, exhausted their
+    limits, could not be graded; tokens: mean a sample.
+    """
+
+    name: str
+    evaluations: tuple[Evaluated, ...]
+    curve: Curve
+    errors_as_correct: Curve | None
+    majority: tuple[tuple[int, float], ...]
+    distinct: float
+    entropy: float
+    cover: tuple[tuple[float, float], ...] | None
+    shares: Mapping[str, float]
+    tokens: float
+    lacking: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """ours against other; p_holm: of the headline K, adjusted over all tasks and pairs of the comparison."""
+
+    ours: str
+    other: str
+    comparison: Comparison
+    crossing: Crossing
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task at one setting. ks: powers of two that every problem has samples for; headline_k: the largest k <= n / 2;
+    guessing: the guessing line at ks, and how many problems have a known number of answers; None where none has."""
+
+    task: str
+    setting: str
+    problems: int
+    samples: int
+    ks: tuple[int, ...]
+    headline_k: int
+    distinct_among: int
+    sides: tuple[Side, ...]
+    pairs: tuple[Pair, ...]
+    guessing: tuple[tuple[float, ...], int] | None
+
+
+def read_sections(groups: Sequence[str], *, anyway: bool = False) -> list[Section]:
+    """Every task and setting that all of some runs, or groups of runs "name=run1,run2", have.
+
+    ValueError as in `read_groups`.
+    """
+    parsed = [parse_group(words) for words in groups]
+    found = read_groups(parsed, anyway=anyway)
+    return _adjusted([_section(key, [group.name for group in parsed], sides) for key, sides in found.items()])
+
+
+def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated]]) -> Section:
+    every = [e for group in groups for e in group]
+    samples = min(n for e in every for n, _ in e.counts.values())
+    ks = tuple(2**i for i in range(samples.bit_length()))
+    equal = len({n for e in every for n, _ in e.counts.values()}) == 1
+    sides = tuple(_side(name, group, ks, equal) for name, group in zip(names, groups, strict=True))
+    pairs = tuple(_pair(other, ours, ks) for other, ours in combinations(sides, 2))
+    choices = {p.id: int(p.metadata["choices"]) for p in every[0].problems.values() if p.metadata.get("choices")}
+    return Section(
+        task=key[0],
+        setting=key[1],
+        problems=len(every[0].counts),
+        samples=samples,
+        ks=ks,
+        headline_k=max((k for k in ks if 2 * k <= samples), default=1),
+        distinct_among=ks[-1],
+        sides=sides,
+        pairs=pairs,
+        guessing=_guessing(choices, list(every[0].counts), ks) if choices else None,
+    )
+
+
+def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: bool) -> Side:
+    counts = [e.counts for e in group]
+    errors = sum(sum(e.errors.values()) for e in group)
+    total = sum(e.tally.samples for e in group)
+    outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "ungraded")}
+    truncated = sum(e.tally.truncated for e in group)
+    return Side(
+        name=name,
+        evaluations=tuple(group),
+        curve=pass_at_k_curve(counts, ks),
+        errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
+        if errors
+        else None,
+        majority=tuple(zip(ks, _mean([maj_at_k(e.answers, ks) for e in group]), strict=True)),
+        distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0],
+        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0],
+        cover=tuple(zip(_TAUS, _mean([cover_at_tau(e.counts, _TAUS) for e in group]), strict=True)) if equal else None,
+        shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
+        tokens=sum(e.tally.tokens for e in group) / total,
+        lacking=sum(e.lacking for e in group),
+    )
+
+
+def _pair(other: Side, ours: Side, ks: Sequence[int]) -> Pair:
+    left: list[Counts] = [e.counts for e in ours.evaluations]
+    right: list[Counts] = [e.counts for e in other.evaluations]
+    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossing(left, right), 1.0)
+
+
+def _adjusted(drafts: Sequence[Section]) -> list[Section]:
+    """The sections with p_holm over all of their pairs, each at its section's headline K."""
+    at_headline = [
+        next(d.p for d in pair.comparison.points if d.k == section.headline_k)
+        for section in drafts
+        for pair in section.pairs
+    ]
+    adjusted = iter(holm(np.array(at_headline, dtype=float)).tolist())
+    return [replace(s, pairs=tuple(replace(pair, p_holm=next(adjusted)) for pair in s.pairs)) for s in drafts]
+
+
+def _guessing(choices: Mapping[str, int], ids: Sequence[str], ks: Sequence[int]) -> tuple[tuple[float, ...], int]:
+    return tuple(guessing_line(choices, ids, ks)), len(choices)
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]

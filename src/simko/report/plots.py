@@ -1,0 +1,189 @@
+"""What plots are made of: colours, axes, pass@K curves, and the way to an inline SVG that takes its ink from the page."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simko.evaluate import Curve, Difference
+from simko.report.text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, RULE = "#1f2328", "#d0d4da"
+COLOURS = {"base": "#7a7f87", "grpo": "#d55e00", "simko": "#0072b2"}
+_OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0")
+DASHED = (0, (2, 1.5))
+_RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "simko",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "axes.unicode_minus": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": RULE,
+    "lines.linewidth": 1.8,
+}
+_SIZE = (4.4, 3.2)
+_FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def colour(method: str, methods: Sequence[str] = ()) -> str:
+    """The method's colour: grey, vermilion and blue for the three known, others in order; told apart without hue."""
+    if method in COLOURS:
+        return COLOURS[method]
+    others = [m for m in methods if m not in COLOURS]
+    return _OTHERS[others.index(method) % len(_OTHERS)] if method in others else _OTHERS[0]
+
+
+def draw_curves(
+    figure: "Figure",
+    rows: Sequence[tuple[str, str, Curve]],
+    reliable_k: int,
+    guessing: Sequence[float] | None = None,
+) -> None:
+    """pass@K by K of (name, colour, curve) rows; guessing: what a guesser scores at the same ks."""
+    panel = axes(figure, "K", "pass@K, %")
+    ends = []
+    for name, hue, curve in rows:
+        ks, middle = [p.k for p in curve.points], [100 * p.estimate for p in curve.points]
+        panel.fill_between(
+            ks, [100 * p.low for p in curve.points], [100 * p.high for p in curve.points], color=hue, alpha=0.15, lw=0
+        )
+        if len(curve.per_seed) > 1:
+            for row in curve.per_seed:
+                panel.plot(ks, [100 * x for x in row], color=hue, linewidth=0.7, alpha=0.6)
+        sure = sum(k <= reliable_k for k in ks)
+        panel.plot(ks[:sure], middle[:sure], color=hue, marker="o", markersize=3.5)
+        panel.plot(ks[max(sure - 1, 0) :], middle[max(sure - 1, 0) :], color=hue, linestyle=DASHED, linewidth=1.4)
+        ends.append((name, middle[-1], hue))
+    ks = [p.k for p in rows[0][2].points]
+    if guessing is not None:
+        panel.plot(ks, [100 * x for x in guessing], color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
+        ends.append(("guessing", 100 * guessing[-1], INK))
+    panel.set_ylim(0, 102)
+    log2_ticks(panel, ks)
+    label_ends(panel, ends)
+
+
+def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[Difference]]]) -> None:
+    """Differences in points by K with their intervals, of (label, colour, points) rows."""
+    panel = axes(figure, "K", "difference in points")
+    panel.axhline(0, color=INK, linewidth=0.9)
+    offsets = [1.045 ** (i - (len(rows) - 1) / 2) for i in range(len(rows))]
+    for (label, hue, points), offset, style in zip(
+        rows, offsets, ("o", "s", "D", "^", "v", "P", "X") * 9, strict=False
+    ):
+        middle = [100 * d.difference for d in points]
+        arms = [[100 * (d.difference - d.low) for d in points], [100 * (d.high - d.difference) for d in points]]
+        panel.errorbar(
+            [d.k * offset for d in points],
+            middle,
+            yerr=arms,
+            color=hue,
+            fmt=f"-{style}",
+            markersize=4,
+            elinewidth=1.1,
+            linewidth=1.4,
+            label=label,
+        )
+    log2_ticks(panel, [d.k for d in rows[0][2]])
+    figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=9)
+
+
+def brief(name: str) -> str:
+    """A name as a plot can hold it: at most 18 characters."""
+    return visible(name if len(name) <= 18 else f"{name[:17]}…")
+
+
+def axes(figure: "Figure", x: str, y: str) -> "Axes":
+    panel = figure.add_subplot()
+    panel.set_xlabel(x)
+    panel.set_ylabel(y)
+    panel.grid(axis="y", linewidth=0.7)
+    panel.set_axisbelow(True)
+    panel.tick_params(length=0)
+    return panel
+
+
+def log2_ticks(panel: "Axes", ks: Sequence[int]) -> None:
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(list(ks), [str(k) for k in ks])
+    panel.minorticks_off()
+
+
+def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
+    """Names at the right end of lines, pushed apart so that none covers another."""
+    low, high = panel.get_ylim()
+    gap = 0.075 * (high - low)
+    heights: list[float] = []
+    ordered = sorted(ends, key=lambda e: e[1])
+    for _, y, _ in ordered:
+        heights.append(max(y, heights[-1] + gap) if heights else y)
+    over = max(0.0, heights[-1] - high) if heights else 0.0
+    if over:
+        heights[-1] -= over
+        for i in range(len(heights) - 2, -1, -1):
+            heights[i] = min(heights[i], heights[i + 1] - gap)
+    for (name, _, hue), y in zip(ordered, heights, strict=True):
+        panel.annotate(
+            brief(name),
+            (1.0, y),
+            xycoords=panel.get_yaxis_transform(),
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=hue,
+            va="center",
+            fontsize=10,
+            annotation_clip=False,
+        )
+
+
+def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]) -> None:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_RC, "svg.fonttype": "path"}):
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        draw(figure)
+        vector = path.suffix == ".svg"
+        figure.savefig(path, dpi=200, metadata={"Date": None} if vector else {"Software": None})
+
+
+def svg(label: str, draw: Callable[["Figure"], None]) -> str:
+    """The drawing as an <svg> element: no fixed size, the page's ink and rule colours, no ids but those referred to."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**_RC, "svg.hashsalt": f"simko {label}"}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure.patch.set_alpha(0)
+        draw(figure)
+        for panel in figure.axes:
+            panel.patch.set_alpha(0)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", text)
+    text = text.replace(INK, "currentColor").replace(RULE, "var(--rule)")
+    for method, hue in COLOURS.items():
+        text = text.replace(hue, f"var(--{method})")
+    text = text.replace("'DejaVu Sans'", _FONTS)
+    from markupsafe import escape
+
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(label))}" ', 1)

@@ -1,0 +1,227 @@
+"""Evaluation runs to one self-contained HTML page: one run, or several side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simko.evaluate import Difference, Point, SampleStore
+from simko.evaluate.files import write_whole
+from simko.report.comparison import Section, Side
+from simko.report.findings import percent, points_apart, with_interval
+from simko.report.page import SettingRow, setting_rows
+from simko.report.plots import INK, colour, draw_curves, draw_differences, svg
+from simko.report.runs import Evaluated
+from simko.report.template import markup, render
+
+_CHARACTERS = 4000
+_KINDS = {
+    "correct": "taken as right",
+    "wrong": "taken as wrong",
+    "unparsed": "no answer found in it",
+    "timeout": "exhausted the grader’s limits",
+    "error": "could not be graded",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One response as the grader saw it."""
+
+    side: str
+    kind: str
+    problem: str
+    prompt: str
+    gold: str
+    extracted: str
+    response: str
+
+
+def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
+    """Write the page of `sections` to path, whole or not at all."""
+    names = [side.name for side in sections[0].sides]
+    context = {
+        "title": " against ".join(names) if len(names) < 4 else f"{len(names)} models",
+        "sections": sections,
+        "names": names,
+        "figures": [_figures(section, names) for section in sections],
+        "seen": [_seen(section) for section in sections],
+        "settings": [_settings(section) for section in sections],
+        "sweeps": sweeps(sections),
+        "headlines": [headline(section) for section in sections],
+        "notes": [notes(section) for section in sections],
+    }
+    filters = {"colour": lambda name: colour(name, names), "display": str}
+    write_whole(path, render("runs.html.jinja", context, filters))
+    return path
+
+
+def headline(section: Section) -> list[str]:
+    """What a section says in a sentence a side, and a sentence or two a pair."""
+    said = []
+    for side in section.sides:
+        first, at_k = at(side.curve.points, 1), at(side.curve.points, section.headline_k)
+        more = f", pass@{section.headline_k} {with_interval(at_k)}" if section.headline_k > 1 else ""
+        said.append(f"{side.name}: pass@1 {with_interval(first)}{more}.")
+    for pair in section.pairs:
+        d = at(pair.comparison.points, section.headline_k)
+        words = "no difference shown" if d.low <= 0 <= d.high else ("higher" if d.difference > 0 else "lower")
+        said.append(
+            f"{pair.ours} against {pair.other} at K = {section.headline_k}: {points_apart(d.difference)} points "
+            f"({points_apart(d.low)} to {points_apart(d.high)}), {words}; p = {pair.p_holm:.3f} after Holm over all tasks "
+            f"and pairs. {pair.crossing.describe(pair.ours, pair.other)}"
+        )
+    return said
+
+
+def notes(section: Section) -> list[str]:
+    """What to know before the numbers of a section are used."""
+    said = []
+    if section.headline_k < section.ks[-1]:
+        said.append(
+            f"† n = {section.samples} samples a problem: K above {section.samples // 2} hangs on single samples. "
+            f"The headline is K = {section.headline_k}."
+        )
+    if section.guessing is not None:
+        line, known = section.guessing
+        k = section.ks[-1]
+        said.append(
+            f"Guessing alone solves {percent(line[0])} at K = 1 and {percent(line[-1])} at K = {k} "
+            f"({known} of {section.problems} problems have a known number of possible answers; the others count as 0)."
+        )
+    for side in section.sides:
+        if side.lacking:
+            said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples. Run the same command again.")
+        for outcome, words in (
+            ("truncated", "of its responses were cut off at the length limit"),
+            ("unparsed", "of its responses hold no answer"),
+            ("timeout", "of its answers exhausted the grader’s limits and count as wrong"),
+            ("error", "of its responses could not be graded, by our own fault; they count as not correct"),
+        ):
+            if side.shares[outcome] >= (0 if outcome == "error" and side.shares["error"] else 0.01):
+                said.append(f"{side.name}: {percent(side.shares[outcome])} {words}.")
+        if side.errors_as_correct is not None:
+            best = at(side.errors_as_correct.points, section.headline_k)
+            said.append(f"{side.name}: with these as correct, pass@{section.headline_k} is {with_interval(best)}.")
+    return said
+
+
+def at(points: Sequence[Any], k: int) -> Any:
+    """The point (or difference) at k."""
+    return next(point for point in points if point.k == k)
+
+
+def sweeps(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """For each task with several temperatures: a row a side, a column a temperature, pass@1 and pass@headline K."""
+    by_task: dict[str, list[Section]] = {}
+    for section in sections:
+        by_task.setdefault(section.task, []).append(section)
+    found = []
+    for task, same in by_task.items():
+        if len(same) < 2:
+            continue
+        k = min(s.headline_k for s in same)
+        rows: dict[str, list[tuple[Point, Point]]] = {
+            side.name: [(at(s.sides[i].curve.points, 1), at(s.sides[i].curve.points, k)) for s in same]
+            for i, side in enumerate(same[0].sides)
+        }
+        found.append({"task": task, "k": k, "settings": [s.setting for s in same], "rows": rows})
+    return found
+
+
+def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
+    rows = [(side.name, colour(side.name, names), side.curve) for side in section.sides]
+    line = section.guessing[0] if section.guessing else None
+    label = f"{section.task} {section.setting}"
+    curves = svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line))
+    pairs: list[tuple[str, str, Sequence[Difference]]] = [
+        (
+            f"{p.ours} − {p.other}",
+            INK if len(section.pairs) == 1 else colour(p.ours, names),
+            p.comparison.points,
+        )
+        for p in section.pairs
+    ]
+    drawn = svg(f"differences, {label}", lambda figure: draw_differences(figure, pairs)) if pairs else None
+    return {"curves": markup(curves), "differences": markup(drawn)}
+
+
+def _seen(section: Section) -> list[Seen]:
+    """For each side and outcome, the first response by problem and index: nobody picked them."""
+    return [found for side in section.sides for kind in _KINDS if (found := _first(side, side.evaluations[0], kind))]
+
+
+def _first(side: Side, e: Evaluated, outcome: str) -> Seen | None:
+    with SampleStore(e.run / "samples.db", read_only=True) as store:
+        found = store.first(e.setting, outcome)
+    if found is None:
+        return None
+    sample, verdict = found
+    problem = e.problems.get(sample.problem_id)
+    return Seen(
+        side.name,
+        _KINDS[outcome],
+        sample.problem_id,
+        _cut(problem.prompt if problem else ""),
+        problem.answer if problem else "",
+        verdict.extracted or "",
+        _cut(sample.response),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} … ({len(text):,} characters)"
+
+
+def _settings(section: Section) -> tuple[list[str], list[SettingRow]]:
+    """The names of the runs, and the fingerprints side by side."""
+    every = [e for side in section.sides for e in side.evaluations]
+    records: list[Mapping[str, Any]] = [
+        {**e.setting.record, "verifier": e.setting.verifier, "samples a problem": e.setting.n} for e in every
+    ]
+    rows = setting_rows([{k: v for k, v in record.items() if v is not None} for record in records])
+    return [str(e.run) for e in every], rows
+
+
+def as_json(sections: Sequence[Section]) -> str:
+    """The numbers of `sections` as JSON text, for other tools."""
+    rows = []
+    for s in sections:
+        sides = {
+            side.name: {
+                "runs": [str(e.run) for e in side.evaluations],
+                "pass@k": {p.k: [p.estimate, p.low, p.high] for p in side.curve.points},
+                "maj@k": dict(side.majority),
+                "cover@tau": dict(side.cover) if side.cover else None,
+                "distinct_answers": {"among": s.distinct_among, "mean": side.distinct},
+                "answer_entropy": side.entropy,
+                "shares": dict(side.shares),
+            }
+            for side in s.sides
+        }
+        pairs = [
+            {
+                "ours": p.ours,
+                "other": p.other,
+                "difference": {d.k: [d.difference, d.low, d.high] for d in p.comparison.points},
+                "p_holm": p.p_holm,
+                "crossing": p.crossing.describe(p.ours, p.other),
+                "newly_solved": p.comparison.newly_solved,
+                "newly_lost": p.comparison.newly_lost,
+            }
+            for p in s.pairs
+        ]
+        rows.append(
+            {
+                "task": s.task,
+                "setting": s.setting,
+                "problems": s.problems,
+                "samples": s.samples,
+                "headline_k": s.headline_k,
+                "guessing": s.guessing and dict(zip(s.ks, s.guessing[0], strict=True)),
+                "sides": sides,
+                "pairs": pairs,
+            }
+        )
+    return json.dumps(rows, indent=2) + "\n"
