@@ -1,23 +1,16 @@
 """TransformersSampler on tiny random models: prefix sharing, end tokens, seeding, and what it leaves untouched."""
 
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders
-from tokenizers.models import BPE
-from transformers import (
-    GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import GenerationConfig
 
 from simko.records import Problem, Sample
-from simko.sampling import Sampler
-from simko.sampling.transformers_sampler import TransformersSampler
+from simko.sampling import Sampler, SamplingSettings, Wanted
+from simko.sampling.transformers_sampler import TransformersSampler, stop_tokens
 
 PAD, END = 0, 1
 PROBLEMS = [
@@ -28,73 +21,56 @@ PROBLEMS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """One token a printable character, and one for "!\\n"."""
-    characters = [chr(i) for i in range(32, 127)] + ["\n", "!\n"]
-    vocabulary = {text: i for i, text in enumerate(["<pad>", "<end>", *characters])}
-    fast = Tokenizer(BPE(vocabulary, []))
-    fast.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="<pad>", eos_token="<end>")
+def first(n: int, problems: list[Problem] = PROBLEMS) -> Wanted:
+    return {problem.id: range(n) for problem in problems}
 
 
-def tiny_model(family: str, tokenizer: Any) -> Any:
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.3,
-        "pad_token_id": PAD,
-        "bos_token_id": None,
-        "eos_token_id": END,
-    }
-    if family == "qwen3":
-        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=16)).eval()
-    return LlamaForCausalLM(LlamaConfig(**shape)).eval()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    return tiny_model("qwen3", tokenizer)
-
-
-def draw(sampler: Sampler, n: int, seed: int = 0, **more: Any) -> dict[tuple[str, int], Sample]:
-    rows = list(sampler.sample(PROBLEMS, n, seed=seed, **more))
-    drawn = {(s.problem_id, s.index): s for s in rows}
-    assert len(drawn) == len(rows)
+def keyed(samples: list[Sample]) -> dict[tuple[str, int], Sample]:
+    drawn = {(s.problem_id, s.index): s for s in samples}
+    assert len(drawn) == len(samples)
     return drawn
 
 
+def draw(sampler: Sampler, n: int, seed: int = 0, wanted: Wanted | None = None, **settings: Any) -> Any:
+    lists = list(sampler.sample(PROBLEMS, wanted or first(n), SamplingSettings(**settings), seed=seed))
+    return keyed([sample for samples in lists for sample in samples])
+
+
+def responses(drawn: dict[tuple[str, int], Sample]) -> dict[tuple[str, int], str]:
+    return {key: sample.response for key, sample in drawn.items()}
+
+
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
-def test_greedy_with_and_without_sharing_is_plain_generate(family: str, tokenizer: Any) -> None:
-    model = tiny_model(family, tokenizer)
-    settings: dict[str, Any] = {"temperature": 0, "max_new_tokens": 12, "batch_size": 16}
-    shared = draw(TransformersSampler(model, tokenizer, share_prefix=True, **settings), 3)
-    apart = draw(TransformersSampler(model, tokenizer, share_prefix=False, **settings), 3)
+def test_greedy_with_and_without_sharing_is_plain_generate(
+    family: str, tokenizer: Any, tiny_model: Callable[[str], Any]
+) -> None:
+    model = tiny_model(family)
+    settings: dict[str, Any] = {"temperature": 0, "max_new_tokens": 12}
+    shared = draw(TransformersSampler(model, tokenizer, batch_size=16, share_prefix=True), 3, **settings)
+    apart = draw(TransformersSampler(model, tokenizer, batch_size=16, share_prefix=False), 3, **settings)
     assert shared == apart
     for problem in PROBLEMS:  # one at a time, so without padding
         ids = tokenizer(problem.prompt, return_tensors="pt")["input_ids"]
         tokens = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
         expected = tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
         assert [shared[problem.id, i].response for i in range(3)] == [expected] * 3
+        assert shared[problem.id, 0].prompt_tokens == ids.shape[1]
 
 
 def test_drawn_samples_are_the_same_with_and_without_sharing(model: Any, tokenizer: Any) -> None:
-    settings: dict[str, Any] = {"max_new_tokens": 12, "batch_size": 16}
-    shared = draw(TransformersSampler(model, tokenizer, share_prefix=True, **settings), 4)
-    assert shared == draw(TransformersSampler(model, tokenizer, share_prefix=False, **settings), 4)
-    assert len({s.response for s in shared.values()}) > len(PROBLEMS)
+    shared = draw(TransformersSampler(model, tokenizer, batch_size=16, share_prefix=True), 4, max_new_tokens=12)
+    apart = draw(TransformersSampler(model, tokenizer, batch_size=16, share_prefix=False), 4, max_new_tokens=12)
+    assert shared == apart
+    assert len(set(responses(shared).values())) > len(PROBLEMS)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_first_tokens_follow_the_models_distribution(model: Any, tokenizer: Any, temperature: float) -> None:
     n, problem = 6_000, PROBLEMS[0]
-    sampler = TransformersSampler(model, tokenizer, temperature=temperature, max_new_tokens=1, batch_size=2_000)
-    drawn = [s.response for s in sampler.sample([problem], n, seed=3)]
+    sampler = TransformersSampler(model, tokenizer, batch_size=2_000)
+    settings = SamplingSettings(temperature=temperature, max_new_tokens=1)
+    lists = sampler.sample([problem], {problem.id: range(n)}, settings, seed=3)
+    drawn = [s.response for samples in lists for s in samples]
     ids = torch.tensor([tokenizer(problem.prompt)["input_ids"]])
     with torch.no_grad():
         expected = (model(ids).logits[0, -1] / temperature).softmax(-1)
@@ -104,67 +80,122 @@ def test_first_tokens_follow_the_models_distribution(model: Any, tokenizer: Any,
     assert (found - expected[2:]).abs().sum() / 2 < 0.06  # total variation; the noise of 6,000 draws is about .04
 
 
-def test_the_models_generation_defaults_do_not_count(model: Any, tokenizer: Any) -> None:
-    before = draw(TransformersSampler(model, tokenizer, max_new_tokens=8), 4)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_models_generation_defaults_do_not_count(model: Any, tokenizer: Any, temperature: float) -> None:
+    settings: dict[str, Any] = {"max_new_tokens": 8, "temperature": temperature}
+    before = draw(TransformersSampler(model, tokenizer), 4, **settings)
     own = model.generation_config
     try:
-        model.generation_config = GenerationConfig(
-            top_k=1, repetition_penalty=9.0, min_new_tokens=8, max_length=3, suppress_tokens=[5], eos_token_id=[END]
-        )
-        assert draw(TransformersSampler(model, tokenizer, max_new_tokens=8), 4) == before
+        for do_sample in (True, False):
+            model.generation_config = GenerationConfig(
+                do_sample=do_sample,
+                temperature=0.3,
+                top_p=0.2,
+                top_k=1,
+                repetition_penalty=9.0,
+                min_new_tokens=8,
+                max_length=3,
+                suppress_tokens=[5],
+                eos_token_id=[END],
+            )
+            assert draw(TransformersSampler(model, tokenizer), 4, **settings) == before
     finally:
         model.generation_config = own
 
 
 def test_top_k_and_top_p_narrow_the_draw(model: Any, tokenizer: Any) -> None:
-    greedy = draw(TransformersSampler(model, tokenizer, temperature=0, max_new_tokens=6), 3)
-    assert draw(TransformersSampler(model, tokenizer, top_k=1, max_new_tokens=6), 3) == greedy
-    assert draw(TransformersSampler(model, tokenizer, top_p=1e-6, max_new_tokens=6), 3) == greedy
+    sampler = TransformersSampler(model, tokenizer)
+    greedy = responses(draw(sampler, 3, temperature=0, max_new_tokens=6))
+    assert responses(draw(sampler, 3, top_k=1, max_new_tokens=6)) == greedy
+    assert responses(draw(sampler, 3, top_p=1e-6, max_new_tokens=6)) == greedy
+    assert responses(draw(sampler, 3, max_new_tokens=6)) != greedy
 
 
 def test_responses_end_at_end_tokens_and_are_cut_at_stop_strings(model: Any, tokenizer: Any) -> None:
-    plain = draw(TransformersSampler(model, tokenizer, max_new_tokens=40), 16)
+    sampler = TransformersSampler(model, tokenizer)
+    plain = draw(sampler, 16, max_new_tokens=40)
     for s in plain.values():
         assert s.tokens == 40 if s.truncated else 1 <= s.tokens <= 40
-    assert {s.truncated for s in plain.values()} == {True, False}
-    stopped = draw(TransformersSampler(model, tokenizer, max_new_tokens=40, stop=["\n"]), 16)
+    assert {s.finish_reason for s in plain.values()} == {"stop", "length"}
+    stopped = draw(sampler, 16, max_new_tokens=40, stop=("\n",))
     assert any(not s.truncated and s.tokens < 40 for s in stopped.values())
     assert all("\n" not in s.response for s in stopped.values())
     assert any(s.response.endswith("!") and not s.truncated for s in stopped.values()), '"!\\n" ends a response too'
 
 
-def test_every_token_that_holds_a_stop_string_is_an_end_token(model: Any, tokenizer: Any) -> None:
-    def ends(*stop: str) -> list[int]:
-        return TransformersSampler(model, tokenizer, stop=stop)._end_tokens.tolist()
-
-    assert ends() == [END]
-    assert ends("\n") == [END, len(tokenizer) - 2, len(tokenizer) - 1]
-    assert ends("ab") == [END]  # in no single token: such a string only cuts
+def test_every_token_that_holds_a_stop_string_is_an_end_token(tokenizer: Any) -> None:
+    assert stop_tokens(tokenizer, ()) == []
+    assert stop_tokens(tokenizer, ("\n",)) == [len(tokenizer) - 2, len(tokenizer) - 1]
+    assert stop_tokens(tokenizer, ("ab",)) == []  # in no single token: such a string only cuts
 
 
 def test_a_stop_string_of_several_tokens_cuts(model: Any, tokenizer: Any) -> None:
-    plain = draw(TransformersSampler(model, tokenizer, temperature=0, max_new_tokens=10), 1)
-    text = plain["a", 0].response
-    cut = draw(TransformersSampler(model, tokenizer, temperature=0, max_new_tokens=10, stop=[text[3:6]]), 1)["a", 0]
+    sampler = TransformersSampler(model, tokenizer)
+    text = draw(sampler, 1, temperature=0, max_new_tokens=10)["a", 0].response
+    cut = draw(sampler, 1, temperature=0, max_new_tokens=10, stop=(text[3:6],))["a", 0]
     assert cut.response == text[: text.index(text[3:6])]
     assert not cut.truncated
 
 
-def test_resuming_draws_what_was_missing(model: Any, tokenizer: Any) -> None:
-    for batch_size in (3, 5, 8):  # a problem over several batches, one a batch, two a batch
-        sampler = TransformersSampler(model, tokenizer, max_new_tokens=6, batch_size=batch_size)
-        whole = draw(sampler, 4)
-        assert set(whole) == {(p.id, i) for p in PROBLEMS for i in range(4)}
-        kept = set(list(whole)[:6])
-        assert draw(sampler, 4, skip=kept) == {key: s for key, s in whole.items() if key not in kept}
-        assert draw(sampler, 4, skip=set(whole)) == {}
+def test_a_chat_prompt_is_put_into_the_template(model: Any, tokenizer: Any) -> None:
+    sampler = TransformersSampler(model, tokenizer)
+    chat = draw(sampler, 1, temperature=0, max_new_tokens=8, chat=True)
+    wrapped = Problem("a", "<user>1+1=<assistant>")
+    settings = SamplingSettings(temperature=0, max_new_tokens=8)
+    [[plain]] = sampler.sample([wrapped], {"a": [0]}, settings, seed=0)
+    assert chat["a", 0].response == plain.response
+    assert chat["a", 0].prompt_tokens == plain.prompt_tokens == len(wrapped.prompt)
+
+
+def test_a_chat_prompt_needs_a_template(model: Any, tokenizer: Any) -> None:
+    template, tokenizer.chat_template = tokenizer.chat_template, None
+    try:
+        with pytest.raises(ValueError, match="no chat template"):
+            draw(TransformersSampler(model, tokenizer), 1, chat=True)
+    finally:
+        tokenizer.chat_template = template
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
+def test_resuming_draws_what_was_missing(model: Any, tokenizer: Any, batch_size: int) -> None:
+    sampler = TransformersSampler(model, tokenizer, batch_size=batch_size)
+    settings = SamplingSettings(max_new_tokens=6)
+    whole = draw(sampler, 5, max_new_tokens=6)
+    assert set(whole) == {(p.id, i) for p in PROBLEMS for i in range(5)}
+    lists = list(sampler.sample(PROBLEMS, first(5), settings, seed=0))
+    assert max(map(len, lists)) <= batch_size
+    for stored in range(1, len(lists)):
+        kept = keyed([s for samples in islice(lists, stored) for s in samples])
+        missing = {p.id: [i for i in range(5) if (p.id, i) not in kept] for p in PROBLEMS}
+        assert kept | draw(sampler, 5, wanted=missing, max_new_tokens=6) == whole
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_larger_n_repeats_no_draw(model: Any, tokenizer: Any, batch_size: int) -> None:
+    sampler = TransformersSampler(model, tokenizer, batch_size=batch_size)
+    drawn: dict[tuple[str, int], Sample] = {}
+    for low, high in [(0, 3), (3, 4), (4, 10), (10, 11), (11, 40)]:
+        wanted = {p.id: range(low, high) for p in PROBLEMS}
+        drawn |= draw(sampler, 0, wanted=wanted, max_new_tokens=24)
+    assert set(drawn) == {(p.id, i) for p in PROBLEMS for i in range(40)}
+    for problem in PROBLEMS:
+        full = [drawn[problem.id, i].response for i in range(40) if drawn[problem.id, i].truncated]
+        assert len(full) == len(set(full)) > 20, "draws of 24 tokens do not coincide by chance"
+
+
+def test_the_first_samples_do_not_depend_on_n(model: Any, tokenizer: Any) -> None:
+    sampler = TransformersSampler(model, tokenizer, batch_size=4)
+    small, large = draw(sampler, 4, max_new_tokens=6), draw(sampler, 9, max_new_tokens=6)
+    assert {key: large[key] for key in small} == small
 
 
 def test_seeds_differ_and_repeat(model: Any, tokenizer: Any) -> None:
-    sampler = TransformersSampler(model, tokenizer, max_new_tokens=6, batch_size=4)
-    assert draw(sampler, 4, seed=1) == draw(sampler, 4, seed=1) != draw(sampler, 4, seed=2)
-    texts = [[s.response for s in draw(sampler, 8, seed=1).values()][i : i + 4] for i in (0, 4)]
-    assert texts[0] != texts[1], "two batches of one problem must not repeat each other"
+    sampler = TransformersSampler(model, tokenizer, batch_size=4)
+    one = draw(sampler, 4, seed=1, max_new_tokens=6)
+    assert one == draw(sampler, 4, seed=1, max_new_tokens=6)
+    two = draw(sampler, 4, seed=2, max_new_tokens=6)
+    assert responses(one) != responses(two)
+    assert not {s.seed for s in one.values()} & {s.seed for s in two.values()}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -174,9 +205,8 @@ def test_the_model_and_the_random_state_are_left_alone(model: Any, tokenizer: An
     seen = []
     hook = model.register_forward_hook(lambda module, *_: seen.append(module.training))
     try:
-        iterator: Any = TransformersSampler(model, tokenizer, max_new_tokens=4, batch_size=1).sample(
-            PROBLEMS, 2, seed=0
-        )
+        sampler = TransformersSampler(model, tokenizer, batch_size=1)
+        iterator: Any = sampler.sample(PROBLEMS, first(2), SamplingSettings(max_new_tokens=4), seed=0)
         next(iterator)
         assert model.training is training
         assert model.generation_config is defaults
@@ -190,36 +220,54 @@ def test_the_model_and_the_random_state_are_left_alone(model: Any, tokenizer: An
 
 
 def test_a_saved_checkpoint_samples_alike(model: Any, tokenizer: Any, tmp_path: Any) -> None:
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    loaded = TransformersSampler.from_pretrained(tmp_path / "base", device="cpu")
+    settings: dict[str, Any] = {"temperature": 0, "max_new_tokens": 8}
+    assert draw(loaded, 1, **settings) == draw(TransformersSampler(model, tokenizer), 1, **settings)
+    assert loaded.identity["model"] == "base"
+    assert loaded.identity["dtype"] == "float32"
+    half = TransformersSampler.from_pretrained(tmp_path / "base", device="cpu", dtype="bfloat16")
+    differing = {key for key in half.identity if half.identity[key] != loaded.identity[key]}
+    assert differing == {"dtype"}
+
+
+def test_a_checkpoints_identity_follows_its_weights_and_tokenizer(model: Any, tokenizer: Any, tmp_path: Any) -> None:
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    settings: dict[str, Any] = {"temperature": 0, "max_new_tokens": 8}
-    loaded = TransformersSampler.from_pretrained(tmp_path, device="cpu", **settings)
-    assert draw(loaded, 1) == draw(TransformersSampler(model, tokenizer, **settings), 1)
+
+    def weights() -> str:
+        found: str = TransformersSampler.from_pretrained(tmp_path, device="cpu").identity["weights"]
+        return found
+
+    seen = [weights()]
+    (tmp_path / "README.md").write_text("notes")
+    assert weights() == seen[0]
+    (tmp_path / "chat_template.jinja").write_text("another template")
+    seen.append(weights())
+    name, tensor = next(iter(model.named_parameters()))
+    before = tensor.detach().clone()
+    try:
+        direct = TransformersSampler(model, tokenizer).identity["weights"]
+        tensor.data.flatten()[0] += 1e-3
+        assert TransformersSampler(model, tokenizer).identity["weights"] != direct
+        model.save_pretrained(tmp_path)
+    finally:
+        tensor.data.copy_(before)
+    assert TransformersSampler(model, tokenizer).identity["weights"] == direct, name
+    seen.append(weights())
+    assert len(set(seen)) == 3
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"temperature": -1.0},
-        {"top_p": 0.0},
-        {"top_p": 1.5},
-        {"top_k": -1},
-        {"max_new_tokens": 0},
-        {"batch_size": 0},
-        {"stop": "\n"},
-        {"stop": [""]},
-    ],
-)
-def test_impossible_settings_are_refused(model: Any, tokenizer: Any, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give"):
-        TransformersSampler(model, tokenizer, **settings)
+def test_a_folder_without_weights_is_refused(tmp_path: Any) -> None:
+    from simko.sampling.digest import digest_of_folder
+
+    with pytest.raises(ValueError, match="holds no weights"):
+        digest_of_folder(tmp_path)
 
 
-def test_impossible_problems_are_refused(model: Any, tokenizer: Any) -> None:
-    sampler = TransformersSampler(model, tokenizer)
-    with pytest.raises(ValueError, match="at least one sample"):
-        next(sampler.sample(PROBLEMS, 0, seed=0))
-    with pytest.raises(ValueError, match="share an id"):
-        next(sampler.sample([PROBLEMS[0], PROBLEMS[0]], 1, seed=0))
+def test_impossible_requests_are_refused(model: Any, tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="batch_size is 0: give at least 1"):
+        TransformersSampler(model, tokenizer, batch_size=0)
     with pytest.raises(ValueError, match="'e': the prompt has no tokens"):
-        next(sampler.sample([Problem("e", "")], 1, seed=0))
+        next(TransformersSampler(model, tokenizer).sample([Problem("e", "")], {"e": [0]}, SamplingSettings(), seed=0))

@@ -67,6 +67,20 @@ class Sampler(Protocol):
         ...
 
 
+def check_wanted(problems: Sequence[Problem], wanted: Wanted) -> None:
+    """Refuse problems that share an id, and wanted indices that are unknown, out of order or given twice."""
+    ids = {problem.id for problem in problems}
+    if len(ids) != len(problems):
+        raise ValueError("two problems share an id: ids must be unique")
+    for problem_id, indices in wanted.items():
+        if problem_id not in ids:
+            raise ValueError(
+                f"samples of {problem_id!r} are wanted, which is none of the problems: give its problem too"
+            )
+        if list(indices) != sorted({i for i in indices if i >= 0}):
+            raise ValueError(f"problem {problem_id!r}: give sample indices from 0 in ascending order, each once")
+
+
 def block_seed(seed: int, problem_id: str, first: int) -> int:
     """The seed (63 bits) of the samples of one problem that are drawn together, `first` being the lowest index.
 
