@@ -195,7 +195,7 @@ def test_no_difference_is_said(make_study):
 def test_judge(low, high, expected, status):
     from simko.evaluate import Difference
 
-    assert judge(Difference(1, (low + high) / 2, low, high, 0.5, 0.5), expected) == status
+    assert judge(Difference(1, (low + high) / 2, low, high, 0.5), expected) == status
 
 
 def test_best_temperature_of_the_base(big_study):

@@ -4,24 +4,32 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from simko.evaluate.intervals import holm, paired_t, studentised_interval
+from simko.evaluate.intervals import holm, seeds_t, seeds_welch, studentised_difference, studentised_interval
 
 Counts = Mapping[str, tuple[int, int]]
 """{problem id: (n samples, c correct)}, as SampleStore.counts() gives."""
 
+Label = TypeVar("Label")
+Interval = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Point:
-    """pass@k with its interval [low, high] over the choice of problems."""
+    """pass@k with its interval [low, high] over the choice of problems.
+
+    over_seeds: the t interval over training seeds; None with one seed, or where all seeds agree exactly.
+    """
 
     k: int
     estimate: float
     low: float
     high: float
+    over_seeds: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over problems of pass@k(ours) - pass@k(other), its interval, p value and p value after Holm over the ks."""
+    """Mean over problems of pass@k(ours) - pass@k(other), its interval over problems and that interval's p value.
+
+    p is of this one comparison: `holm_over` adjusts for several. over_seeds: Welch's t interval over training seeds; None
+    where a side has one seed, or no seed differs from another.
+    """
 
     k: int
     difference: float
     low: float
     high: float
     p: float
-    p_holm: float
+    over_seeds: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,8 @@ def pass_at_k_curve(
     """Mean pass@k over problems for each k, with a studentised bootstrap interval that resamples problems.
 
     counts: one dict, or one a training seed over the same problems; then each problem's value is its mean over the
-    seeds. The interval covers the choice of problems, not that of training seeds: see `per_seed` for those.
+    seeds, and the samples of seeds are never pooled: a mixture of models has a higher pass@k than they have on average.
+    The interval covers the choice of problems, `over_seeds` beside it that of training seeds on these problems.
 
     Why studentised: at large k most problems are at 1 and a few far below. There the t, percentile and BCa intervals
     cover .65-.69 at 30 problems where they claim .95 (k = 128 of n = 256, p ~ Beta(1, 3)), this one .92-.97. Where all
@@ -108,48 +121,104 @@ def pass_at_k_curve(
 
     A problem with n < k raises ValueError: to drop it would average other problems at other ks.
     """
-    runs = _as_seeds(counts)
+    runs = as_seeds(counts)
     ids = _same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
     by_seed = np.stack([_values(run, ids, ks) for run in runs])
     interval = studentised_interval(by_seed.mean(axis=0), level=level, resamples=resamples, seed=seed)
     means = by_seed.mean(axis=(0, 1))
+    over_seeds = _intervals_or_none(seeds_t(by_seed.mean(axis=1), level=level), len(ks))
     points = tuple(
-        Point(int(k), float(mean), float(low), float(high))
-        for k, mean, (low, high) in zip(ks, means, interval, strict=True)
+        Point(int(k), float(mean), float(low), float(high), seeds)
+        for k, mean, (low, high), seeds in zip(ks, means, interval, over_seeds, strict=True)
     )
     per_seed = tuple(tuple(float(x) for x in row) for row in by_seed.mean(axis=1))
     return Curve(points, len(ids), min(n for run in runs for n, _ in run.values()), per_seed)
 
 
 def paired_difference(
-    ours: Counts | Sequence[Counts], other: Counts | Sequence[Counts], ks: Sequence[int], *, level: float = 0.95
+    ours: Counts | Sequence[Counts],
+    other: Counts | Sequence[Counts],
+    ks: Sequence[int],
+    *,
+    level: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
 ) -> Comparison:
-    """ours - other, problem by problem: mean difference of pass@k with a paired t interval over problems.
+    """ours - other, problem by problem: mean difference of pass@k with its studentised bootstrap interval over problems.
 
-    Each side is one dict of counts or one a training seed (averaged problem by problem first). The p values are
-    two-sided, and adjusted by Holm across the ks. A problem counts as solved where more than half of the seeds have a
+    Each side is one dict of counts or one a training seed (averaged problem by problem first, never pooled). The p
+    values are two-sided and belong to the interval. A problem counts as solved where more than half of the seeds have a
     correct sample; with unequal n the side with more samples solves more by that alone.
     ValueError names the first problem that one side lacks.
     """
-    our_runs, other_runs = _as_seeds(ours), _as_seeds(other)
-    names = ["ours"] * len(our_runs) + ["other"] * len(other_runs)
-    ids = _same_problems([*our_runs, *other_runs], "ours", names)
-    left = np.mean([_values(run, ids, ks) for run in our_runs], axis=0)
-    right = np.mean([_values(run, ids, ks) for run in other_runs], axis=0)
-    interval, p = paired_t(left - right, level=level)
+    ids, left, right = paired_values(ours, other, ks)
+    differences = left.mean(axis=0) - right.mean(axis=0)
+    interval, p = studentised_difference(differences, level=level, resamples=resamples, seed=seed)
+    over_seeds = _intervals_or_none(seeds_welch(left.mean(axis=1), right.mean(axis=1), level=level), len(ks))
     points = tuple(
-        Difference(int(k), float(mean), float(low), float(high), float(raw), float(adjusted))
-        for k, mean, (low, high), raw, adjusted in zip(
-            ks, (left - right).mean(axis=0), interval, p, holm(p), strict=True
+        Difference(int(k), float(mean), float(low), float(high), float(one_p), seeds)
+        for k, mean, (low, high), one_p, seeds in zip(
+            ks, differences.mean(axis=0), interval, p, over_seeds, strict=True
         )
     )
-    ours_solved, other_solved = _solved(our_runs), _solved(other_runs)
+    ours_solved, other_solved = _solved(as_seeds(ours)), _solved(as_seeds(other))
     return Comparison(
         points,
         len(ids),
         tuple(i for i in ids if i in ours_solved - other_solved),
         tuple(i for i in ids if i in other_solved - ours_solved),
     )
+
+
+def paired_values(
+    ours: Counts | Sequence[Counts], other: Counts | Sequence[Counts], ks: Sequence[int]
+) -> tuple[list[str], Float[np.ndarray, "S P K"], Float[np.ndarray, "S2 P K"]]:
+    """The problem ids, and pass@k of each side by seed, problem and k; ValueError where a side lacks a problem."""
+    our_runs, other_runs = as_seeds(ours), as_seeds(other)
+    names = ["ours"] * len(our_runs) + ["other"] * len(other_runs)
+    ids = _same_problems([*our_runs, *other_runs], "ours", names)
+    left, right = (np.stack([_values(run, ids, ks) for run in side]) for side in (our_runs, other_runs))
+    return ids, left, right
+
+
+def holm_over(comparisons: Mapping[Label, Comparison], k: int) -> dict[Label, float]:
+    """p of each comparison at one k, adjusted by Holm over all of them: every task and pair that is looked at.
+
+    Not over ks: choose the headline k beforehand, and for the whole curve see `crossing`, whose band covers all of its
+    ks at once. ValueError where a comparison has no such k.
+    """
+    raw = []
+    for label, comparison in comparisons.items():
+        at_k = next((d for d in comparison.points if d.k == k), None)
+        if at_k is None:
+            raise ValueError(f"{label!r} has no difference at K = {k}: compare every pair at the same K.")
+        raw.append(at_k.p)
+    return dict(zip(comparisons, (float(p) for p in holm(np.array(raw, dtype=float))), strict=True))
+
+
+def reliable(n: int, k: int) -> bool:
+    """n >= 2 k: below that pass@k hangs on single samples.
+
+    At k = n a problem with p = .002 has a standard deviation of .49: it is 0 or 1 by one lucky sample.
+    """
+    return n >= 2 * k
+
+
+def with_errors_as_correct(counts: Counts, errors: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """The counts if every sample that the grader failed on were correct; errors: their number by problem id, 0 left out.
+
+    In `counts` such samples are among the n and not among the c, so the two curves enclose the truth.
+    """
+    unknown = next((i for i in errors if i not in counts), None)
+    if unknown is not None:
+        raise ValueError(f"Problem {unknown!r} has grading errors and no counts: take both from the same run.")
+    most = {i: (n, c + errors.get(i, 0)) for i, (n, c) in counts.items()}
+    for i, (n, c) in most.items():
+        if not counts[i][1] <= c <= n:
+            raise ValueError(
+                f"Problem {i!r}: {counts[i][1]} correct and {errors[i]} errors of {n} samples do not add up."
+            )
+    return most
 
 
 def _whole(value: object, name: str) -> int:
@@ -171,7 +240,8 @@ def _check(n: int, c: int, *ks: int) -> None:
             )
 
 
-def _as_seeds(counts: Counts | Sequence[Counts]) -> list[Counts]:
+def as_seeds(counts: Counts | Sequence[Counts]) -> list[Counts]:
+    """One dict of counts a training seed, whichever way they were given; ValueError where one is empty."""
     runs: list[Counts] = [counts] if isinstance(counts, Mapping) else list(counts)
     if not runs or not all(runs):
         raise ValueError("No problems to average over: give the counts of at least one problem for every seed.")
@@ -198,6 +268,12 @@ def _values(counts: Counts, ids: Sequence[str], ks: Sequence[int]) -> Float[np.n
         except ValueError as error:
             raise ValueError(f"Problem {i!r}: {error}") from None
     return pass_at_k_matrix([counts[i][0] for i in ids], [counts[i][1] for i in ids], ks)
+
+
+def _intervals_or_none(intervals: Float[np.ndarray, "K 2"] | None, count: int) -> list[Interval | None]:
+    if intervals is None:
+        return [None] * count
+    return [None if np.isnan(low) else (float(low), float(high)) for low, high in intervals]
 
 
 def _solved(runs: Sequence[Counts]) -> set[str]:

@@ -192,7 +192,7 @@ def limits(study: Study, m: Measures) -> list[str]:
     words.append(
         "Right answers are counted by the verifier alone. A right answer after wrong reasoning, or a lucky guess, counts."
     )
-    words.append("The p values are adjusted for the several K of one pair (Holm), not for the several pairs.")
+    words.append("The p values are adjusted for the several pairs at one K (Holm), not for the several K.")
     return words
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from simko.evaluate import Comparison, Counts, Curve, Point, paired_difference, pass_at_k_curve
+from simko.evaluate import Comparison, Counts, Curve, Point, holm_over, paired_difference, pass_at_k_curve, reliable
 from simko.report.study import BASE, Evaluation, Study
 
 _SHOWN_PAIRS = (("grpo", BASE), ("simko", BASE), ("simko", "grpo"))
@@ -23,7 +23,7 @@ class StepPoint:
 class Measures:
     """All numbers of the page. ks: those every problem of every curve has samples for; reliable_k: the largest k <= n / 2.
 
-    pairs: (ours, other) -> ours - other. at_temperature: method -> [(temperature, pass@1)], the curves' own included.
+    pairs: (ours, other) -> ours - other; p_holm: their p values by k, adjusted over the pairs of that k. at_temperature: method -> [(temperature, pass@1)], the curves' own included.
     best_base: the base's temperature with the highest pass@1; against_best: method -> the paired difference to it.
     """
 
@@ -34,6 +34,7 @@ class Measures:
     problems: int
     curves: Mapping[str, Curve]
     pairs: Mapping[tuple[str, str], Comparison]
+    p_holm: Mapping[int, Mapping[tuple[str, str], float]]
     at_temperature: Mapping[str, Sequence[tuple[float, Point]]]
     best_base: tuple[float, Point] | None
     against_best: Mapping[str, Comparison]
@@ -64,11 +65,12 @@ def measure(study: Study) -> Measures:
     return Measures(
         ks=ks,
         left_out_ks=tuple(k for k in study.ks if k > samples),
-        reliable_k=max((k for k in ks if 2 * k <= samples), default=ks[0]),
+        reliable_k=max((k for k in ks if reliable(samples, k)), default=ks[0]),
         samples=samples,
         problems=next(iter(curves.values())).problems,
         curves=curves,
         pairs=pairs,
+        p_holm={k: holm_over(pairs, k) for k in ks},
         at_temperature={
             m: [(t, pass_at_k_curve(runs, [1]).points[0]) for t, runs in rows.items()]
             for m, rows in temperatures.items()
@@ -102,7 +104,7 @@ def _over_steps(study: Study) -> tuple[dict[str, list[StepPoint]], int]:
     if len({e.step for e in trained}) < 2:
         return {}, 0
     fewest = min(e.samples for e in at)
-    k = max((k for k in study.ks if 2 * k <= fewest), default=1)
+    k = max((k for k in study.ks if reliable(fewest, k)), default=1)
     start = [e for e in at if e.method == BASE]
     steps: dict[str, list[StepPoint]] = {}
     for method in study.methods:
