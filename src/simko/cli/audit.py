@@ -84,7 +84,11 @@ class _Audit:
         if len(shown) < self.examples:
             shown.append(f"{row.problem.id}, sample {row.sample.index}: gold {gold!r}, extracted {was!r}, then {now!r}")
         if self.file:
-            line = {"task": self.setting.task, "setting": self.setting.name, "problem_id": row.problem.id}
+            line: dict[str, object] = {
+                "task": self.setting.task,
+                "setting": self.setting.name,
+                "problem_id": row.problem.id,
+            }
             line |= {"sample": row.sample.index, "kind": row.kind, "gold": gold, "extracted": was}
             line |= {"extracted_again": now, "response": row.sample.response}
             self.file.write(json.dumps(line) + "\n")

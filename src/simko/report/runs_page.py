@@ -52,8 +52,8 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
         "headlines": [headline(section) for section in sections],
         "notes": [notes(section) for section in sections],
     }
-    filters = {"colour": lambda name: colour(name, names), "display": str}
-    write_whole(path, render("runs.html.jinja", context, filters))
+    page = render("runs.html.jinja", context, {"colour": lambda name: colour(name, names)})
+    write_whole(path, page)
     return path
 
 
