@@ -1,5 +1,6 @@
 """Evaluations as tables in the terminal."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from simko.report.text import visible
+
 if TYPE_CHECKING:
     from simko.report.comparison import Section
+
+_WIDTH_OF_FILES = 160
 
 
 def print_run(run: Path) -> None:
@@ -20,30 +25,50 @@ def print_run(run: Path) -> None:
 
 
 def print_sections(sections: "Sequence[Section]") -> None:
-    """A table a task and setting, a row a model or pair, and what to know about it."""
+    """For each task and setting a row a K, a column a model or pair, and what to know about them."""
     from simko.report.runs_page import headline, notes
 
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
     for section in sections:
-        console.print(_table(section))
-        said = [*(headline(section) if section.pairs else []), *notes(section)]
-        for sentence in said:
-            console.print(f"  {escape(sentence)}", highlight=False)
+        console.print(_curves(section))
+        if section.pairs:
+            console.print(_differences(section))
+        for sentence in [*(headline(section) if section.pairs else []), *notes(section)]:
+            console.print(f"  {escape(visible(sentence))}", soft_wrap=True)
         console.print()
 
 
-def _table(section: "Section") -> Table:
+def _curves(section: "Section") -> Table:
     title = f"{section.task} at {section.setting}: {section.problems} problems, {section.samples} samples each"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
-    table.add_column("pass@K, % (95 % interval)", no_wrap=True)
-    for k in section.ks:
-        table.add_column(f"{k}{' †' if 2 * k > section.samples else ''}", justify="right")
+    table = _table(f"{title}\npass@K, % (95 % interval)")
     for side in section.sides:
-        cells = [f"{100 * p.estimate:.1f}\n{100 * p.low:.1f}-{100 * p.high:.1f}" for p in side.curve.points]
-        table.add_row(escape(side.name), *cells)
-    for pair in section.pairs:
-        cells = [f"{100 * d.difference:+.1f}\n{100 * d.low:+.1f} {100 * d.high:+.1f}" for d in pair.comparison.points]
-        table.add_row(escape(f"{pair.ours} − {pair.other}"), *cells)
+        table.add_column(escape(visible(side.name)), justify="right")
     if section.guessing:
-        table.add_row("guessing", *(f"{100 * x:.1f}" for x in section.guessing[0]), style="dim")
+        table.add_column("guessing", justify="right", style="dim")
+    for i, k in enumerate(section.ks):
+        points = [side.curve.points[i] for side in section.sides]
+        cells = [f"{100 * p.estimate:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f})" for p in points]
+        guess = [f"{100 * section.guessing.values[i]:.1f}"] if section.guessing else []
+        table.add_row(_k(section, k), *cells, *guess)
     return table
+
+
+def _differences(section: "Section") -> Table:
+    table = _table("differences on the same problems, points (95 % interval)")
+    for pair in section.pairs:
+        table.add_column(escape(visible(f"{pair.ours} − {pair.other}")), justify="right")
+    for i, k in enumerate(section.ks):
+        points = [pair.comparison.points[i] for pair in section.pairs]
+        cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in points]
+        table.add_row(_k(section, k), *cells)
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(title=escape(visible(title)), title_justify="left", title_style="bold")
+    table.add_column("K", justify="right")
+    return table
+
+
+def _k(section: "Section", k: int) -> str:
+    return f"{k} †" if 2 * k > section.samples else str(k)

@@ -1,5 +1,6 @@
 """pass@k, intervals over problems, paired comparison, and the store of graded samples."""
 
+from simko.evaluate.answers import Answer
 from simko.evaluate.crossing import BandPoint, Crossing, crossing
 from simko.evaluate.passk import (
     Comparison,
@@ -15,7 +16,7 @@ from simko.evaluate.passk import (
     reliable,
     with_errors_as_correct,
 )
-from simko.evaluate.store import Answer, SampleStore, Setting, Tally, only_setting
+from simko.evaluate.store import SampleStore, Setting, Tally, only_setting
 
 __all__ = [
     "Answer",

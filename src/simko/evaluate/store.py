@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simko.evaluate.answers import Answer
 from simko.evaluate.filesystem import is_network
 from simko.records import Problem, Sample, Verdict
 
@@ -57,15 +58,6 @@ class Tally:
     tokens: int
     truncated: int
     outcomes: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One distinct answer to a problem: its normal form (None: none was found), its samples, and the correct ones."""
-
-    form: str | None
-    count: int
-    correct: int
 
 
 class SampleStore:

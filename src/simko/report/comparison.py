@@ -7,7 +7,14 @@ from itertools import combinations
 import numpy as np
 
 from simko.evaluate import Comparison, Counts, Curve, paired_difference, pass_at_k_curve
-from simko.evaluate.answers import answer_entropy, cover_at_tau, distinct_answers, guessing_line, maj_at_k
+from simko.evaluate.answers import (
+    GuessingLine,
+    answer_entropy,
+    cover_at_tau,
+    distinct_answers,
+    guessing_line,
+    majority,
+)
 from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.intervals import holm
 from simko.evaluate.passk import with_errors_as_correct
@@ -22,7 +29,7 @@ class Side:
 
     errors_as_correct: the curve if every sample that the grader failed on were right, None where it failed on none;
     majority: (k, maj@k); distinct: mean number of distinct answers among `Section.distinct_among`; entropy: mean answer
-    entropy in nats; cover: (tau, Cover@tau); shares: of samples that were truncated, held no answer, exhausted their
+    entropy in nats, and cover: (tau, Cover@tau), None where n is not the same for all; means over seeds, all of them; shares: of samples that were truncated, held no answer, exhausted their
     limits, could not be graded; tokens: mean a sample.
     """
 
@@ -32,7 +39,7 @@ class Side:
     errors_as_correct: Curve | None
     majority: tuple[tuple[int, float], ...]
     distinct: float
-    entropy: float
+    entropy: float | None
     cover: tuple[tuple[float, float], ...] | None
     shares: Mapping[str, float]
     tokens: float
@@ -53,7 +60,7 @@ class Pair:
 @dataclass(frozen=True)
 class Section:
     """One task at one setting. ks: powers of two that every problem has samples for; headline_k: the largest k <= n / 2;
-    guessing: the guessing line at ks, and how many problems have a known number of answers; None where none has."""
+    guessing: None where no problem has a known number of possible answers."""
 
     task: str
     setting: str
@@ -64,7 +71,7 @@ class Section:
     distinct_among: int
     sides: tuple[Side, ...]
     pairs: tuple[Pair, ...]
-    guessing: tuple[tuple[float, ...], int] | None
+    guessing: GuessingLine | None
 
 
 def read_sections(groups: Sequence[str], *, anyway: bool = False) -> list[Section]:
@@ -84,7 +91,7 @@ def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated
     equal = len({n for e in every for n, _ in e.counts.values()}) == 1
     sides = tuple(_side(name, group, ks, equal) for name, group in zip(names, groups, strict=True))
     pairs = tuple(_pair(other, ours, ks) for other, ours in combinations(sides, 2))
-    choices = {p.id: int(p.metadata["choices"]) for p in every[0].problems.values() if p.metadata.get("choices")}
+    choices: dict[str, int | None] = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
     return Section(
         task=key[0],
         setting=key[1],
@@ -95,7 +102,7 @@ def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated
         distinct_among=ks[-1],
         sides=sides,
         pairs=pairs,
-        guessing=_guessing(choices, list(every[0].counts), ks) if choices else None,
+        guessing=guessing_line(choices, ks) if any(choices.values()) else None,
     )
 
 
@@ -112,10 +119,10 @@ def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: boo
         errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
         if errors
         else None,
-        majority=tuple(zip(ks, _mean([maj_at_k(e.answers, ks) for e in group]), strict=True)),
+        majority=_majority(group, ks[2::2]),
         distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0],
-        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0],
-        cover=tuple(zip(_TAUS, _mean([cover_at_tau(e.counts, _TAUS) for e in group]), strict=True)) if equal else None,
+        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal else None,
+        cover=_cover(group) if equal else None,
         shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
         tokens=sum(e.tally.tokens for e in group) / total,
         lacking=sum(e.lacking for e in group),
@@ -139,8 +146,16 @@ def _adjusted(drafts: Sequence[Section]) -> list[Section]:
     return [replace(s, pairs=tuple(replace(pair, p_holm=next(adjusted)) for pair in s.pairs)) for s in drafts]
 
 
-def _guessing(choices: Mapping[str, int], ids: Sequence[str], ks: Sequence[int]) -> tuple[tuple[float, ...], int]:
-    return tuple(guessing_line(choices, ids, ks)), len(choices)
+def _majority(group: Sequence[Evaluated], ks: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """maj@k is exact, and costs some milliseconds a problem and k."""
+    values = _mean(
+        [[sum(majority(rows, k) for rows in e.answers.values()) / len(e.answers) for k in ks] for e in group]
+    )
+    return tuple(zip(ks, values, strict=True))
+
+
+def _cover(group: Sequence[Evaluated]) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(_TAUS, _mean([[c.share for c in cover_at_tau(e.counts, _TAUS)] for e in group]), strict=True))
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -24,6 +24,13 @@ _KINDS = {
     "error": "could not be graded",
 }
 
+_SHARES = {
+    "truncated": "were cut off at the length limit",
+    "unparsed": "hold no answer",
+    "timeout": "exhausted the grader’s limits and count as wrong",
+    "ungraded": "are not graded yet",
+}
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -84,26 +91,24 @@ def notes(section: Section) -> list[str]:
             f"The headline is K = {section.headline_k}."
         )
     if section.guessing is not None:
-        line, known = section.guessing
-        k = section.ks[-1]
+        line = section.guessing
+        unknown = f" ({line.unknown} problems have no known number of possible answers and count as 0)"
         said.append(
-            f"Guessing alone solves {percent(line[0])} at K = 1 and {percent(line[-1])} at K = {k} "
-            f"({known} of {section.problems} problems have a known number of possible answers; the others count as 0)."
+            f"Guessing alone solves {percent(line.values[0])} at K = 1 and {percent(line.values[-1])} at "
+            f"K = {line.ks[-1]}{unknown if line.unknown else ''}."
         )
     for side in section.sides:
         if side.lacking:
             said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples. Run the same command again.")
-        for outcome, words in (
-            ("truncated", "of its responses were cut off at the length limit"),
-            ("unparsed", "of its responses hold no answer"),
-            ("timeout", "of its answers exhausted the grader’s limits and count as wrong"),
-            ("error", "of its responses could not be graded, by our own fault; they count as not correct"),
-        ):
-            if side.shares[outcome] >= (0 if outcome == "error" and side.shares["error"] else 0.01):
-                said.append(f"{side.name}: {percent(side.shares[outcome])} {words}.")
+        shares = [f"{percent(side.shares[o])} {words}" for o, words in _SHARES.items() if side.shares[o] >= 0.005]
         if side.errors_as_correct is not None:
             best = at(side.errors_as_correct.points, section.headline_k)
-            said.append(f"{side.name}: with these as correct, pass@{section.headline_k} is {with_interval(best)}.")
+            shares.append(
+                f"{side.shares['error']:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
+                f"pass@{section.headline_k} would be {percent(best.estimate)})"
+            )
+        if shares:
+            said.append(f"{side.name}: of its responses {', '.join(shares)}.")
     return said
 
 
@@ -132,7 +137,7 @@ def sweeps(sections: Sequence[Section]) -> list[dict[str, Any]]:
 
 def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
     rows = [(side.name, colour(side.name, names), side.curve) for side in section.sides]
-    line = section.guessing[0] if section.guessing else None
+    line = section.guessing.values if section.guessing else None
     label = f"{section.task} {section.setting}"
     curves = svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line))
     pairs: list[tuple[str, str, Sequence[Difference]]] = [
@@ -219,7 +224,7 @@ def as_json(sections: Sequence[Section]) -> str:
                 "problems": s.problems,
                 "samples": s.samples,
                 "headline_k": s.headline_k,
-                "guessing": s.guessing and dict(zip(s.ks, s.guessing[0], strict=True)),
+                "guessing": s.guessing and dict(zip(s.ks, s.guessing.values, strict=True)),
                 "sides": sides,
                 "pairs": pairs,
             }
