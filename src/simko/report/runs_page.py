@@ -143,7 +143,7 @@ def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
     pairs: list[tuple[str, str, Sequence[Difference]]] = [
         (
             f"{p.ours} − {p.other}",
-            INK if len(section.pairs) == 1 else colour(p.ours, names),
+            colour(p.ours, names) if p.other == names[0] else INK,
             p.comparison.points,
         )
         for p in section.pairs
