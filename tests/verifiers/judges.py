@@ -1,6 +1,7 @@
 """Judges for the pool's tests: well-behaved, hostile and broken ones. The extracted answer says what to do."""
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -22,11 +23,9 @@ def obey(extracted: str, problem: Problem) -> bool:
     elif order == "burn_in_c":
         pow(9, 9**9)
     elif order == "hog":
-        hoard = []
-        while True:
-            hoard.append(bytearray(16 << 20))
+        return len(bytearray(1 << 30)) > 0
     elif order == "keep":
-        kept.append(bytearray(int(argument) << 20))
+        kept.append(mmap.mmap(-1, int(argument) << 20))
     elif order == "recurse":
         return obey(extracted, problem)
     elif order == "raise":
@@ -35,6 +34,9 @@ def obey(extracted: str, problem: Problem) -> bool:
         sys.exit(3)
     elif order == "signal":
         os.kill(os.getpid(), int(argument))
+    elif order == "patricide":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     elif order == "crash":
         ctypes.string_at(0)
     elif order == "sleep":
@@ -56,10 +58,10 @@ def obey(extracted: str, problem: Problem) -> bool:
     return extracted == problem.answer
 
 
-kept: list[bytearray] = []
+kept: list[mmap.mmap] = []
 
 
-def ignore_signals(extracted: str, problem: Problem) -> bool:
+def never_gives_up(extracted: str, problem: Problem) -> bool:
     """What a library that catches everything does."""
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
