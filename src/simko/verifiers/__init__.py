@@ -4,16 +4,19 @@ Every verifier takes any string as a response without raising, in time linear in
 (a gold answer in no form it knows) is the data's fault and raises ValueError naming the problem.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from simko.records import Problem, Verdict, Verifier
+from simko.verifiers.bounded import Bounded
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
 
 __all__ = [
     "VERIFIERS",
+    "Bounded",
     "VerifierError",
+    "check_problems",
     "get_verifier",
     "grade_many",
     "verify_last_box",
@@ -42,7 +45,25 @@ def get_verifier(name: str) -> Verifier:
 def grade_many(verifier: str | Verifier, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
     """The verdicts on (response, problem) pairs, in order. Thread-safe.
 
-    A verifier by name runs in the grading pool where it needs one; a callable runs here.
+    A Bounded verifier uses the grading pool; any other callable runs here, and a VerifierError says where it raised.
     """
     judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
-    return [judge(response, problem) for response, problem in answers]
+    if isinstance(judge, Bounded):
+        return judge.grade_many(answers)
+    return [_judge(judge, response, problem) for response, problem in answers]
+
+
+def check_problems(verifier: str | Verifier, problems: Iterable[Problem]) -> None:
+    """Raise ValueError for the first problem that the verifier cannot judge: call it before sampling."""
+    judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
+    for problem in problems:
+        (judge.quick if isinstance(judge, Bounded) else judge)("", problem)
+
+
+def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
+    try:
+        return verifier(response, problem)
+    except Exception as error:
+        raise VerifierError(
+            f"the verifier raised {type(error).__name__} on problem {problem.id!r}: {error} (response {response[:80]!r})"
+        ) from error

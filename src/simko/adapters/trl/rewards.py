@@ -10,8 +10,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from simko.records import Problem, Verdict, Verifier
-from simko.verifiers import VerifierError
+from simko.records import Problem, Verifier
+from simko.verifiers import grade_many
 
 _COLUMNS = ("problem_id", "answer", "metadata")
 
@@ -49,19 +49,20 @@ def reward_function(
                 f"the training dataset has no column {', '.join(missing)}: build it with problems_to_dataset, or give a "
                 "reward function of your own"
             )
-        state, lines, rewards = columns.get("trainer_state"), [], []
-        for prompt, completion, problem_id, answer, metadata in zip(
-            prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
-        ):
-            response = _text(completion)
-            verdict = _judge(verifier, response, Problem(problem_id, _text(prompt), answer, json.loads(metadata)))
-            rewards.append(verdict.reward)
-            step = getattr(state, "global_step", None)
-            lines.append({"step": step, "problem_id": problem_id, "response": response} | asdict(verdict))
+        answers = [
+            (_text(completion), Problem(problem_id, _text(prompt), answer, json.loads(metadata)))
+            for prompt, completion, problem_id, answer, metadata in zip(
+                prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
+            )
+        ]
+        verdicts = grade_many(verifier, answers)
         if samples is not None:
+            step = getattr(columns.get("trainer_state"), "global_step", None)
             with samples.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
-        return rewards
+                for (response, problem), verdict in zip(answers, verdicts, strict=True):
+                    line = {"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)
+                    file.write(json.dumps(line) + "\n")
+        return [verdict.reward for verdict in verdicts]
 
     reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))
     return reward
@@ -85,15 +86,6 @@ def refuse_nan(function: Any) -> Any:
         return rewards
 
     return checked
-
-
-def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
-    try:
-        return verifier(response, problem)
-    except Exception as error:
-        raise VerifierError(
-            f"the verifier raised {type(error).__name__} on problem {problem.id!r}: {error} (response {response[:80]!r})"
-        ) from error
 
 
 def _text(message: Any) -> str:

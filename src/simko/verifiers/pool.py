@@ -1,0 +1,219 @@
+"""The grading pool: judges whose time and memory an answer could exhaust run in processes of their own, with limits.
+
+The caller may be anything (an unguarded script with CUDA in use, a thread, a daemonic process): the pool is one
+`python -m simko.verifiers.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
+multiprocessing would. worker.py says what an outcome means and what the limits are.
+"""
+
+import atexit
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+from simko.records import Outcome, Problem
+
+MAX_WORKERS = 16
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a judge: "module:function", called as (extracted, problem) -> whether the answer is right.
+
+    The problem's metadata must be JSON.
+    """
+
+    judge: str
+    extracted: str
+    problem: Problem
+
+
+class _WorkerGone(Exception):
+    """The worker process ended, which only something outside can make it do."""
+
+
+class GradingPool:
+    """Grades jobs in `workers` processes (by default as many as this process may use CPUs, at most MAX_WORKERS).
+
+    Starts at the first `grade`; usable again after `close`. Threads take turns. A forked copy of the caller gets
+    a pool of its own.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"a grading pool needs at least one worker, not {workers}")
+        self.workers = workers or min(_usable_cpus(), MAX_WORKERS)
+        self._begin()
+        _POOLS.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; they are gone when this returns."""
+        with self._lock:
+            self._stop()
+
+    def grade(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """The outcomes of the jobs, in order: "correct", "wrong", "timeout" or "error" (never "unparsed").
+
+        Raises RuntimeError where the worker cannot start or a judge cannot be imported, ValueError for a problem whose
+        metadata is not JSON.
+        """
+        lines = [_line(number, job) for number, job in enumerate(jobs)]
+        with self._lock:
+            try:
+                return self._grade(jobs, lines)
+            except BaseException:  # an interrupt too: answers to this call must not reach the next
+                self._stop()
+                raise
+
+    def _grade(self, jobs: Sequence[Job], lines: Sequence[bytes]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        waiting, sent = deque(range(len(jobs))), set[int]()
+        lost = [0] * len(jobs)
+        while len(outcomes) < len(jobs):
+            try:
+                if self._process is None:
+                    self._start()
+                # few enough that their outcomes fit into the pipe: the worker never waits for us while we wait for it
+                while waiting and len(sent) < 4 * self.workers:
+                    sent.add(waiting[0])
+                    self._write(lines[waiting.popleft()])
+                message = self._read()
+            except _WorkerGone:
+                self._stop()
+                for number in sent:
+                    lost[number] += 1
+                    if lost[number] > 1:
+                        outcomes[number] = "error"
+                        _report(jobs[number], "the grading process was ended twice from outside")
+                    else:
+                        waiting.append(number)
+                sent.clear()
+                continue
+            number = message["id"]
+            if "unloadable" in message:
+                raise RuntimeError(f"the judge {jobs[number].judge} cannot be loaded: {message['unloadable']}")
+            sent.remove(number)
+            outcomes[number] = cast(Outcome, message["outcome"])
+            if message["outcome"] == "error":
+                _report(jobs[number], message["reason"])
+        return [outcomes[number] for number in range(len(jobs))]
+
+    def _start(self) -> None:
+        # the worker finds simko and the judges where this process finds them; -P: never in its current directory
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "simko.verifiers.worker", str(self.workers)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
+        )  # fmt: skip
+        self._received = bytearray()
+        try:
+            self._read()
+        except _WorkerGone:
+            raise RuntimeError(
+                f"the grading process ({sys.executable} -m simko.verifiers.worker) ended as it started: its own message "
+                "stands on stderr"
+            ) from None
+
+    def _write(self, line: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        view = memoryview(line)
+        try:
+            while view:
+                view = view[os.write(self._process.stdin.fileno(), view) :]
+        except BrokenPipeError:
+            raise _WorkerGone from None
+
+    def _read(self) -> dict[str, Any]:
+        """The worker's next line."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while b"\n" not in self._received:
+            chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                raise _WorkerGone
+            self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        return cast(dict[str, Any], json.loads(line))
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()  # upon which it ends its children and itself
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        if process.returncode != 0:  # killed, or stuck: its children are in its process group
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._received = bytearray()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked copy of the caller: the process is not ours, and another thread may have held the lock."""
+        process = self._process
+        if process is not None and process.stdin is not None and process.stdout is not None:
+            process.stdin.close()
+            process.stdout.close()
+            process.returncode = 0
+        self._begin()
+
+
+_POOLS: "weakref.WeakSet[GradingPool]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pool in _POOLS:
+        pool._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+def content(problem: Problem) -> str:
+    """All that a judge may read of a problem as JSON: equal problems have equal content."""
+    fields = {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer, "metadata": dict(problem.metadata)}
+    try:
+        return json.dumps(fields)
+    except TypeError as error:
+        raise ValueError(f"problem {problem.id!r}: its metadata must be JSON to be graded ({error})") from error
+
+
+def _line(number: int, job: Job) -> bytes:
+    head = json.dumps({"id": number, "judge": job.judge, "extracted": job.extracted})
+    return f'{head[:-1]}, "problem": {content(job.problem)}}}\n'.encode()
+
+
+def _report(job: Job, reason: str) -> None:
+    _LOG.warning("%s failed on problem %r: %s (answer %.80r)", job.judge, job.problem.id, reason, job.extracted)
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+SHARED = GradingPool()
+"""The pool that every verifier uses; it costs nothing until the first answer that needs it."""
+atexit.register(SHARED.close)

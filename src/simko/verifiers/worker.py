@@ -1,0 +1,313 @@
+"""The grading pool's process: `python -m simko.verifiers.worker SLOTS`, started by simko.verifiers.pool and by nobody else.
+
+It loads the judges (math-verify with SymPy; never torch), forks a child per slot, and hands each a job at a time. Forking
+is safe here, as it is not in the caller: this process has one thread and imports nothing of the caller's.
+
+Lines of JSON. In: {"id", "judge", "extracted", "problem"}. Out: {"ready"} once, then {"id", "outcome", "reason"} for
+each job in any order; {"id", "unloadable"} where the judge cannot be imported. A closed input ends it and its children.
+
+What becomes of a job:
+- the judge answers: "correct" or "wrong";
+- it exhausts CPU_SECONDS (SIGPROF at its default action, so that no library can catch it and other processes' load does
+  not count), MEMORY_BYTES, the stack or a number's range, or sleeps for STALLED_TICKS: "timeout";
+- it crashes the interpreter (SIGABRT, SIGSEGV ...): graded once more in a fresh child, then "timeout": the answer did it;
+- the judge raises anything else, or the child is ended from outside (SIGKILL ...): graded once more in a fresh child,
+  then "error": never the answer's fault.
+"""
+
+import gc
+import importlib
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+from simko.records import Problem
+
+CPU_SECONDS = 2.0
+MEMORY_BYTES = 512 << 20
+"""What a child may allocate beyond its size at birth. A child that kept RETIRE_BYTES of it is replaced after its job, so
+that the jobs before hardly change what a job may use."""
+RETIRE_BYTES = 64 << 20
+STALLED_TICKS = 60
+"""Seconds without any CPU progress, counted by this process's own ticks: a suspended machine does not count."""
+
+EXHAUSTED = 77
+CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+_LINUX = sys.platform == "linux"
+
+Judge = Callable[[str, Problem], bool]
+
+
+@dataclass
+class _Job:
+    id: int
+    line: bytes
+    failures: int = 0
+
+
+@dataclass
+class _Child:
+    pid: int
+    jobs: int
+    replies: int
+    judges: int
+    job: _Job | None = None
+    cpu: float = 0.0
+    stalled: int = 0
+
+
+@dataclass
+class Zygote:
+    """The event loop: reads jobs from `inbox`, writes outcomes to `outbox`, keeps at most `slots` children."""
+
+    inbox: int
+    outbox: int
+    slots: int
+    judges: dict[str, Judge] = field(default_factory=dict)
+    queue: deque[_Job] = field(default_factory=deque)
+    children: list[_Child] = field(default_factory=list)
+    buffer: bytearray = field(default_factory=bytearray)
+    next_tick: float = 0.0
+
+    def serve(self) -> None:
+        """Until the input ends."""
+        self._send({"ready": True})
+        try:
+            while self._turn():
+                pass
+        finally:
+            for child in list(self.children):
+                self._bury(child, kill=True)
+
+    def _turn(self) -> bool:
+        self._dispatch()
+        poll = select.poll()
+        for fd in (self.inbox, *(child.replies for child in self.children)):
+            poll.register(fd, select.POLLIN)
+        busy = any(child.job for child in self.children)
+        ready = {fd for fd, _ in poll.poll(1000 if busy else None)}
+        for child in [child for child in self.children if child.replies in ready]:
+            self._hear(child)
+        self._watch()
+        return self.inbox not in ready or self._read_jobs()
+
+    def _read_jobs(self) -> bool:
+        """Queue the jobs that have come; False at the end of the input."""
+        chunk = os.read(self.inbox, 1 << 16)
+        self.buffer += chunk
+        if b"\n" in chunk:
+            *lines, rest = bytes(self.buffer).split(b"\n")
+            self.buffer = bytearray(rest)
+            for line in lines:
+                self._queue(line)
+        return bool(chunk)
+
+    def _queue(self, line: bytes) -> None:
+        job = json.loads(line)
+        if job["judge"] not in self.judges:
+            try:
+                self.judges[job["judge"]] = load_judge(job["judge"])
+            except (ImportError, AttributeError, ValueError) as error:
+                self._send({"id": job["id"], "unloadable": f"{type(error).__name__}: {error}"})
+                return
+            gc.collect()
+            gc.freeze()
+        self.queue.append(_Job(job["id"], line + b"\n"))
+
+    def _dispatch(self) -> None:
+        """Give waiting jobs to idle children, forking what is missing."""
+        for child in [child for child in self.children if child.job is None]:
+            if child.judges != len(self.judges):  # forked before the newest judge was loaded
+                self._bury(child, kill=True)
+        while self.queue:
+            child = next((child for child in self.children if child.job is None), None)
+            if child is None and len(self.children) == self.slots:
+                return
+            child = child or self._fork()
+            try:
+                _write(child.jobs, self.queue[0].line)
+            except BrokenPipeError:  # ended from outside while it was idle
+                self._bury(child, kill=True)
+                continue
+            child.job, child.stalled = self.queue.popleft(), 0
+
+    def _fork(self) -> _Child:
+        jobs_out, jobs_in = os.pipe()
+        replies_out, replies_in = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            # only its own two ends stay open, or nobody would see the others' end
+            for fd in (self.inbox, self.outbox, jobs_in, replies_out):
+                os.close(fd)
+            for sibling in self.children:
+                os.close(sibling.jobs)
+                os.close(sibling.replies)
+            _live(jobs_out, replies_in, self.judges)
+        os.close(jobs_out)
+        os.close(replies_in)
+        child = _Child(pid, jobs_in, replies_out, len(self.judges))
+        self.children.append(child)
+        return child
+
+    def _hear(self, child: _Child) -> None:
+        """Take a child's reply, or its death. A reply is shorter than PIPE_BUF, so it comes whole."""
+        data = os.read(child.replies, select.PIPE_BUF)
+        job, child.job = child.job, None
+        if not data:
+            status = self._bury(child, kill=False)
+            if job is not None:
+                self._judge_death(job, status, stalled=child.stalled >= STALLED_TICKS)
+            return
+        assert job is not None
+        reply = json.loads(data)
+        if "raised" in reply:
+            self._bury(child, kill=True)
+            self._fail(job, "error", reply["raised"])
+            return
+        if reply["retire"]:
+            self._bury(child, kill=True)
+        self._finish(job, "correct" if reply["equal"] else "wrong")
+
+    def _judge_death(self, job: _Job, status: int, *, stalled: bool) -> None:
+        if stalled or status in (-signal.SIGPROF, EXHAUSTED):
+            self._finish(job, "timeout", "stalled" if stalled else "exhausted its CPU time or memory")
+        else:
+            crash = -status in CRASHES
+            self._fail(job, "timeout" if crash else "error", f"a grading process ended with status {status}")
+
+    def _fail(self, job: _Job, outcome: str, reason: str) -> None:
+        job.failures += 1
+        if job.failures > 1:
+            self._finish(job, outcome, reason)
+        else:
+            self.queue.append(job)
+
+    def _finish(self, job: _Job, outcome: str, reason: str = "") -> None:
+        self._send({"id": job.id, "outcome": outcome, "reason": reason})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        _write(self.outbox, json.dumps(message).encode() + b"\n")
+
+    def _bury(self, child: _Child, *, kill: bool) -> int:
+        """Reap a child, killed first where it may still live; its exit status, or minus the signal that ended it."""
+        if kill:
+            os.kill(child.pid, signal.SIGKILL)
+        _, status = os.waitpid(child.pid, 0)
+        os.close(child.jobs)
+        os.close(child.replies)
+        self.children.remove(child)
+        return os.waitstatus_to_exitcode(status)
+
+    def _watch(self) -> None:
+        """Once a second, kill children whose job has made no CPU progress for STALLED_TICKS; their death is heard."""
+        if time.monotonic() < self.next_tick:
+            return
+        self.next_tick = time.monotonic() + 1.0
+        for child in self.children:
+            cpu = _cpu_seconds(child.pid)
+            child.stalled = child.stalled + 1 if child.job is not None and cpu <= child.cpu else 0
+            child.cpu = cpu
+            if child.stalled == STALLED_TICKS:
+                os.kill(child.pid, signal.SIGKILL)
+
+
+def load_judge(path: str) -> Judge:
+    """The function behind "package.module:function"."""
+    module, _, name = path.partition(":")
+    judge: Judge = getattr(importlib.import_module(module), name)
+    return judge
+
+
+def _live(jobs: int, replies: int, judges: dict[str, Judge]) -> Never:
+    """A child's whole life."""
+    code = 1
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 2)
+        _limit_resources()
+        born = _address_space()
+        with open(jobs, "rb") as lines:
+            for line in lines:
+                reply = _grade(line, judges)
+                reply["retire"] = _address_space() - born > RETIRE_BYTES
+                os.write(replies, json.dumps(reply).encode())
+        code = 0
+    except (MemoryError, RecursionError, OverflowError):
+        code = EXHAUSTED
+    finally:
+        os._exit(code)
+
+
+def _grade(line: bytes, judges: dict[str, Judge]) -> dict[str, Any]:
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    try:
+        job = json.loads(line)
+        return {"equal": bool(judges[job["judge"]](job["extracted"], Problem(**job["problem"])))}
+    except (MemoryError, RecursionError, OverflowError):
+        raise
+    except Exception as error:  # whatever a judge raises must become an outcome
+        return {"raised": f"{type(error).__name__}: {error}"[:300]}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _limit_resources() -> None:
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
+    if _LINUX:
+        limits[resource.RLIMIT_AS] = _address_space() + MEMORY_BYTES
+    for name, wanted in limits.items():
+        _, hard = resource.getrlimit(name)
+        resource.setrlimit(name, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space of this process (0 where the system does not say)."""
+    if not _LINUX:
+        return 0
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU seconds that a process has used (0 where the system does not say, which makes STALLED_TICKS wall-clock)."""
+    with suppress(OSError):
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def main() -> None:
+    # the caller's signal mask and ignored signals are inherited
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    inbox, outbox = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)  # what a library prints must not reach the protocol
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    with suppress(BrokenPipeError):  # the caller is gone
+        Zygote(inbox, outbox, slots=int(sys.argv[1])).serve()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
