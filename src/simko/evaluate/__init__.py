@@ -1,5 +1,17 @@
-"""pass@k, intervals over problems, paired comparison, and the store of graded samples."""
+"""pass@k, intervals over problems, paired comparison, crossings, answer counts, and the store of graded samples."""
 
+from simko.evaluate.answers import (
+    Answer,
+    Answers,
+    Cover,
+    GuessingLine,
+    answer_entropy,
+    cover_at_tau,
+    distinct_answers,
+    guessing_line,
+    maj_at_k,
+    majority,
+)
 from simko.evaluate.crossing import BandPoint, Crossing, crossing
 from simko.evaluate.passk import (
     Comparison,
@@ -18,16 +30,26 @@ from simko.evaluate.passk import (
 from simko.evaluate.store import SampleStore
 
 __all__ = [
+    "Answer",
+    "Answers",
     "BandPoint",
     "Comparison",
     "Counts",
+    "Cover",
     "Crossing",
     "Curve",
     "Difference",
+    "GuessingLine",
     "Point",
     "SampleStore",
+    "answer_entropy",
+    "cover_at_tau",
     "crossing",
+    "distinct_answers",
+    "guessing_line",
     "holm_over",
+    "maj_at_k",
+    "majority",
     "paired_difference",
     "pass_at_k",
     "pass_at_k_curve",
