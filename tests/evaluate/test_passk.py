@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simko.evaluate import paired_difference, pass_at_k, pass_at_k_curve, pass_at_k_matrix
+from simko.evaluate import (
+    holm_over,
+    paired_difference,
+    pass_at_k,
+    pass_at_k_curve,
+    pass_at_k_matrix,
+    reliable,
+    with_errors_as_correct,
+)
+from simko.evaluate.intervals import studentised_difference
 
 
 @st.composite
@@ -121,9 +130,9 @@ def test_curve_repeats_itself_and_follows_its_seed():
 def test_paired_difference_by_hand():
     ours, other = {"a": (4, 4), "b": (4, 2), "c": (4, 1)}, {"a": (4, 2), "b": (4, 2), "c": (4, 0)}
     point = paired_difference(ours, other, [1]).points[0]
-    d = np.array([0.5, 0.0, 0.25])
-    half = 4.302652729911275 * d.std(ddof=1) / math.sqrt(3)  # t(.975, 2 degrees of freedom)
-    assert (point.difference, point.low, point.high) == pytest.approx((0.25, 0.25 - half, 0.25 + half))
+    interval, p = studentised_difference(np.array([[0.5], [0.0], [0.25]]))
+    assert (point.difference, point.low, point.high) == pytest.approx((0.25, *interval[0]))
+    assert point.p == p[0]
 
 
 def test_paired_difference_is_antisymmetric():
@@ -132,7 +141,7 @@ def test_paired_difference_is_antisymmetric():
     there, back = paired_difference(ours, other, [1, 4, 16]), paired_difference(other, ours, [1, 4, 16])
     for a, b in zip(there.points, back.points, strict=True):
         assert (a.difference, a.low, a.high) == pytest.approx((-b.difference, -b.high, -b.low))
-        assert (a.p, a.p_holm) == pytest.approx((b.p, b.p_holm))
+        assert a.p == b.p
     assert (there.newly_solved, there.newly_lost) == (back.newly_lost, back.newly_solved)
     assert there.points[0].difference > 0
 
@@ -153,3 +162,58 @@ def test_newly_solved_over_seeds_needs_more_than_half():
 def test_names_the_missing_problem(ours, other, side):
     with pytest.raises(ValueError, match=f"'b' is missing from {side}"):
         paired_difference(dict.fromkeys(ours, (4, 1)), dict.fromkeys(other, (4, 1)), [1])
+
+
+def test_seeds_stand_beside_problems():
+    a, b = [{"x": (4, c), "y": (4, 4)} for c in (0, 1, 2)], [{"x": (4, c), "y": (4, 2)} for c in (0, 4)]
+    point = pass_at_k_curve(a, [1, 4]).points[0]
+    # per-seed means .5, .625, .75; t(.975, 2) = 4.3027
+    assert point.over_seeds == pytest.approx((0.625 - 4.302653 * 0.125 / 3**0.5, 0.625 + 4.302653 * 0.125 / 3**0.5))
+    difference = paired_difference(a, b, [1]).points[0]
+    # Welch by hand: variances .125^2 / 3 and .125 / 2, 1.17 degrees of freedom
+    assert difference.over_seeds is not None
+    low, high = difference.over_seeds
+    assert low == -1.0
+    assert high == 1.0
+    close = [{"x": (4, 1), "y": (4, c)} for c in (2, 3)]
+    low, high = paired_difference(a, close, [1]).points[0].over_seeds
+    assert (low + high) / 2 == pytest.approx(0.625 - 0.4375)
+    assert paired_difference(a, b[0], [1]).points[0].over_seeds is None
+    assert pass_at_k_curve(a[0], [1]).points[0].over_seeds is None
+    assert pass_at_k_curve([a[1]] * 3, [1]).points[0].over_seeds is None
+
+
+def test_seeds_are_not_pooled():
+    solves_one, solves_other = {"a": (8, 8), "b": (8, 0)}, {"a": (8, 0), "b": (8, 8)}
+    assert pass_at_k_curve([solves_one, solves_other], [4]).points[0].estimate == pytest.approx(0.5)
+    assert pass_at_k_curve({"a": (16, 8), "b": (16, 8)}, [4]).points[0].estimate > 0.9
+
+
+def test_holm_over_pairs_and_not_over_ks():
+    base = {str(i): (16, 4) for i in range(30)}
+    better = {str(i): (16, 4 + i % 3) for i in range(30)}
+    noise = {str(i): (16, 3 + (i * 7) % 3) for i in range(30)}
+    pairs = {
+        ("task", "better"): paired_difference(better, base, [1, 4]),
+        ("task", "noise"): paired_difference(noise, base, [1, 4]),
+        ("other", "noise"): paired_difference(base, noise, [1, 4]),
+    }
+    adjusted = holm_over(pairs, 4)
+    raw = {label: c.points[1].p for label, c in pairs.items()}
+    assert adjusted["task", "better"] == pytest.approx(3 * raw["task", "better"])
+    assert adjusted["task", "noise"] == adjusted["other", "noise"] == pytest.approx(min(1, 2 * raw["task", "noise"]))
+    assert holm_over({1: pairs["task", "better"]}, 1) == {1: pairs["task", "better"].points[0].p}
+    assert holm_over({}, 1) == {}
+    with pytest.raises(ValueError, match="no difference at K = 8"):
+        holm_over(pairs, 8)
+
+
+def test_reliable_up_to_half():
+    assert [reliable(n, 8) for n in (8, 15, 16)] == [False, False, True]
+
+
+def test_errors_as_correct():
+    assert with_errors_as_correct({"a": (4, 1), "b": (4, 2)}, {"a": 3}) == {"a": (4, 4), "b": (4, 2)}
+    for errors, message in (({"c": 1}, "'c' has grading errors"), ({"b": 3}, "do not add up"), ({"a": -1}, "add up")):
+        with pytest.raises(ValueError, match=message):
+            with_errors_as_correct({"a": (4, 1), "b": (4, 2)}, errors)

@@ -1,6 +1,17 @@
-"""pass@k, intervals over problems, paired comparison, and the store of graded samples."""
+"""pass@k, intervals over problems, paired comparison, crossings, answer counts, and the store of graded samples."""
 
-from simko.evaluate.answers import Answer
+from simko.evaluate.answers import (
+    Answer,
+    Answers,
+    Cover,
+    GuessingLine,
+    answer_entropy,
+    cover_at_tau,
+    distinct_answers,
+    guessing_line,
+    maj_at_k,
+    majority,
+)
 from simko.evaluate.crossing import BandPoint, Crossing, crossing
 from simko.evaluate.passk import (
     Comparison,
@@ -20,18 +31,27 @@ from simko.evaluate.store import SampleStore, Setting, Tally, only_setting
 
 __all__ = [
     "Answer",
+    "Answers",
     "BandPoint",
     "Comparison",
     "Counts",
+    "Cover",
     "Crossing",
     "Curve",
     "Difference",
+    "GuessingLine",
     "Point",
     "SampleStore",
     "Setting",
     "Tally",
+    "answer_entropy",
+    "cover_at_tau",
     "crossing",
+    "distinct_answers",
+    "guessing_line",
     "holm_over",
+    "maj_at_k",
+    "majority",
     "only_setting",
     "paired_difference",
     "pass_at_k",
