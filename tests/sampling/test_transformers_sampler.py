@@ -156,7 +156,7 @@ def test_a_chat_prompt_needs_a_template(model: Any, tokenizer: Any) -> None:
         tokenizer.chat_template = template
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
+@pytest.mark.parametrize("batch_size", [3, 8])
 def test_resuming_draws_what_was_missing(model: Any, tokenizer: Any, batch_size: int) -> None:
     sampler = TransformersSampler(model, tokenizer, batch_size=batch_size)
     settings = SamplingSettings(max_new_tokens=6)
@@ -164,23 +164,23 @@ def test_resuming_draws_what_was_missing(model: Any, tokenizer: Any, batch_size:
     assert set(whole) == {(p.id, i) for p in PROBLEMS for i in range(5)}
     lists = list(sampler.sample(PROBLEMS, first(5), settings, seed=0))
     assert max(map(len, lists)) <= batch_size
-    for stored in range(1, len(lists)):
+    for stored in (1, len(lists) // 2, len(lists) - 1):
         kept = keyed([s for samples in islice(lists, stored) for s in samples])
         missing = {p.id: [i for i in range(5) if (p.id, i) not in kept] for p in PROBLEMS}
         assert kept | draw(sampler, 5, wanted=missing, max_new_tokens=6) == whole
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize("batch_size", [3, 16])
 def test_a_larger_n_repeats_no_draw(model: Any, tokenizer: Any, batch_size: int) -> None:
     sampler = TransformersSampler(model, tokenizer, batch_size=batch_size)
     drawn: dict[tuple[str, int], Sample] = {}
-    for low, high in [(0, 3), (3, 4), (4, 10), (10, 11), (11, 40)]:
-        wanted = {p.id: range(low, high) for p in PROBLEMS}
-        drawn |= draw(sampler, 0, wanted=wanted, max_new_tokens=24)
-    assert set(drawn) == {(p.id, i) for p in PROBLEMS for i in range(40)}
-    for problem in PROBLEMS:
-        full = [drawn[problem.id, i].response for i in range(40) if drawn[problem.id, i].truncated]
-        assert len(full) == len(set(full)) > 20, "draws of 24 tokens do not coincide by chance"
+    for low, high in [(0, 3), (3, 4), (4, 10), (10, 16)]:
+        wanted = {p.id: range(low, high) for p in PROBLEMS[:2]}
+        drawn |= draw(sampler, 0, wanted=wanted, max_new_tokens=12)
+    assert set(drawn) == {(p.id, i) for p in PROBLEMS[:2] for i in range(16)}
+    for problem in PROBLEMS[:2]:
+        full = [drawn[problem.id, i].response for i in range(16) if drawn[problem.id, i].truncated]
+        assert len(full) == len(set(full)) > 8, "draws of 12 tokens do not coincide by chance"
 
 
 def test_the_first_samples_do_not_depend_on_n(model: Any, tokenizer: Any) -> None:

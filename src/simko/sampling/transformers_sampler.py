@@ -136,7 +136,7 @@ class TransformersSampler:
         rows[:, : ids.shape[1]] = ids
         going = torch.arange(len(ids), device=ids.device)
         while len(going) and ids.shape[1] < total:
-            part = min(max(2, most // 4), total - ids.shape[1])
+            part = min(max(16, most // 4), total - ids.shape[1])
             output = self.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=part, return_dict_in_generate=True, **cache
             )
