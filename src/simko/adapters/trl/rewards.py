@@ -53,8 +53,10 @@ def reward_function(
         for prompt, completion, problem_id, answer, metadata in zip(
             prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
         ):
-            response = _text(completion)
-            verdict = _judge(verifier, response, Problem(problem_id, _text(prompt), answer, json.loads(metadata)))
+            response = message_text(completion)
+            verdict = _judge(
+                verifier, response, Problem(problem_id, message_text(prompt), answer, json.loads(metadata))
+            )
             rewards.append(verdict.reward)
             step = getattr(state, "global_step", None)
             lines.append({"step": step, "problem_id": problem_id, "response": response} | asdict(verdict))
@@ -96,6 +98,6 @@ def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
         ) from error
 
 
-def _text(message: Any) -> str:
+def message_text(message: Any) -> str:
     """The text of a plain string, or of the last message of a conversation."""
     return message if isinstance(message, str) else str(message[-1]["content"])
