@@ -335,11 +335,11 @@ def test_a_bounded_verifier_is_called_as_any_other() -> None:
 def test_problems_that_cannot_be_judged_are_named() -> None:
     with pytest.raises(ValueError, match="'q' has no gold answer"):
         OBEY(r"\boxed{1}", Problem("q", ""))
-    with pytest.raises(ValueError, match="'q'.*must be JSON"):
+    with pytest.raises(ValueError, match=r"'q'.*must be JSON"):
         OBEY(r"\boxed{1}", Problem("q", "", "1", {"set": {1}}))
     check_problems(OBEY, [GOLD])
     check_problems("last_integer", [GOLD])
     with pytest.raises(ValueError, match="'q' has no gold answer"):
         check_problems(OBEY, [GOLD, Problem("q", "")])
-    with pytest.raises(ValueError, match="problem 'q'.*not an integer"):
+    with pytest.raises(ValueError, match=r"problem 'q'.*not an integer"):
         check_problems("last_integer", [GOLD, Problem("q", "", "x")])

@@ -50,7 +50,7 @@ def reward_function(
                 "reward function of your own"
             )
         answers = [
-            (_text(completion), Problem(problem_id, _text(prompt), answer, json.loads(metadata)))
+            (message_text(completion), Problem(problem_id, message_text(prompt), answer, json.loads(metadata)))
             for prompt, completion, problem_id, answer, metadata in zip(
                 prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
             )
@@ -88,6 +88,6 @@ def refuse_nan(function: Any) -> Any:
     return checked
 
 
-def _text(message: Any) -> str:
+def message_text(message: Any) -> str:
     """The text of a plain string, or of the last message of a conversation."""
     return message if isinstance(message, str) else str(message[-1]["content"])
