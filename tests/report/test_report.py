@@ -307,7 +307,7 @@ def test_tables_show_the_numbers(make_study):
 
 def test_settings_mark_what_differs(make_study):
     study = read_study(make_study({"base": flat(1), "grpo": flat(1), "simko": flat(1)}))
-    rows = setting_rows([(r, r.config) for r in study.runs])
+    rows = setting_rows([r.config for r in study.runs])
     assert [(r.key, r.differs) for r in rows] == [("method", True), ("learning_rate", False)]
     assert rows[0].values == ("grpo", "simko")
 
