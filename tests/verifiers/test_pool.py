@@ -232,7 +232,9 @@ def test_threads_grade_at_once() -> None:
     results: dict[int, list[Verdict]] = {}
 
     def grade(gold: int) -> None:
-        answers = [(rf"\boxed{{{number}}}", Problem(f"p{gold}", "", f" {gold}")) for number in range(gold - 9, gold + 9)]
+        answers = [
+            (rf"\boxed{{{number}}}", Problem(f"p{gold}", "", f" {gold}")) for number in range(gold - 9, gold + 9)
+        ]
         results[gold] = grade_many(OBEY, [*answers, (rf"\boxed{{ {gold}}}", answers[0][1])])
 
     threads = [threading.Thread(target=grade, args=(gold,)) for gold in range(40, 48)]
@@ -245,20 +247,26 @@ def test_threads_grade_at_once() -> None:
         assert [verdict.outcome for verdict in verdicts] == ["wrong"] * 18 + ["correct"]
 
 
-def test_a_killed_caller_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["killed", "over"])
+def test_a_caller_that_ends_while_grading_leaves_nothing(tmp_path: Path, end: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         SCRIPT.format(here=str(Path(__file__).parent))
         + "import threading, time\nfrom simko.verifiers.pool import SHARED, Job\n"
-        + "threading.Thread(target=SHARED.grade, args=([Job('judges:obey', 'sleep 1000', GOLD)],)).start()\n"
-        + "time.sleep(1)\nprint(SHARED._process.pid, flush=True)\n"
+        + "work = threading.Thread(target=SHARED.grade, args=([Job('judges:obey', 'sleep 1000', GOLD)],), daemon=True)\n"
+        + "work.start()\ntime.sleep(1)\nprint(SHARED._process.pid, flush=True)\nsys.stdin.read()\n"
     )
-    caller = subprocess.Popen([sys.executable, script, tmp_path / "mark"], stdout=subprocess.PIPE, text=True)
+    caller = subprocess.Popen(
+        [sys.executable, script, tmp_path / "mark"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert caller.stdin is not None
     assert caller.stdout is not None
     leader = int(caller.stdout.readline())
     assert len(group(leader)) == 2
-    caller.kill()
-    caller.wait()
+    if end == "killed":
+        caller.kill()
+    caller.stdin.close()
+    assert caller.wait(timeout=10) == (-signal.SIGKILL if end == "killed" else 0)
     caller.stdout.close()
     assert emptied(leader)
 

@@ -10,6 +10,7 @@ from simko.records import Problem, Verdict, Verifier
 from simko.verifiers.bounded import Bounded
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
+from simko.verifiers.math_pool import grade_math, verify_math
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "check_problems",
     "get_verifier",
     "grade_many",
+    "grade_math",
     "verify_last_box",
     "verify_last_integer",
+    "verify_math",
     "verify_operator_puzzle",
 ]
 
@@ -28,6 +31,7 @@ VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,
+    "math": verify_math,
 }
 
 

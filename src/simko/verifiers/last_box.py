@@ -5,6 +5,7 @@ A reward made from it is never too generous, but misses right answers; a grader 
 """
 
 import re
+from collections.abc import Iterator
 
 from simko.records import Problem, Verdict
 
@@ -35,18 +36,27 @@ def verify_last_box(response: str, problem: Problem) -> Verdict:
 def last_box(text: str) -> str | None:
     r"""The content of the last \boxed{...} to open, braces balanced (\{ and \} do not count); None if there is none."""
     start = None
-    for box in _OPEN_BOX.finditer(text):
-        start = box.end()
-    if start is None:
-        return None
+    for start in box_starts(text):
+        pass
+    end = closing_brace(text, start) if start is not None else None
+    return text[start:end] if end is not None else None
+
+
+def box_starts(text: str) -> Iterator[int]:
+    r"""Where the content of each \boxed{...} and \fbox{...} starts, in order."""
+    return (box.end() for box in _OPEN_BOX.finditer(text))
+
+
+def closing_brace(text: str, start: int, stop: int | None = None) -> int | None:
+    """Where, before `stop`, the brace that was open at `start` closes; None if it does not."""
     depth = 1
-    for brace in _BRACE.finditer(text, start):
+    for brace in _BRACE.finditer(text, start, len(text) if stop is None else stop):
         if brace.group() == "{":
             depth += 1
         elif brace.group() == "}":
             depth -= 1
         if depth == 0:
-            return text[start : brace.start()]
+            return brace.start()
     return None
 
 

@@ -190,7 +190,9 @@ def _after_fork() -> None:
         pool._leave_to_parent()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, where the pool cannot start either
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 def content(problem: Problem) -> str:
     """All that a judge may read of a problem as JSON: equal problems have equal content."""
@@ -216,4 +218,10 @@ def _usable_cpus() -> int:
 
 SHARED = GradingPool()
 """The pool that every verifier uses; it costs nothing until the first answer that needs it."""
-atexit.register(SHARED.close)
+
+
+@atexit.register
+def _close_shared() -> None:
+    # while a daemon thread still grades, leave it: the worker ends by itself when its pipe closes
+    if SHARED._lock.acquire(blocking=False):
+        SHARED._stop()

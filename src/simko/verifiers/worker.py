@@ -118,7 +118,7 @@ class Zygote:
         if job["judge"] not in self.judges:
             try:
                 self.judges[job["judge"]] = load_judge(job["judge"])
-            except (ImportError, AttributeError, ValueError) as error:
+            except Exception as error:  # whatever an import raises, the caller must hear of it
                 self._send({"id": job["id"], "unloadable": f"{type(error).__name__}: {error}"})
                 return
             gc.collect()
@@ -137,8 +137,9 @@ class Zygote:
             child = child or self._fork()
             try:
                 _write(child.jobs, self.queue[0].line)
-            except BrokenPipeError:  # ended from outside while it was idle
+            except BrokenPipeError:  # ended from outside while it was idle, or by the sheer length of the line
                 self._bury(child, kill=True)
+                self._fail(self.queue.popleft(), "error", "a grading process ended before it could read the job")
                 continue
             child.job, child.stalled = self.queue.popleft(), 0
 
@@ -257,7 +258,7 @@ def _grade(line: bytes, judges: dict[str, Judge]) -> dict[str, Any]:
     except (MemoryError, RecursionError, OverflowError):
         raise
     except Exception as error:  # whatever a judge raises must become an outcome
-        return {"raised": f"{type(error).__name__}: {error}"[:300]}
+        return {"raised": ascii(f"{type(error).__name__}: {error}")[1:200]}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 

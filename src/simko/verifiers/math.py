@@ -1,0 +1,214 @@
+r"""Mathematical equality of a response's final answer and the gold answer.
+
+    extract_answer  the last box or final answer of a response (math_extract)
+    normal_form     one text form for equal answers (math_form)
+    quick_match     equality where text and rational numbers decide it: cheap, safe anywhere
+    symbolic_match  equality by math-verify: may hang or exhaust memory, so only for a process that can be killed
+    match_here      all of them in turn
+
+What counts as equal, where graders differ:
+- Integer golds are compared exactly; golds written as decimals within a relative 1e-4; decimal answers to fractions
+  and closed forms within a relative 1e-6. Tiny numbers are never rounded to 0.
+- 60% is 0.6; a gold with % also takes the bare number (28% takes 28 and 0.28), but 149% is not 149.
+- Units, degree and currency signs, and a name before = (x=3) are not compared.
+- Every side of an equality chain must equal the gold: 3/6=1/2 is 1/2, 1=2=149 is not 149.
+- Lists and sets have no order; tuples do. A comma is never a decimal point.
+- A gold of three or more letters is a word, not a product: "seat" is not "east".
+- The base of a number may be left out but not changed: 52_8 takes 52, not 52_9.
+"""
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from simko.records import Problem, Verdict
+from simko.verifiers.math_extract import extract_answer
+from simko.verifiers.math_form import normal_form, split_outside, tidy
+
+__all__ = ["extract_answer", "match_here", "normal_form", "quick_match", "symbolic_match"]
+
+DECIMAL_TOLERANCE = Fraction(1, 10**4)
+"""Relative, for golds written as decimals; as in the Qwen2.5-Math grader."""
+
+CLOSED_FORM_TOLERANCE = Fraction(1, 10**6)
+"""Relative, for a decimal answer to a gold that is a fraction or a closed form."""
+
+_MAX_ITEMS = 64
+_NUMERIC = re.compile(r"[-0-9.,/()\[\]: ]+")
+_SPELLED = re.compile(r"-?[0-9]+(?:/[0-9]+|(?:\.[0-9]+)?(?:e-?[0-9]{1,4})?)")
+_WORD = re.compile(r"[A-Za-z]{3,}")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{12,}")
+_CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?", re.DOTALL)
+_BASED = re.compile(r"([0-9A-Z]+)_(?:\{([0-9]+)\}|([0-9]))")
+_RELATION = re.compile(r"=|<|>|\\(?:leq|geq|neq|in)(?![A-Za-z])")
+
+
+def match_here(response: str, problem: Problem) -> Verdict:
+    r"""The verdict on a response, in this process and without any limit: for a worker that can be killed, and tests.
+
+    `extracted` is the answer's normal form. problem.metadata["tolerance"], where given, is how far a number may be
+    from the gold (absolute); the gold may stand in $...$ or \boxed{...}. Raises ValueError where there is no gold.
+    """
+    answer = extract_answer(response)
+    gold = extract_answer(problem.answer) if "\\boxed" in problem.answer else problem.answer
+    if gold is None or not normal_form(gold):
+        raise ValueError(f"problem {problem.id!r} has no gold answer: {problem.answer!r}")
+    if answer is None:
+        return Verdict("unparsed")
+    matched = quick_match(answer, gold, tolerance=problem.metadata.get("tolerance"))
+    if matched is None:
+        matched = symbolic_match(answer, gold)
+    return Verdict("correct" if matched else "wrong", normal_form(answer))
+
+
+def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None) -> bool | None:
+    """Whether answer equals gold, where text and rational numbers decide it; None: only symbolic_match can tell.
+
+    tolerance: how far a number may be from a numeric gold, absolute; by default the relative ones of this module.
+    """
+    answer_form, gold_form = normal_form(answer), normal_form(gold)
+    if not gold_form:
+        return None
+    if answer_form == gold_form:
+        return True
+    if not answer_form or (_PROSE.search(answer_form) and not _PROSE.search(gold_form)):
+        return False
+    is_decimal = "." in tidy(gold) or "\\times 10" in tidy(gold)
+    if is_equation(gold_form) and not _RELATION.search(tidy(answer)):
+        return False
+    return _match_forms(answer_form, gold_form, is_decimal, None if tolerance is None else Fraction(tolerance))
+
+
+def _match_forms(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool | None:
+    """quick_match on normal forms."""
+    if answer == gold:
+        return True
+    sides = split_outside(answer, "=")
+    if len(sides) > 1 and not is_equation(gold):
+        return _every(_match_forms(side, gold, is_decimal, tolerance) for side in sides)
+    if len(sides) > max(2, len(split_outside(gold, "="))):
+        return False
+    if _WORD.fullmatch(gold):
+        return answer.lower() == gold.lower()
+    if len(gold) == 1 and gold.isupper() and (choice := _CHOICE.fullmatch(answer)):
+        return choice[1] == gold
+    if _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
+        return answer == gold.partition("_")[0]
+    number, gold_number = _value(answer), _value(gold)
+    if number is not None and gold_number is not None:
+        return _numbers_match(answer, gold, is_decimal, tolerance)
+    answers, golds = answer.split(", "), gold.split(", ")
+    if len(golds) > 1 and len(answers) == len(golds) <= _MAX_ITEMS:
+        return _lists_match(answers, golds, is_decimal, tolerance)
+    if _NUMERIC.fullmatch(answer) and _NUMERIC.fullmatch(gold) and (not is_decimal or len(answers) != len(golds)):
+        return False
+    if "%" in answer and "%" not in gold:
+        return False
+    return None
+
+
+def _every(verdicts: Iterable[bool | None]) -> bool | None:
+    """False if any is False, else None if any is None, else True."""
+    verdicts = list(verdicts)
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _value(form: str) -> Fraction | None:
+    """The number, or the number of per cent, that a normal form spells."""
+    form = form.removesuffix("%")
+    return Fraction(form) if _SPELLED.fullmatch(form) else None
+
+
+def _numbers_match(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool:
+    value, target = _value(answer), _value(gold)
+    assert value is not None and target is not None
+    values = [value / 100 if answer.endswith("%") else value]
+    if gold.endswith("%"):
+        values = [value] if answer.endswith("%") else [value, 100 * value]
+    if tolerance is None:
+        closed_form = target.denominator != 1 and "/" not in answer
+        tolerance = abs(target) * (DECIMAL_TOLERANCE if is_decimal else CLOSED_FORM_TOLERANCE if closed_form else 0)
+    return any(abs(value - target) <= tolerance for value in values)
+
+
+def _lists_match(answers: list[str], golds: list[str], is_decimal: bool, tolerance: Fraction | None) -> bool | None:
+    """Whether the items pair up, in any order; None where symbolic_match must look at the rest."""
+    unsure = False
+    for gold in golds:
+        verdicts = [_match_forms(answer, gold, is_decimal, tolerance) for answer in answers]
+        if True in verdicts:
+            del answers[verdicts.index(True)]
+        elif None in verdicts:
+            unsure = True
+        else:
+            return False
+    return None if unsure else True
+
+
+def symbolic_match(answer: str, gold: str) -> bool:
+    r"""Whether answer equals gold: quick_match where that is sure, else math-verify and values at three points.
+
+    Only for a process that can be killed: some texts (9^{9^9}) take for ever or all memory, and math-verify's own
+    time limits are off, since they go by the wall clock. Refused although math-verify passes them: an equality chain
+    with one right side, a lone %, values that agree only after rounding (2^{-98} and 2^{-99}).
+    """
+    sure = quick_match(answer, gold)
+    if sure is not None:
+        return sure
+    answer_form, gold_form = normal_form(answer), normal_form(gold)
+    equations = [text for text in (tidy(answer), tidy(gold)) if len(split_outside(text, "=")) == 2]
+    if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form):  # y=2x as 2x-y=0
+        return _verify(*equations) or _verify(answer_form, gold_form)
+    sides = [answer_form] if is_equation(gold_form) else split_outside(answer_form, "=")
+    return all(_verify(side, gold_form) for side in sides)
+
+
+def is_equation(text: str) -> bool:
+    """Whether an = stands outside all brackets."""
+    return len(split_outside(text, "=")) > 1
+
+
+def _verify(answer: str, gold: str) -> bool:
+    from math_verify import parse, verify  # here: it loads sympy, half a second and 60 MB that only workers need
+
+    if answer == gold:
+        return True
+    answers, golds = ([*parse("\\boxed{" + text + "}", parsing_timeout=None)] for text in (answer, gold))
+    if not answers or not golds:
+        return False
+    agree = _values_agree(answers[0], golds[0])
+    if agree is not None:
+        return agree
+    return bool(verify(golds, answers, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+def _values_agree(answer: Any, gold: Any) -> bool | None:
+    """Whether two sympy expressions have the same values at three positive points; None where they have none there.
+
+    Equal is a relative difference of at most 1e-12 (CLOSED_FORM_TOLERANCE for a plain decimal number) in 30 digits.
+    Exact simplification proves less: it misses sqrt(1/n) = 1/sqrt(n), and rounds 2^-98 and 2^-99 to the same 0.
+    """
+    import sympy
+
+    if not isinstance(answer, sympy.Expr) or not isinstance(gold, sympy.Expr):
+        return None
+    names = sorted({symbol.name for symbol in answer.free_symbols | gold.free_symbols})
+    tolerance = CLOSED_FORM_TOLERANCE if answer.is_Float else Fraction(1, 10**12)
+    for shift in range(3) if names else range(1):
+        point = {name: sympy.Rational(17 + 4 * i + 5 * shift, 13 + 3 * i) for i, name in enumerate(names)}
+        value, target = (_value_at(side, point) for side in (answer, gold))
+        if value is None or target is None:
+            return None
+        if abs(value - target) > float(tolerance) * abs(target):
+            return False
+    return True
+
+
+def _value_at(expression: Any, point: dict[str, Any]) -> Any:
+    """The expression's value, 30 digits, with its symbols set by name; None if it is not a finite complex number."""
+    import sympy
+
+    value = sympy.N(expression.subs({symbol: point[symbol.name] for symbol in expression.free_symbols}), 30)
+    real, imaginary = value.as_real_imag()
+    return value if real.is_Float | real.is_zero and imaginary.is_Float | imaginary.is_zero else None

@@ -1,0 +1,100 @@
+r"""The final answer of a response: its last \boxed{...}, else what its last "the answer is" gives."""
+
+import re
+
+from simko.verifiers.last_box import box_starts, closing_brace
+
+MAX_ANSWER = 1000
+"""An answer of more characters counts as none: no benchmark's gold has 300, and equality costs more than linear time."""
+
+_MAX_BOXES = 32
+_MAX_CUES = 20
+_BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{ *(?:and|or),? *\}|and|or)*")
+_CUE = re.compile(
+    r"\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
+    re.IGNORECASE,
+)
+_SPACE = re.compile(r"[\s*_]{0,40}")
+_DISPLAY = re.compile(r"(\$\$|\\\[)(.*?)(?:\$\$|\\\])", re.DOTALL)
+_INLINE_OPEN = re.compile(r"\$(?!\$)[ \t]{0,9}\n")
+_INLINE = re.compile(r"\$([^$]*)\$")
+_HASH_ANSWER = re.compile(r"[-+.$\\({\[0-9\u2212]")
+_SENTENCE_END = re.compile(
+    r"\.(?=\s|$)|(?<=[\w)}\]$%])[,;]?\s+(?:because|since|as|which|so|thus|hence|when|if|but|therefore|for (?:all|any|the|part))\b|</?[a-z]+>"
+)
+_PREAMBLE = re.compile(r"(?:(?:that|the|a|an|our|its)\b|[A-Z][a-z]+ )", re.IGNORECASE)
+
+
+def extract_answer(response: str) -> str | None:
+    r"""The response's final answer as it stands, or None: unparsed.
+
+    1. The content of the last \boxed{...} (or \fbox{...}). Boxes directly before it, parted only by "and", "or",
+       commas and spacing on one line, belong to it: \boxed{1}, \boxed{2} is "1, 2". A last box that never closes
+       (a cut-off response) is no answer; an empty one is passed over.
+    2. Else what follows the last of "answer is", "answers are", "answer:", "answer =", "####", or "answer" directly
+       before $, \( or \[: a display formula whole, otherwise the rest of the line up to the end of the sentence or a
+       word such as "because". A lead-in is dropped: "The largest n is 34." gives 34. "####" needs a number or formula.
+    3. None too where the answer is empty or longer than MAX_ANSWER characters.
+
+    Takes any text, in linear time.
+    """
+    starts = list(box_starts(response))
+    if starts:
+        boxed = _last_boxes(response, starts)
+        if boxed is None or boxed.strip():
+            return _bounded(boxed)
+    for cue in reversed(_last_cues(response)):
+        found = _after_cue(response, cue)
+        if found:
+            return _bounded(found)
+    return None
+
+
+def _bounded(answer: str | None) -> str | None:
+    if answer is None or len(answer) > MAX_ANSWER:
+        return None
+    return answer.strip() or None
+
+
+def _last_boxes(text: str, starts: list[int]) -> str | None:
+    """The content of the last box and of those that stand in one list with it; equal ones once."""
+    end = closing_brace(text, starts[-1])
+    if end is None:
+        return None
+    contents = [text[starts[-1] : end].strip()]
+    following = starts[-1]
+    for start in reversed(starts[-_MAX_BOXES:-1]):
+        end = closing_brace(text, start, following)
+        opening = max(text.rfind("\\boxed", start, following), text.rfind("\\fbox", start, following))
+        if end is None or opening < 0 or not _BETWEEN_BOXES.fullmatch(text, end + 1, max(opening, end + 1)):
+            break
+        contents.append(text[start:end].strip())
+        following = start
+    return ", ".join(dict.fromkeys(reversed(contents)))
+
+
+def _last_cues(text: str) -> list[re.Match[str]]:
+    cues: list[re.Match[str]] = []
+    for cue in _CUE.finditer(text):
+        cues.append(cue)
+        if len(cues) > 2 * _MAX_CUES:
+            del cues[:_MAX_CUES]
+    return cues[-_MAX_CUES:]
+
+
+def _after_cue(text: str, cue: re.Match[str]) -> str:
+    """The answer that stands after a cue, "" where none does."""
+    rest = text[cue.end() : cue.end() + 2 * MAX_ANSWER]
+    rest = rest[_SPACE.match(rest).end() :]  # type: ignore[union-attr]
+    if cue.group().startswith("#"):
+        return rest.split("\n", 1)[0].strip() if _HASH_ANSWER.match(rest) else ""
+    if display := _DISPLAY.match(rest):
+        return display.group(2).strip()
+    if _INLINE_OPEN.match(rest) and (inline := _INLINE.match(rest)):
+        return inline.group(1).strip()
+    line = rest.split("\n", 1)[0].replace("\\(", "$").replace("\\)", "$")
+    end = _SENTENCE_END.search(line)
+    line = (line[: end.start()] if end else line).strip(" \t*_")
+    if _PREAMBLE.match(line) and " is " in line:
+        line = line.rsplit(" is ", 1)[1]
+    return line.rstrip(".,;:").strip(" \t*_")

@@ -1,0 +1,33 @@
+"""The maths verifier: text first, math-verify in the grading pool where text cannot tell."""
+
+from simko.records import Problem, Verdict
+from simko.verifiers.bounded import Bounded
+from simko.verifiers.math import extract_answer, quick_match
+
+
+def gold_answer(problem: Problem) -> str:
+    r"""The problem's gold answer, out of its \boxed{...} where it stands in one; ValueError if there is none."""
+    gold = extract_answer(problem.answer) if "\\boxed" in problem.answer else problem.answer
+    if gold is None or not gold.strip():
+        raise ValueError(f"problem {problem.id!r} has no gold answer: {problem.answer!r}")
+    return gold
+
+
+def _extract(response: str, problem: Problem) -> str | None:
+    return extract_answer(response)
+
+
+def _quick(extracted: str, problem: Problem) -> bool | None:
+    return quick_match(extracted, gold_answer(problem), tolerance=problem.metadata.get("tolerance"))
+
+
+verify_math = Bounded("math", _extract, _quick, "simko.verifiers.math_judge:judge")
+
+
+def grade_math(response: str, gold: str) -> Verdict:
+    r"""The verdict on a response to a maths problem with the given gold answer (LaTeX or plain, without \boxed{}).
+
+    Safe on any response: what could exhaust time or memory runs in the shared grading pool. ValueError if gold is empty.
+    Many at once go faster with grade_many("math", ...).
+    """
+    return verify_math(response, Problem("grade_math", "", gold))
