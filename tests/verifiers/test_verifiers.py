@@ -105,14 +105,14 @@ def test_an_empty_gold_answer_is_named() -> None:
 
 @pytest.mark.parametrize("answer", ["", "AB", "perhaps", "(1)"])
 def test_a_gold_answer_that_is_no_option_is_named(answer: str) -> None:
-    with pytest.raises(ValueError, match="problem 'p'.*no option"):
+    with pytest.raises(ValueError, match=r"problem 'p'.*no option"):
         verify_choice(r"\boxed{(A)}", Problem("p", "", answer))
 
 
 def test_an_empty_string_to_match_and_an_unknown_kind_of_answer_are_named() -> None:
     with pytest.raises(ValueError, match="problem 'p' has no gold answer"):
         verify_exact("x", Problem("p", "", " $ "))
-    with pytest.raises(ValueError, match="problem 'p'.*answer_type is None"):
+    with pytest.raises(ValueError, match=r"problem 'p'.*answer_type is None"):
         verify_bbh("x", Problem("p", "", "x"))
 
 

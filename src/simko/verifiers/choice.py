@@ -89,11 +89,11 @@ def _place(response: str) -> tuple[str, bool]:
     """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
     if _BOX.search(response):
         return _box(response), False
-    said = None
+    start = None
     for said in _ANSWER_IS.finditer(response):
-        pass
-    if said is not None:
-        rest = response[said.end() :].lstrip(" \t\r\n*$`")
+        start = said.end()
+    if start is not None:
+        rest = response[start:].lstrip(" \t\r\n*$`")
         return _SENTENCE_END.split(rest, maxsplit=1)[0], False
     return response.rstrip().rpartition("\n")[2], True
 
@@ -128,7 +128,7 @@ def _words(response: str, options: set[str]) -> list[str]:
     """The distinct words of `options` that are chosen, in order; none where a "not" stands among them."""
     place, whole = _place(response)
     words = [word.lower() for word in _WORD.findall(_unwrapped(place))]
-    if whole and len(words) != 1 or "not" in words:
+    if (whole and len(words) != 1) or "not" in words:
         return []
     return list(dict.fromkeys(word for word in words if word in options))
 
