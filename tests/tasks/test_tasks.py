@@ -1,21 +1,22 @@
 """The tasks' splits, prompts and files; nothing here needs a network."""
 
+import csv
+import hashlib
 import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from simko.records import Problem
-from simko.tasks import TASKS, Split, file_task, get_task, operator_puzzle_traces
-from simko.tasks.hub import MATH500_SOURCE, HubSource, math500_problems, math_problems
+from simko.tasks import PREFIXES, TASKS, file_task, get_task, operator_puzzle_traces
 from simko.tasks.operator_puzzle import is_test
-from simko.verifiers import VERIFIERS, get_verifier, verify_operator_puzzle
+from simko.verifiers import verify_operator_puzzle
 
 PINNED = {"test": ["99129=18", "52625=7", "72821=15"], "train": ["88886=0", "91776=8", "64484=18"]}
-BENCH_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "bench-data"
 
 
 def _digits(problems: list[Problem]) -> set[str]:
@@ -40,14 +41,32 @@ def _solve(problem: Problem) -> str | None:
 def test_every_row_of_the_table_is_complete() -> None:
     for name, task in TASKS.items():
         assert task.name == name
-        assert task.verifier in VERIFIERS
         assert task.source
+        assert task.sizes
         assert task.licence
         assert task.description
         assert task.max_new_tokens > 0
         assert task.temperature > 0
-    with pytest.raises(ValueError, match="operator_puzzle, multiplication, math_l3_5, math500"):
-        get_task("countdown")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("countdown", "choose one of: operator_puzzle, multiplication, aime24"),
+        ("math-500", "did you mean math500"),
+        ("bbh/snark", "did you mean: snarks"),
+        ("bbh/", "no subtask ''; did you mean: boolean_expressions, "),
+        ("runs/mine.jsonl", "is a file and not a task of simko's: it needs a verifier"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_close_ones(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        get_task(name)
+
+
+def test_families_are_found_by_their_prefix() -> None:
+    assert get_task("bbh/snarks").name == "bbh/snarks"
+    assert not set(PREFIXES) & {name for name in TASKS if "/" in name}
 
 
 @pytest.mark.parametrize("name", ["operator_puzzle", "multiplication"])
@@ -57,6 +76,8 @@ def test_generated_tasks_are_distinct_stable_and_prefix_ordered(name: str) -> No
         problems = task.load(split)
         assert len({p.id for p in problems}) == len({p.prompt for p in problems}) == len(problems)
         assert task.load(split, 50) == problems[:50]
+        assert task.sizes[split] == len(problems)
+    assert task.revision == "1"
     with pytest.raises(ValueError, match="no split 'dev'"):
         task.load("dev")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="limit is 0"):
@@ -122,83 +143,6 @@ def test_multiplication_keeps_both_orders_on_one_side() -> None:
     assert problem == Problem("27x6", "Question: What is 27 times 6?\nAnswer:", "162")
 
 
-MATH_ROWS = [
-    {"problem": "1+1?", "level": "Level 2", "solution": r"\boxed{2}", "type": "Algebra"},
-    {"problem": "Halve $\\{x\\}$.", "level": "Level 3", "solution": r"$\boxed{\frac{1}{2}}$.", "type": "Algebra"},
-    {"problem": "Hard", "level": "Level 5", "solution": r"\boxed{1} then $\boxed{7}$", "type": "Geometry"},
-    {"problem": "Odd", "level": "Level ?", "solution": r"\boxed{3}", "type": "Geometry"},
-]
-
-
-def test_math_rows_become_problems_of_levels_3_to_5() -> None:
-    problems = math_problems(MATH_ROWS)
-    assert [(p.id, p.answer, p.metadata["level"]) for p in problems] == [
-        ("math/train/1", r"\frac{1}{2}", 3),
-        ("math/train/2", "7", 5),
-    ]
-    assert problems[0].prompt == (
-        "Halve $\\{x\\}$.\nPlease reason step by step, and put your final answer within \\boxed{}."
-    )
-    with pytest.raises(ValueError, match="row 0 of MATH"):
-        math_problems([{**MATH_ROWS[1], "solution": "none"}])
-
-
-def _grades_its_own_gold(problems: list[Problem], verifier: str) -> bool:
-    verify = get_verifier(verifier)
-    return all(verify(f"\\boxed{{{p.answer}}}", p).outcome == "correct" for p in problems)
-
-
-def test_math500_rows_become_problems() -> None:
-    row = {"problem": "1+1?", "solution": "-", "answer": "2", "subject": "Algebra", "level": 2, "unique_id": "test/a/1"}
-    (problem,) = math500_problems([row])
-    assert (problem.id, problem.answer) == ("test/a/1", "2")
-    assert problem.metadata == {"level": 2, "subject": "Algebra"}
-    assert _grades_its_own_gold([problem], get_task("math500").verifier)
-
-
-def test_every_math500_gold_passes_its_own_verifier() -> None:
-    path = BENCH_DATA / "math500.jsonl"
-    if not path.is_file():
-        pytest.skip("the benchmark files are not beside the repository")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    problems = math500_problems([{**row, "unique_id": row["id"]} for row in rows])
-    assert len({p.id for p in problems}) == 500
-    assert _grades_its_own_gold(problems, get_task("math500").verifier)
-
-
-@pytest.mark.parametrize("name", ["math_l3_5", "math500"])
-def test_hub_revisions_are_commits(name: str) -> None:
-    assert re.search(r"at [0-9a-f]{40}$", get_task(name).source)
-    other: Split = "test" if name == "math_l3_5" else "train"
-    with pytest.raises(ValueError, match="no split"):
-        get_task(name).load(other)
-
-
-def test_offline_the_message_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-
-    def unreachable(*_: object, **__: object) -> str:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(RuntimeError) as refusal:
-        get_task("math500").load("test")
-    assert MATH500_SOURCE.download in str(refusal.value)
-    assert MATH500_SOURCE.revision in MATH500_SOURCE.download
-
-
-def test_a_fetched_snapshot_is_read_and_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    datasets, huggingface_hub = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub")
-    snapshot = tmp_path / "snapshot"
-    snapshot.mkdir()
-    (snapshot / "test.jsonl").write_text('{"problem": "a"}\n{"problem": "b"}\n', encoding="utf-8")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    assert HubSource("a/b", "0" * 40, "test", 2).read() == [{"problem": "a"}, {"problem": "b"}]
-    with pytest.raises(RuntimeError, match="2 rows instead of 3"):
-        HubSource("a/b", "0" * 40, "test", 3).read()
-
-
 def test_file_task_reads_problems(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(
@@ -215,7 +159,8 @@ def test_file_task_reads_problems(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"prompt": "a", "answer": "1"}\n{"prompt": "b"}\n', "line 2: the column 'answer' is missing"),
-        ('{"answer": "1"}\n', "line 1: the column 'prompt' is missing"),
+        ('{"answer": "1"}\n', "line 1: there is no column prompt, problem or question"),
+        ('{"problem": ["a"], "answer": "1"}\n', "line 1: the column 'problem' must be a text, not list"),
         ('{"prompt": "a", "answer": 1}\n', "line 1: the column 'answer' must be a text, not int"),
         ('{"prompt": "a"\n', "line 1: not JSON"),
         ("[1]\n", "line 1: expected an object"),
@@ -236,3 +181,89 @@ def test_a_file_task_is_refused_early_or_plainly(tmp_path: Path) -> None:
         file_task(tmp_path / "x.jsonl", "nothing")
     with pytest.raises(ValueError, match="no such file"):
         file_task(tmp_path / "x.jsonl", "last_box").load("test")
+    with pytest.raises(ValueError, match="no such file"):
+        assert file_task(tmp_path / "x.jsonl", "last_box").revision
+    with pytest.raises(ValueError, match=r"has no \{problem\}"):
+        file_task(tmp_path / "x.jsonl", "last_box", template="Solve this.")
+    (tmp_path / "x.txt").write_text("")
+    with pytest.raises(ValueError, match=r"cannot read files that end in '.txt'; give one of: .jsonl, .csv, .parquet"):
+        file_task(tmp_path / "x.txt", "last_box").load("test")
+
+
+ROWS = [
+    {"question": 'What is $\\frac{1}{2}$, "halved"?\nSay it.', "answer": "025", "source": "x"},
+    {"question": "2+2", "answer": "4", "source": ""},
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", ".CSV"])
+def test_every_format_gives_the_same_problems(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"mine{suffix}"
+    _write(path, ROWS)
+    problems = file_task(path, "exact", template="{problem}\nGive \\boxed{}.").load("test")
+    assert problems == [
+        Problem(str(i), row["question"] + "\nGive \\boxed{}.", row["answer"], {"source": row["source"]})
+        for i, row in enumerate(ROWS, start=1)
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_bad_row_of_a_table_is_refused_by_number(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bad{suffix}"
+    for rows, message in (
+        ([{"question": "a"}], "row 1: the column 'answer' is missing"),
+        ([{"text": "a", "answer": "b"}], "row 1: there is no column prompt, problem or question"),
+        ([{"prompt": "a", "answer": "b", "id": "x"}] * 2, "row 2: the id 'x' occurs twice"),
+        ([], "holds no problems"),
+    ):
+        _write(path, rows)
+        with pytest.raises(ValueError, match=re.escape(f"{path}") + ".*" + re.escape(message)):
+            file_task(path, "exact").load("test")
+    path.write_bytes(b'prompt,answer\n"a,b')
+    with pytest.raises(ValueError, match=r"not CSV|not a Parquet file"):
+        file_task(path, "exact").load("test")
+
+
+@pytest.mark.parametrize("line", ["a", "a,b,c"])
+def test_a_csv_row_of_another_length_than_the_header_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(f"prompt,answer\nq,1\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"row 2: it has not as many cells"):
+        file_task(path, "exact").load("test")
+
+
+def test_a_number_in_a_parquet_file_is_no_text(tmp_path: Path) -> None:
+    _write(tmp_path / "bad.parquet", [{"prompt": "a", "answer": 1}])
+    with pytest.raises(ValueError, match="row 1: the column 'answer' must be a text, not int"):
+        file_task(tmp_path / "bad.parquet", "exact").load("test")
+
+
+def test_a_files_revision_changes_with_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    _write(path, ROWS)
+    task = file_task(path, "exact")
+    before = task.revision
+    assert before == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    _write(path, ROWS[:1])
+    assert task.revision != before
+
+
+def test_the_benchmark_files_are_tasks_as_they_stand(bench_data: Path) -> None:
+    for name in ("aime24", "minerva", "bbh/snarks"):
+        path = bench_data / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        problems = file_task(path, "last_box").load("test")
+        assert [(p.id, p.prompt, p.answer) for p in problems] == [(r["id"], r["problem"], r["answer"]) for r in rows]
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pq = pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else ["prompt", "answer"])
+            writer.writeheader()
+            writer.writerows(rows)

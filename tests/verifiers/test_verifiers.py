@@ -9,14 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simko.records import Problem
-from simko.verifiers import VERIFIERS, get_verifier, verify_last_box, verify_last_integer, verify_operator_puzzle
+from simko.records import Problem, Verdict
+from simko.verifiers import (
+    VERIFIERS,
+    get_verifier,
+    verify_bbh,
+    verify_choice,
+    verify_exact,
+    verify_last_box,
+    verify_last_integer,
+    verify_operator_puzzle,
+)
 
 HERE = Path(__file__).parent
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
+    "choice": Problem("p", "", "(B)"),
+    "exact": Problem("p", "", "] >"),
+    "bbh": Problem("p", "", "No", {"answer_type": "binary"}),
 }
 
 
@@ -32,7 +44,7 @@ def _text(response: str | list[list[Any]]) -> str:
 
 @pytest.mark.parametrize(("name", "row"), [case for name in VERIFIERS for case in _cases(name)])
 def test_case_file(name: str, row: dict[str, Any]) -> None:
-    problem = Problem("p", row.get("prompt", ""), row.get("answer", ""))
+    problem = Problem("p", row.get("prompt", ""), row.get("answer", ""), row.get("metadata", {}))
     response = _text(row["response"])
     start = time.process_time()
     verdict = VERIFIERS[name](response, problem)
@@ -46,6 +58,7 @@ def test_case_file(name: str, row: dict[str, Any]) -> None:
 
 # st.text() is any text, lone surrogates included; the pieces reach deeper into the parsers
 _PIECES = ["+", "-", "*", "/", " ", "0", "1", "26", ",", ".", "{", "}", "\\", "$", "\n", "\0", "\u0662", "\\boxed{"]
+_PIECES += ["answer is", "(A)", "B", "or", "no", "because", "\\text{"]
 _ANY_TEXT = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
 
 
@@ -88,6 +101,26 @@ def test_a_gold_answer_that_is_no_integer_is_named(answer: str) -> None:
 def test_an_empty_gold_answer_is_named() -> None:
     with pytest.raises(ValueError, match="problem 'p'"):
         verify_last_box(r"\boxed{5}", Problem("p", "", " "))
+
+
+@pytest.mark.parametrize("answer", ["", "AB", "perhaps", "(1)"])
+def test_a_gold_answer_that_is_no_option_is_named(answer: str) -> None:
+    with pytest.raises(ValueError, match=r"problem 'p'.*no option"):
+        verify_choice(r"\boxed{(A)}", Problem("p", "", answer))
+
+
+def test_an_empty_string_to_match_and_an_unknown_kind_of_answer_are_named() -> None:
+    with pytest.raises(ValueError, match="problem 'p' has no gold answer"):
+        verify_exact("x", Problem("p", "", " $ "))
+    with pytest.raises(ValueError, match=r"problem 'p'.*answer_type is None"):
+        verify_bbh("x", Problem("p", "", "x"))
+
+
+@given(st.sampled_from("ABCDEFGHIJKLMNOPQR"), st.sampled_from(["{}", "({})", "({}) a text", "{}.", r"\text{{({})}}"]))
+def test_every_letter_is_read_in_every_usual_form(letter: str, form: str) -> None:
+    answer = form.format(letter)
+    for response in (f"\\boxed{{{answer}}}", f"Hence the answer is {answer}", f"Thinking.\nAnswer: {answer}\n"):
+        assert verify_choice(response, Problem("p", "", f"({letter})")) == Verdict("correct", letter)
 
 
 def test_an_unknown_verifier_lists_the_known_ones() -> None:

@@ -1,20 +1,114 @@
-"""List the tasks that can be trained on and evaluated, and the verifiers.
+"""List the tasks that can be trained on and evaluated, and the verifiers; with a name, everything about that one.
 
 example:
   simko tasks
+  simko tasks bbh/snarks
 """
 
 import argparse
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simko.tasks import Task
+
+_COLUMNS = ("task", "problems", "verifier", "n", "temperature", "licence", "defects", "source")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("name", nargs="?", help="one task, e.g. aime24 or bbh/snarks")
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.tasks import TASKS
+    from simko.tasks import get_task
+
+    if args.name is not None:
+        print(describe(get_task(args.name)))
+        return
+    from rich.console import Console
+
+    from simko.tasks import PREFIXES
     from simko.verifiers import VERIFIERS
 
+    # to a file or a pipe, no line is broken: one task, one line
+    console = Console(width=None if Console().is_terminal else 240, highlight=False)
+    console.print(table())
+    for prefix, make in PREFIXES.items():
+        console.print(f"{prefix}/NAME: {_first_line(make.__doc__)}", markup=False)
+    console.print("FILE.jsonl, .csv, .parquet: your own problems, with --verifier", markup=False)
+    console.print(f"verifiers: {', '.join(VERIFIERS)}", markup=False)
+    console.print("simko tasks NAME says all about one task, and shows its first problem", markup=False)
+
+
+def table() -> "Table":
+    """All tasks of the table, a line each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from simko.tasks import TASKS
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in _COLUMNS:
+        right = column in ("n", "defects")
+        shown.add_column(column, justify="right" if right else "left", no_wrap=column == "task", overflow="fold")
     for task in TASKS.values():
-        print(f"{task.name:16} {task.description} [verifier {task.verifier}; source: {task.source}]")
-    print(f"verifiers: {', '.join(VERIFIERS)}")
+        cells = (
+            task.name,
+            sizes(task),
+            task.verifier,
+            str(task.samples),
+            f"{task.temperature:g}/{task.top_p:g}",
+            task.licence,
+            str(len(task.known_defects) or ""),
+            _short(task.source),
+        )
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def describe(task: "Task") -> str:
+    """Everything that is known of a task, and its first problem, or what to fetch to see it."""
+    chat = "a user message in the model's chat template" if task.chat else "the text that the model continues"
+    stop = f", stop at {', '.join(map(repr, task.stop))}" if task.stop else ""
+    sampling = f"{task.samples} a problem, temperature {task.temperature:g}, top-p {task.top_p:g}, at most "
+    parts = {
+        "what": task.description,
+        "problems": sizes(task),
+        "verifier": task.verifier,
+        "samples": f"{sampling}{task.max_new_tokens} new tokens{stop}",
+        "prompt": chat,
+        "source": task.source,
+        "licence": task.licence,
+        "defects": "\n".join(task.known_defects) or "none known",
+        "first": _first_problem(task),
+    }
+    lines = [task.name, ""]
+    for name, text in parts.items():
+        lines.append(f"{name + ':':10}" + text.replace("\n", "\n" + " " * 10))
+    return "\n".join(lines)
+
+
+def sizes(task: "Task") -> str:
+    """The number of problems by split, e.g. "158 train, 122 test"."""
+    return ", ".join(f"{'?' if size is None else f'{size:,}'} {split}" for split, size in task.sizes.items())
+
+
+def _first_problem(task: "Task") -> str:
+    try:
+        (problem,) = task.load("test" if "test" in task.sizes else "train", 1)
+    except RuntimeError as error:
+        return f"not here: {error}"
+    gold = problem.answer or "none: the verifier checks the answer by the problem's rules"
+    return f"{problem.id}\n{problem.prompt}\n-> {gold}"
+
+
+def _short(source: str) -> str:
+    """A source with commits cut to the eight digits that people read."""
+    return re.sub(r"hub dataset (\S+) at ([0-9a-f]{8})[0-9a-f]{32}", r"\1@\2", source).replace("hub dataset ", "")
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

@@ -1,23 +1,45 @@
-"""Tasks: problems at a pinned revision or from a seed, a prompt, and a verifier's name. The table is the whole list."""
+"""Tasks: problems at a revision or from a seed, a prompt, and a verifier's name. The tables are the whole list."""
 
-from simko.tasks.hub import MATH500, MATH_L3_5
-from simko.tasks.local_file import file_task
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from simko.tasks.local_file import FILE_SUFFIXES, file_task
+from simko.tasks.logic import LOGIC, bbh_task
+from simko.tasks.maths import MATHS
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.task import Loader, Split, Task
 
-__all__ = ["TASKS", "Loader", "Split", "Task", "file_task", "get_task", "operator_puzzle_traces"]
+__all__ = [
+    "FILE_SUFFIXES",
+    "PREFIXES",
+    "TASKS",
+    "Loader",
+    "Split",
+    "Task",
+    "file_task",
+    "get_task",
+    "operator_puzzle_traces",
+]
 
-TASKS: dict[str, Task] = {
-    "operator_puzzle": OPERATOR_PUZZLE,
-    "multiplication": MULTIPLICATION,
-    "math_l3_5": MATH_L3_5,
-    "math500": MATH500,
-}
+TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
+
+PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task}
+"""Families: {the name before the slash: what makes a task of the name behind it}. Docstrings are shown to users."""
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; ValueError with the known names if there is none. A file is `file_task`'s business."""
-    if name not in TASKS:
-        raise ValueError(f"no task is called {name!r}; choose one of: {', '.join(TASKS)}, or use file_task for a file")
-    return TASKS[name]
+    """The task called `name`, from TASKS or, as in bbh/snarks, from a family in PREFIXES.
+
+    ValueError with the names that come close if there is none. A file is `file_task`'s business.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    prefix, slash, rest = name.partition("/")
+    if slash and prefix in PREFIXES:
+        return PREFIXES[prefix](rest)
+    if name.endswith(FILE_SUFFIXES):
+        raise ValueError(f"{name} is a file and not a task of simko's: it needs a verifier (--verifier, or file_task)")
+    close = get_close_matches(name, [*TASKS, *PREFIXES])
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(TASKS)}"
+    raise ValueError(f"no task is called {name!r}; {hint} (simko tasks lists all; file_task takes a file)")

@@ -1,127 +1,137 @@
-"""Tasks whose problems are fetched from the Hugging Face hub, each at a pinned revision."""
+"""Problems that are fetched from the Hugging Face hub, and the tasks made of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from simko.records import Problem
 from simko.tasks.task import Split, Task, check_request
-from simko.verifiers.last_box import last_box
 
-MATH_PROMPT = "{problem}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A dataset on the hub: its id, the commit (40 hex digits) that is read, the split there, and its rows there."""
+    """A dataset on the hub.
+
+    hub_id; split: its name there; revision: the commit (40 hex digits) that is read, or None, "not pinned yet": main as
+    it is at the first use, which the local cache then keeps and `commit` names; rows: how many it must give, None
+    where that is not known; config: which of the dataset's configurations; files: patterns of what is fetched, empty
+    for the whole repository.
+    """
 
     hub_id: str
-    revision: str
     split: str
-    rows: int
+    revision: str | None = None
+    rows: int | None = None
+    config: str | None = None
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        revision = f"at {self.revision}" if self.revision else "(revision not pinned yet: main at first use)"
+        return f"hub dataset {self.hub_id} {revision}"
 
     @property
     def download(self) -> str:
         """The shell command that fetches it into the local cache."""
-        return f"hf download {self.hub_id} --repo-type dataset --revision {self.revision}"
+        revision = f" --revision {self.revision}" if self.revision else ""
+        files = "".join(f" --include '{pattern}'" for pattern in self.files)
+        return f"hf download {self.hub_id} --repo-type dataset{revision}{files}"
 
-    def read(self) -> list[dict[str, Any]]:
-        """All rows, from the local hub cache if they are there, else from the network.
+    @property
+    def commit(self) -> str:
+        """The commit that is read. Where none is pinned it is looked up, and fetched, as in `read`."""
+        return self.revision or self.folder().name
 
-        RuntimeError that says what to fetch if neither has them.
+    def folder(self) -> Path:
+        """The snapshot in the local hub cache, fetched if it is not there; its name is the commit.
+
+        RuntimeError that says what to fetch where there is neither the snapshot nor a network.
         """
         try:
-            from datasets import load_dataset
             from huggingface_hub import snapshot_download
         except ModuleNotFoundError as missing:
             raise RuntimeError(f"reading {self.hub_id} needs the package datasets: pip install datasets") from missing
-        wanted = partial(snapshot_download, self.hub_id, repo_type="dataset", revision=self.revision)
+        find = partial(
+            snapshot_download,
+            self.hub_id,
+            repo_type="dataset",
+            revision=self.revision,
+            allow_patterns=list(self.files) or None,
+        )
         try:
-            folder = wanted(local_files_only=True)
+            folder = Path(find(local_files_only=True))
+            if all(any(folder.glob(pattern)) for pattern in self.files):
+                return folder
         except OSError:
-            try:
-                folder = wanted()
-            except OSError as failure:
-                raise RuntimeError(
-                    f"the dataset {self.hub_id} at revision {self.revision} is not in the local hub cache and cannot "
-                    f"be fetched ({type(failure).__name__}). Where there is a network, run: {self.download}; then "
-                    "copy that machine's hub cache (HF_HUB_CACHE) here"
-                ) from failure
-        table = load_dataset(folder, split=self.split)
-        if len(table) != self.rows:
-            raise RuntimeError(f"{self.hub_id} at {self.revision} gave {len(table)} rows instead of {self.rows}")
+            pass
+        try:
+            return Path(find())
+        except OSError as failure:
+            revision = f" at revision {self.revision}" if self.revision else ""
+            raise RuntimeError(
+                f"the dataset {self.hub_id}{revision} is not in the local hub cache and cannot be fetched "
+                f"({type(failure).__name__}). Where there is a network, run: {self.download}; then copy that machine's "
+                "hub cache (HF_HUB_CACHE) here"
+            ) from failure
+
+    def read(self) -> list[dict[str, Any]]:
+        """All rows. RuntimeError that says what to fetch if they cannot be had, or are not as many as they should be."""
+        folder = self.folder()
+        try:
+            from datasets import load_dataset
+        except ModuleNotFoundError as missing:
+            raise RuntimeError(f"reading {self.hub_id} needs the package datasets: pip install datasets") from missing
+        try:
+            if self.files:
+                paths = [str(path) for pattern in self.files for path in sorted(folder.glob(pattern))]
+                table = load_dataset("parquet", data_files={self.split: paths}, split=self.split)
+            else:
+                table = load_dataset(str(folder), self.config, split=self.split)
+        except (OSError, ValueError) as failure:
+            said = " ".join(str(failure).split())
+            raise RuntimeError(
+                f"the local copy of {self.hub_id} in {folder} cannot be read ({said[:300]}). It may be incomplete; fetch "
+                f"it again: {self.download}"
+            ) from failure
+        if self.rows is not None and len(table) != self.rows:
+            raise RuntimeError(f"{self.hub_id} at {folder.name} gave {len(table)} rows instead of {self.rows}")
         return [dict(row) for row in table]
 
 
-MATH_SOURCE = HubSource("DigitalLearningGmbH/MATH-lighteval", "0530c78699ea5e8eb5530600900e1f328b48acad", "train", 7500)
-MATH500_SOURCE = HubSource("HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "test", 500)
+@dataclass(frozen=True)
+class Part:
+    """Some of a task's problems: where the rows come from, and what makes problems of them."""
+
+    source: HubSource
+    problems: Callable[[Rows], list[Problem]]
 
 
-def math_problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
-    """Rows of MATH (problem, level, solution, type) -> problems of levels 3 to 5; the gold answer is the last box.
+def hub_task(name: str, parts: Mapping[Split, Sequence[Part]], **fields: Any) -> Task:
+    """A task whose splits are made of parts, in order; `fields` are those of `Task` that the parts do not decide."""
 
-    Ids are math/train/<row number>, counted over all rows.
-    """
-    problems = []
-    for number, row in enumerate(rows):
-        if row["level"] not in ("Level 3", "Level 4", "Level 5"):
-            continue
-        answer = last_box(row["solution"])
-        if answer is None:
-            raise ValueError(f"row {number} of MATH has no \\boxed answer in its solution")
-        metadata = {"level": int(row["level"][-1]), "subject": row["type"]}
-        problems.append(Problem(f"math/train/{number}", MATH_PROMPT.format(problem=row["problem"]), answer, metadata))
-    return problems
+    def load(split: Split, limit: int | None = None) -> list[Problem]:
+        check_request(name, split, limit, splits=tuple(parts))
+        problems: list[Problem] = []
+        for part in parts[split]:
+            problems += part.problems(part.source.read())
+            if limit is not None and len(problems) >= limit:
+                break
+        return problems[:limit]
 
-
-def math500_problems(rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
-    """Rows of MATH-500 (problem, answer, subject, level, unique_id) -> problems, the unique_id as id."""
-    return [
-        Problem(
-            row["unique_id"],
-            MATH_PROMPT.format(problem=row["problem"]),
-            row["answer"],
-            {"level": int(row["level"]), "subject": row["subject"]},
-        )
-        for row in rows
-    ]
+    # a task's configurations and splits often lie in one repository: name each repository once
+    repositories = {(source.hub_id, source.revision): source for source in _sources(parts)}
+    return Task(
+        name=name,
+        load=load,
+        source="; ".join(dict.fromkeys(map(str, repositories.values()))),
+        version=lambda: " ".join(f"{source.hub_id}@{source.commit}" for source in repositories.values()),
+        **fields,
+    )
 
 
-def load_math_l3_5(split: Split, limit: int | None = None) -> list[Problem]:
-    """The 5,586 training problems of MATH's levels 3 to 5, as in the paper; there is no test split."""
-    check_request("math_l3_5", split, limit, splits=("train",))
-    return math_problems(MATH_SOURCE.read())[:limit]
-
-
-def load_math500(split: Split, limit: int | None = None) -> list[Problem]:
-    """The 500 problems of MATH-500, drawn from MATH's test set; there is no training split."""
-    check_request("math500", split, limit, splits=("test",))
-    return math500_problems(MATH500_SOURCE.read())[:limit]
-
-
-MATH_L3_5 = Task(
-    name="math_l3_5",
-    description="MATH training problems of levels 3 to 5, with working, the answer in a box.",
-    verifier="last_box",
-    load=load_math_l3_5,
-    temperature=1.0,
-    top_p=1.0,
-    max_new_tokens=3072,
-    stop=(),
-    source=f"hub dataset {MATH_SOURCE.hub_id} at {MATH_SOURCE.revision}",
-    licence="MIT",
-)
-
-MATH500 = Task(
-    name="math500",
-    description="500 test problems of MATH, with working, the answer in a box.",
-    verifier="last_box",
-    load=load_math500,
-    temperature=0.6,
-    top_p=0.95,
-    max_new_tokens=4096,
-    stop=(),
-    source=f"hub dataset {MATH500_SOURCE.hub_id} at {MATH500_SOURCE.revision}",
-    licence="MIT",
-)
+def _sources(parts: Mapping[Split, Sequence[Part]]) -> Iterator[HubSource]:
+    for of_split in parts.values():
+        yield from (part.source for part in of_split)

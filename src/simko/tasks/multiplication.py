@@ -36,4 +36,6 @@ MULTIPLICATION = Task(
     stop=("\n",),
     source="generated",
     licence="Apache-2.0",
+    sizes={"train": 158, "test": 122},
+    version="1",
 )

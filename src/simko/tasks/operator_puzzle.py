@@ -110,4 +110,6 @@ OPERATOR_PUZZLE = Task(
     stop=("\n",),
     source="generated",
     licence="Apache-2.0",
+    sizes={"train": 20_000, "test": 128},
+    version="1",
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from simko.records import Problem, Verdict, Verifier
 from simko.verifiers.bounded import Bounded
+from simko.verifiers.choice import verify_bbh, verify_choice, verify_exact
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_pool import grade_math, verify_math
@@ -21,6 +22,9 @@ __all__ = [
     "get_verifier",
     "grade_many",
     "grade_math",
+    "verify_bbh",
+    "verify_choice",
+    "verify_exact",
     "verify_last_box",
     "verify_last_integer",
     "verify_math",
@@ -32,6 +36,9 @@ VERIFIERS: dict[str, Verifier] = {
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,
     "math": verify_math,
+    "choice": verify_choice,
+    "exact": verify_exact,
+    "bbh": verify_bbh,
 }
 
 

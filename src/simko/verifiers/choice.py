@@ -1,0 +1,148 @@
+r"""Answers that are an option, a yes or no, or a short string, and BIG-Bench Hard, which asks for each.
+
+The answer is looked for in three places, in this order:
+1. the last \boxed{...}; a last box that never closes (a cut-off response) is no answer;
+2. the text after the last "answer is" or "answer:", to the end of the line or sentence;
+3. the last line that is not blank, if it is nothing but an answer; for strings, if it is the only line.
+What a response says first there counts. One that lists several options ("A or B") has not chosen: it is wrong.
+"""
+
+import re
+
+from simko.records import Problem, Verdict
+from simko.verifiers.last_box import last_box
+from simko.verifiers.last_integer import verify_last_integer
+
+_BOX = re.compile(r"\\(?:boxed|fbox)[ \t\r\n]*\{")
+_ANSWER_IS = re.compile(r"\banswer(?:[ \t]+is\b|[ \t]*[:=])[ \t]*:?", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNORECASE)
+_WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|operatorname)(?![A-Za-z])|[*$`]")
+_MARGIN = " \t\r\n.,;:!?\"'"
+
+_LETTER = re.compile(r"\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'])(?!\s+[a-z])|([A-Z])(?=\s+(?:and|or)\b)")
+_LONE_LETTER = re.compile(r"\(?([A-Za-z])\)?")
+_LEAD = re.compile(r"(?:\s|\(?(?:the|option|choice|answer)\b\)?|[:\-])*", re.IGNORECASE)
+_JOINT = re.compile(r"\s*(?:,|;|/|&)?\s*(?:and\b|or\b)?\s*(?:option\b|choice\b)?\s*", re.IGNORECASE)
+
+_GOLD_LETTER = re.compile(r"\(?([A-Z])\)?")
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true", "valid": "invalid", "invalid": "valid"}
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+def verify_choice(response: str, problem: Problem) -> Verdict:
+    """Whether the response chooses problem.answer: a letter, (A) or A, or one of yes/no, true/false, valid/invalid.
+
+    Letters are read as (A), (a) or A, alone or before the option's text; an article or a word is no letter. Words are
+    read in any case, and "not valid" is not read at all. "unparsed": no option where an answer should stand.
+    Raises ValueError if problem.answer is neither.
+    """
+    gold = problem.answer.strip()
+    letter = _GOLD_LETTER.fullmatch(gold)
+    if letter:
+        gold, chosen = letter[1], _letters(response)
+    elif gold.lower() in _OPPOSITES:
+        gold = gold.lower()
+        chosen = _words(response, {gold, _OPPOSITES[gold]})
+    else:
+        raise ValueError(
+            f"problem {problem.id!r}: the gold answer {problem.answer!r} is no option: a letter, yes/no, true/false or "
+            "valid/invalid"
+        )
+    if not chosen:
+        return Verdict("unparsed")
+    return Verdict("correct" if chosen == [gold] else "wrong", ", ".join(chosen))
+
+
+def verify_exact(response: str, problem: Problem) -> Verdict:
+    """Whether the answer equals problem.answer as text, whatever the case.
+
+    White space and commas separate words, however many; in an answer of brackets alone, without letters or digits, they
+    do not count at all. Quotes and full stops around an answer are dropped. Raises ValueError if problem.answer is empty.
+    """
+    gold = _plain(problem.answer)
+    if not gold:
+        raise ValueError(f"problem {problem.id!r} has no gold answer")
+    place, whole = _place(response)
+    answer = _plain(place)
+    if not answer or (whole and "\n" in response.strip()):
+        return Verdict("unparsed")
+    return Verdict("correct" if answer == gold else "wrong", answer)
+
+
+def verify_bbh(response: str, problem: Problem) -> Verdict:
+    """BIG-Bench Hard: metadata's answer_type says how an answer is judged: multiple_choice and binary by
+    `verify_choice`, string by `verify_exact`, integer by `verify_last_integer`, in the last box if there is one.
+
+    Raises ValueError for another answer_type.
+    """
+    kind = problem.metadata.get("answer_type")
+    if kind in ("multiple_choice", "binary"):
+        return verify_choice(response, problem)
+    if kind == "string":
+        return verify_exact(response, problem)
+    if kind == "integer":
+        return verify_last_integer(_box(response) if _BOX.search(response) else response, problem)
+    raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
+
+
+def _place(response: str) -> tuple[str, bool]:
+    """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
+    if _BOX.search(response):
+        return _box(response), False
+    start = None
+    for said in _ANSWER_IS.finditer(response):
+        start = said.end()
+    if start is not None:
+        rest = response[start:].lstrip(" \t\r\n*$`")
+        return _SENTENCE_END.split(rest, maxsplit=1)[0], False
+    return response.rstrip().rpartition("\n")[2], True
+
+
+def _box(response: str) -> str:
+    return last_box(response) or ""
+
+
+def _unwrapped(text: str) -> str:
+    return _WRAPPER.sub("", text).replace("{", " ").replace("}", " ")
+
+
+def _letters(response: str) -> list[str]:
+    """The distinct letters that are chosen, in order."""
+    place, whole = _place(response)
+    text = _unwrapped(place).strip(_MARGIN)
+    lone = _LONE_LETTER.fullmatch(text)
+    if lone:
+        return [lone[1].upper()]
+    found: list[str] = []
+    position = _end_of(_LEAD, text, 0)
+    while letter := _LETTER.match(text, position):
+        found.append((letter[1] or letter[2] or letter[3]).upper())
+        position = _end_of(_JOINT, text, letter.end())
+    if whole and text[position:].strip(_MARGIN):
+        # prose: a letter in brackets is the only sign of a choice
+        found = [letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", text)]
+    return list(dict.fromkeys(found))
+
+
+def _words(response: str, options: set[str]) -> list[str]:
+    """The distinct words of `options` that are chosen, in order; none where a "not" stands among them."""
+    place, whole = _place(response)
+    words = [word.lower() for word in _WORD.findall(_unwrapped(place))]
+    if (whole and len(words) != 1) or "not" in words:
+        return []
+    return list(dict.fromkeys(word for word in words if word in options))
+
+
+def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _plain(text: str) -> str:
+    for escaped in "{}&<>":
+        text = text.replace("\\" + escaped, escaped)
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"[*$`\"]", "", text).casefold()
+    if not re.search(r"\w", text):
+        return re.sub(r"\s+", "", text)
+    return re.sub(r"[\s,]+", " ", text).strip(_MARGIN)
