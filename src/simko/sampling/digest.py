@@ -5,8 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 # What decides a checkpoint's draws; a folder's other files (optimizer, logs, read-me) may change.
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _CONFIGURATION = (
@@ -19,6 +17,15 @@ _CONFIGURATION = (
     "vocab.*",
     "merges.txt",
 )
+
+
+def weights_of(path: str | Path, revision: str | None = None) -> tuple[str, str]:
+    """(name, digest) of a checkpoint folder, or (id, commit) of a model on the hub."""
+    if Path(path).is_dir():
+        return Path(path).resolve().name, digest_of_folder(path)
+    from transformers import AutoConfig
+
+    return str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash
 
 
 def digest_of_folder(folder: str | Path) -> str:
@@ -42,6 +49,8 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 def digest_of_model(model: Any) -> str:
     """The SHA-256 of a model's parameters and buffers: of their names, dtypes, shapes and values."""
+    import torch  # here, so that the digest of a folder does not need it
+
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

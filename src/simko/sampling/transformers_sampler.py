@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import Batch, lay_out
-from simko.sampling.digest import digest_of_folder, digest_of_model
+from simko.sampling.digest import digest_of_model, weights_of
+from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, check_wanted
 
 
@@ -61,12 +62,12 @@ class TransformersSampler:
         """A sampler over a checkpoint folder or hub id; device None: a GPU if there is one."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
-        local = Path(path).is_dir()
+        name, weights = weights_of(path, revision)
         return cls(
             model.to(device),
             AutoTokenizer.from_pretrained(path, revision=revision),
-            name=Path(path).resolve().name if local else str(path),
-            weights=digest_of_folder(path) if local else model.config._commit_hash,
+            name=name,
+            weights=weights,
             batch_size=batch_size,
             share_prefix=share_prefix,
         )
@@ -87,7 +88,7 @@ class TransformersSampler:
     ) -> Iterator[list[Sample]]:
         """See `Sampler.sample`: a list a batch, the first indices of all problems first, longest prompts first."""
         check_wanted(problems, wanted)
-        prompts = {problem.id: self._encode(problem, settings.chat) for problem in problems}
+        prompts = {problem.id: encode(self.tokenizer, problem, settings.chat) for problem in problems}
         ordered = sorted(prompts, key=lambda i: (-len(prompts[i]), i))
         generation = _Generation.of(self.model, self.tokenizer, settings)
         for batch in lay_out(ordered, wanted, self.batch_size):
@@ -95,19 +96,6 @@ class TransformersSampler:
             ids = [prompts[i] for i in batch.problem_ids]
             new_tokens = self._generate(ids, batch.counts, generation, batch_seed)
             yield self._samples(batch, prompts, new_tokens, generation, batch_seed)
-
-    def _encode(self, problem: Problem, chat: bool) -> list[int]:
-        if chat and self.tokenizer.chat_template is None:
-            raise ValueError(f"the tokenizer of {self.name} has no chat template: sample with chat=False")
-        if chat:
-            message = [{"role": "user", "content": problem.prompt}]
-            encoded = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
-        else:
-            encoded = self.tokenizer(problem.prompt)
-        ids: list[int] = encoded["input_ids"]
-        if not ids:
-            raise ValueError(f"problem {problem.id!r}: the prompt has no tokens")
-        return ids
 
     def _generate(
         self, prompts: Sequence[list[int]], counts: Sequence[int], generation: "_Generation", seed: int

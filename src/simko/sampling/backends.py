@@ -1,0 +1,66 @@
+"""The table of back-ends. Each is imported only where it is asked for by its name."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from simko.sampling.protocol import Sampler
+
+
+def _transformers(
+    model: str,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    batch_size: int = 64,
+    share_prefix: bool = True,
+) -> Sampler:
+    from simko.sampling.transformers_sampler import TransformersSampler
+
+    return TransformersSampler.from_pretrained(
+        model, revision=revision, device=device, dtype=dtype, batch_size=batch_size, share_prefix=share_prefix
+    )
+
+
+def _vllm(model: str, *, revision: str | None = None, dtype: str = "auto", batch_size: int = 1024) -> Sampler:
+    from simko.sampling.vllm_sampler import VLLMSampler
+
+    return VLLMSampler.from_pretrained(model, revision=revision, dtype=dtype, batch_size=batch_size)
+
+
+def _openai(
+    model: str,
+    *,
+    base_url: str = "http://localhost:8000/v1",
+    api_key: str | None = None,
+    concurrency: int = 16,
+    timeout: float = 1800.0,
+    retries: int = 10,
+) -> Sampler:
+    from simko.sampling.openai_sampler import OpenAISampler
+
+    return OpenAISampler(base_url, model, api_key=api_key, concurrency=concurrency, timeout=timeout, retries=retries)
+
+
+BACKENDS: dict[str, Callable[..., Sampler]] = {"transformers": _transformers, "vllm": _vllm, "openai": _openai}
+"""Name -> function that opens a model (a folder, a hub id, or a server's name for it) with the back-end's options."""
+
+_PACKAGES = {"transformers": "transformers", "vllm": "vllm", "openai": "openai"}
+
+
+def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
+    """A sampler of the named back-end over `model`; an option that is None keeps the back-end's default."""
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no back-end {backend!r}: give one of {', '.join(BACKENDS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    taken = list(inspect.signature(BACKENDS[backend]).parameters)[1:]
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"the back-end {backend} takes no {name}: it takes {', '.join(taken)}")
+    try:
+        return BACKENDS[backend](model, **given)
+    except ModuleNotFoundError as error:
+        if error.name != _PACKAGES[backend]:
+            raise
+        raise ValueError(f"the back-end {backend} needs the package {error.name}: pip install {error.name}") from error

@@ -1,0 +1,109 @@
+"""Sampling with vLLM in this process: all samples of a problem in one request, whose prompt is computed once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vllm import LLM, SamplingParams
+
+from simko.records import FinishReason, Problem, Sample
+from simko.sampling.batches import lay_out
+from simko.sampling.digest import weights_of
+from simko.sampling.prompts import encode
+from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_wanted
+
+
+class VLLMSampler:
+    """Draws samples from a `vllm.LLM`.
+
+    name, weights: what stands in `identity`; batch_size: sequences handed to the engine together, which schedules them
+    itself; a list of samples comes when all of them are done.
+    """
+
+    def __init__(self, llm: LLM, *, name: str = "model", weights: str | None = None, batch_size: int = 1024) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: give at least 1")
+        self.llm = llm
+        self.name = name
+        self.weights = weights
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        batch_size: int = 1024,
+        **engine: Any,
+    ) -> "VLLMSampler":
+        """A sampler over a checkpoint folder or hub id; engine: further arguments of `vllm.LLM`."""
+        name, weights = weights_of(path, revision)
+        llm = LLM(model=str(path), revision=revision, tokenizer_revision=revision, dtype=dtype, **engine)
+        return cls(llm, name=name, weights=weights, batch_size=batch_size)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See `Sampler`; the batch size belongs to it, as it decides which samples share a request and its seed."""
+        return {
+            "backend": "vllm",
+            "model": self.name,
+            "weights": self.weights,
+            "dtype": str(self.llm.llm_engine.model_config.dtype).removeprefix("torch."),
+            "batch_size": self.batch_size,
+        }
+
+    def sample(
+        self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
+    ) -> Iterator[list[Sample]]:
+        """See `Sampler.sample`: a list a batch, the first indices of all problems first."""
+        check_wanted(problems, wanted)
+        tokenizer = self.llm.get_tokenizer()
+        prompts = {problem.id: encode(tokenizer, problem, settings.chat) for problem in problems}
+        for batch in lay_out(sorted(prompts), wanted, self.batch_size):
+            seeds = [
+                block_seed(seed, i, indices[0]) for i, indices in zip(batch.problem_ids, batch.indices, strict=True)
+            ]
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": prompts[i]} for i in batch.problem_ids],
+                [_params(settings, n, s) for n, s in zip(batch.counts, seeds, strict=True)],
+                use_tqdm=False,
+            )
+            yield [
+                sample
+                for problem_id, indices, request_seed, output in zip(
+                    batch.problem_ids, batch.indices, seeds, outputs, strict=True
+                )
+                for sample in _samples(problem_id, indices, request_seed, output)
+            ]
+
+
+def _params(settings: SamplingSettings, n: int, seed: int) -> SamplingParams:
+    """One request's parameters. The engine seeds its n samples with seed, seed + 1, ...; greedily it draws only one."""
+    return SamplingParams(
+        n=n if settings.do_sample else 1,
+        seed=seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k or -1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=settings.max_new_tokens,
+        stop=list(settings.stop),
+    )
+
+
+def _samples(problem_id: str, indices: Sequence[int], seed: int, output: Any) -> list[Sample]:
+    completions = list(output.outputs)
+    if len(completions) == 1:  # greedy: each sample is the same text
+        completions *= len(indices)
+    prompt_tokens = len(output.prompt_token_ids)
+    samples = []
+    for index, completion in zip(indices, completions, strict=True):
+        if completion.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"problem {problem_id!r}: vLLM ended a response with {completion.finish_reason!r}")
+        finish: FinishReason = completion.finish_reason
+        tokens = len(completion.token_ids)
+        samples.append(Sample(problem_id, index, completion.text, tokens, finish, prompt_tokens, seed))
+    return samples
