@@ -11,15 +11,31 @@ import torch
 torch.set_num_threads(1)
 
 
+def lacking(reason: str) -> None:
+    """Skip for want of a system package, or fail where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
+    if os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture
 def chromium() -> str:
-    """Path of the browser; without one the test skips, or fails where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
+    """Path of the browser."""
     path = shutil.which("chromium")
-    if path is None and os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
-        pytest.fail("chromium is not installed: apt-get install chromium")
     if path is None:
-        pytest.skip("needs the system package chromium")
+        lacking("chromium is not installed: apt-get install chromium")
     return path
+
+
+@pytest.fixture
+def bwrap() -> None:
+    """A sandbox that starts."""
+    from simko.verifiers.sandbox import SandboxMissing, check_sandbox
+
+    try:
+        check_sandbox()
+    except SandboxMissing as error:
+        lacking(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simko.records import Outcome, Problem, Verdict
-from simko.verifiers.sandbox import Limits, Tests, check_sandbox, run_sandboxed, run_tests
+from simko.verifiers.sandbox import Limits, ProgramTests, check_sandbox, run_sandboxed, run_tests
 
 LIMITS = Limits()
 
@@ -25,7 +25,7 @@ class _Work:
 
     program: str
     examples: tuple[tuple[str, str], ...] = ()
-    tests: Tests | None = None
+    tests: ProgramTests | None = None
 
 
 def verify_code(response: str, problem: Problem) -> Verdict:
@@ -95,7 +95,7 @@ def _function_body(completion: str) -> str:
     return completion[: end.start()] + "\n" if end else completion
 
 
-def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], Tests | None]:
+def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], ProgramTests | None]:
     data = problem.metadata
     if "tests" in data:
         pairs = tuple((_text(problem, test, "input"), _text(problem, test, "output")) for test in data["tests"])
@@ -103,10 +103,10 @@ def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], Tests | None]
             return pairs, None
     elif "test" in data and "entry_point" in data:
         entry = str(data["entry_point"])
-        return (), Tests(f"{data['test']}\ncheck({entry})\n", (entry,), helpers=str(data.get("signature", "")))
+        return (), ProgramTests(f"{data['test']}\ncheck({entry})\n", (entry,), helpers=str(data.get("signature", "")))
     elif data.get("test_list"):
         code, names = "\n".join(data["test_list"]), tuple(data.get("names", ()))
-        return (), Tests(code, names, setup=str(data.get("test_setup_code") or ""))
+        return (), ProgramTests(code, names, setup=str(data.get("test_setup_code") or ""))
     raise ValueError(
         f"problem {problem.id!r} has no tests: its metadata needs tests (a list of objects with input and output), "
         "test and entry_point, or test_list"

@@ -121,7 +121,7 @@ def run_script(work: dict[str, Any]) -> None:
     sys.argv = ["program.py"]
     _silence(2)
     try:
-        exec(compile(work["program"], "program.py", "exec"), module.__dict__)
+        exec(_compiled(work["program"]), module.__dict__)
     except MemoryError:
         os._exit(MEMORY_EXIT)
 
@@ -148,12 +148,16 @@ def run_program(work: dict[str, Any], channel: Channel) -> None:
         return [result, [[i, new] for i, (old, new) in enumerate(zip(request[1], after, strict=True)) if old != new]]
 
     def load(_: object) -> Any:
-        exec(compile(work["program"], "program.py", "exec"), module.__dict__)
-        exec(compile(work["setup"], "setup.py", "exec"), module.__dict__)
+        exec(_compiled(work["program"]), module.__dict__)
+        exec(_compiled(work["setup"]), module.__dict__)
 
     _answer(channel, load, None)
     while True:
         _answer(channel, answer, channel.receive())
+
+
+def _compiled(program: str) -> types.CodeType:
+    return compile(program.encode("utf-8", "replace").decode(), "program.py", "exec")
 
 
 def _answer(channel: Channel, respond: Callable[[Any], Any], request: Any) -> None:
@@ -331,13 +335,27 @@ def _first_line() -> bytes:
 
 
 def main() -> None:
-    """Take the mode and the limits from the command line and what to run from stdin."""
+    """As process 1: run the mode on the command line in a child, reap whatever ends, and end as the child does.
+
+    The kernel lets process 1 end only after everything else in its namespace is dead.
+    """
     mode, cpu_seconds, memory_bytes, output_bytes = sys.argv[1], *map(int, sys.argv[2:5])
     work = json.loads(_first_line())
+    child = os.fork()
+    if child == 0:
+        _limit(cpu_seconds, memory_bytes)
+        return _run(mode, work, output_bytes)
+    ended, status = 0, 0
+    while ended != child:
+        ended, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _run(mode: str, work: dict[str, Any], output_bytes: int) -> None:
     import site
 
     site.setquit()  # exit() and quit(), which -S leaves out
-    _limit(cpu_seconds, memory_bytes)
     if mode == "script":
         return run_script(work)
     channel = Channel(int(sys.argv[5]))

@@ -77,7 +77,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Tests:
+class ProgramTests:
     """Python tests of a program.
 
     code: statements that raise where the program is wrong; names: the program's names that they use, also where these
@@ -100,7 +100,7 @@ def run_sandboxed(program: str, stdin: str = "", limits: Limits = Limits()) -> R
     return _run_script(program, stdin, limits)
 
 
-def run_tests(program: str, tests: Tests, limits: Limits = Limits()) -> TestEnding:  # noqa: B008 - frozen
+def run_tests(program: str, tests: ProgramTests, limits: Limits = Limits()) -> TestEnding:  # noqa: B008 - frozen
     """Run `tests` on a Python program: see the top of this file for what that guarantees. SandboxMissing without bwrap.
 
     "failed" is the sandbox's own fault, or that of tests which hand the program an object that cannot leave them.
@@ -243,8 +243,8 @@ def _ending(process: subprocess.Popen[bytes], deadline: float) -> tuple[Ending, 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill all of a sandbox and reap it.
 
-    The child of the outer bwrap is the first process of the namespace: with it die all others, and bwrap itself then
-    ends and leaves no orphan behind, as it would if it were killed first.
+    The child of bwrap is process 1 of its namespace: with it die all others, and only then does bwrap itself end. If
+    bwrap were killed first, it would leave an orphan behind.
     """
     try:
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -260,12 +260,12 @@ def _command(tmp_bytes: int) -> list[str]:
     interpreter = [_python(), "-s", "-S", "-B", "-X", "utf8", SCRIPT]
     as_root = os.geteuid() == 0
     script = SCRIPT if as_root else inside_sandbox.__file__
-    isolated = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
+    isolated = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
     inner = [*isolated, *_common(script, tmp_bytes), "--chdir", "/tmp", "--", *interpreter]
     if not as_root:
         return inner
     become_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"]
-    outer = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", *_open_folders(), "--proc", "/proc"]
+    outer = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", *_open_folders(), "--proc", "/proc"]
     for name in ("bwrap", "setpriv"):
         program = shutil.which(name) or f"/usr/bin/{name}"
         outer += ["--ro-bind", program, f"/usr/bin/{name}"]
