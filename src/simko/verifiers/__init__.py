@@ -7,6 +7,8 @@ Every verifier takes any string as a response without raising, in time linear in
 from collections.abc import Sequence
 
 from simko.records import Problem, Verdict, Verifier
+from simko.verifiers.code import verify_code
+from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
@@ -16,6 +18,8 @@ __all__ = [
     "VerifierError",
     "get_verifier",
     "grade_many",
+    "verify_code",
+    "verify_instructions",
     "verify_last_box",
     "verify_last_integer",
     "verify_operator_puzzle",
@@ -25,6 +29,8 @@ VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,
+    "code": verify_code,
+    "instructions": verify_instructions,
 }
 
 
