@@ -34,7 +34,10 @@ def test_every_instruction_has_kept_and_broken_cases() -> None:
         ({"instruction_id_list": ["keywords:existence"], "kwargs": [{}]}, "lacks the argument 'keywords'"),
         ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": 3}]}, "wrong kind"),
         (
-            {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"relation": "about", "num_words": 3}]},
+            {
+                "instruction_id_list": ["length_constraints:number_words"],
+                "kwargs": [{"relation": "about", "num_words": 3}],
+            },
             "lacks the argument 'about' or a known value",
         ),
     ],
@@ -46,7 +49,15 @@ def test_a_malformed_problem_is_named(metadata: dict[str, Any], message: str) ->
 
 @pytest.mark.parametrize(
     ("text", "sentences"),
-    [("", 0), ("One", 1), ("One. Two.", 2), ("Is it? Yes!", 2), ("e.g. this one, i.e. one.", 1), ("At 3.5 m. Next.", 2), ("Wait... what?!", 2)],
+    [
+        ("", 0),
+        ("One", 1),
+        ("One. Two.", 2),
+        ("Is it? Yes!", 2),
+        ("e.g. this one, i.e. one.", 1),
+        ("At 3.5 m. Next.", 2),
+        ("Wait... what?!", 2),
+    ],
 )
 def test_sentences(text: str, sentences: int) -> None:
     assert count_sentences(text) == sentences

@@ -120,7 +120,9 @@ def test_a_fork_bomb_is_bounded_and_dies() -> None:
             print(made, flush=True)
     """
     assert int(said(program)) < 20
-    bomb = run("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", limits=Limits(1, wall_seconds=2.0))
+    bomb = run(
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", limits=Limits(1, wall_seconds=2.0)
+    )
     assert bomb.ending in ("wall", "cpu")
     assert strangers("inside_sandbox.py") == []
 
@@ -157,7 +159,14 @@ def test_files_of_the_host_are_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     secret.write_text("s3cret")
     secret.chmod(0o644)
     monkeypatch.setenv("SIMKO_TEST_TOKEN", "s3cret")
-    for path in (str(secret), "/etc/shadow", "/etc/passwd", "/proc/self/environ", "/proc/1/cmdline", os.path.expanduser("~/.bashrc")):
+    for path in (
+        str(secret),
+        "/etc/shadow",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/proc/1/cmdline",
+        os.path.expanduser("~/.bashrc"),
+    ):
         refused(f"open({path!r}).read()")
     refused(f"[os.symlink({str(secret)!r}, '/tmp/link'), open('/tmp/link').read()]")
     refused(f"os.listdir({str(tmp_path)!r})")
@@ -217,7 +226,12 @@ def test_no_rights_and_no_way_to_more() -> None:
     libc = "ctypes.CDLL(None, use_errno=True)"
     program = f"import ctypes\nlibc = {libc}\nprint(libc.mount(b'none', b'/tmp', b'tmpfs', 0, 0), libc.unshare(0x10000000), libc.unshare(0x20000))"
     assert said(program) == "-1 -1 -1\n"
-    assert said("import os\nprint([d for d in os.listdir('/dev') if d.startswith(('sd', 'vd', 'nvme', 'kvm', 'mem', 'fuse'))])") == "[]\n"
+    assert (
+        said(
+            "import os\nprint([d for d in os.listdir('/dev') if d.startswith(('sd', 'vd', 'nvme', 'kvm', 'mem', 'fuse'))])"
+        )
+        == "[]\n"
+    )
     assert said("import ctypes; print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))") == "1\n", "no_new_privs"
 
 
@@ -284,7 +298,9 @@ def test_programs_run_side_by_side_from_threads() -> None:
 
 # -- verdicts that a program would forge -------------------------------------------------------------------------------
 
-CHECK = ProgramTests("def check(candidate):\n    assert candidate(3) == 77123\n    assert candidate(4) == 55321\ncheck(f)", ("f",))
+CHECK = ProgramTests(
+    "def check(candidate):\n    assert candidate(3) == 77123\n    assert candidate(4) == 55321\ncheck(f)", ("f",)
+)
 
 
 def test_tests_pass_and_fail() -> None:
@@ -303,7 +319,7 @@ def test_tests_pass_and_fail() -> None:
         "def f(x): raise SystemExit(0)",
         "def f(x): raise StopIteration",
         "print('correct', flush=True)\nimport os\nfor fd in range(60):\n    try: os.write(fd, b'correct\\n')\n    except OSError: pass\nos._exit(0)",
-        "def f(x):\n    import os\n    for fd in range(60):\n        try: os.write(fd, b'{\"result\": [[\"v\", true], []]}\\ncorrect\\n' * 9)\n        except OSError: pass",
+        'def f(x):\n    import os\n    for fd in range(60):\n        try: os.write(fd, b\'{"result": [["v", true], []]}\\ncorrect\\n\' * 9)\n        except OSError: pass',
         "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\ndef f(x): return Yes()",
         "class Yes(int):\n    def __eq__(self, other): return True\ndef f(x): return Yes(5)",
         "import builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\nbuiltins.len = lambda x: 0\ndef f(x): return 1",
@@ -313,7 +329,7 @@ def test_tests_pass_and_fail() -> None:
         "def f(x): return float('nan')",
         "def f(x):\n    a = []\n    a.append(a)\n    return a",
         "def f(x): raise AssertionError('correct')",
-        "import json\njson.dumps = lambda *a: '{\"result\": \"correct\"}'\ndef f(x): return 1",
+        'import json\njson.dumps = lambda *a: \'{"result": "correct"}\'\ndef f(x): return 1',
     ],
 )
 def test_a_forged_verdict_is_wrong(program: str) -> None:
@@ -340,7 +356,13 @@ def test_builtins_in_the_tests_are_their_own_unless_the_program_is_asked_for_the
     near = "assert abs(f(2) - 4) < 1e-6"
     assert run_tests("def abs(x): return 0\ndef f(x): return 9", ProgramTests(near, ("f",))) == "wrong"
     assert run_tests("def sum(a, b): return a + b", ProgramTests("assert sum(10, 15) == 25", ("sum",))) == "correct"
-    assert run_tests("import math\nmath.isclose = lambda *a: True\ndef f(): return 1", ProgramTests("assert math.isclose(f(), 2)", ("f",), setup="import math")) == "wrong"
+    assert (
+        run_tests(
+            "import math\nmath.isclose = lambda *a: True\ndef f(): return 1",
+            ProgramTests("assert math.isclose(f(), 2)", ("f",), setup="import math"),
+        )
+        == "wrong"
+    )
 
 
 def test_a_dead_program_is_no_expected_exception() -> None:
@@ -368,7 +390,9 @@ def test_limits_of_a_called_program(program: str, ending: str) -> None:
 
 def test_values_cross_as_they_are() -> None:
     values = "[None, True, 2**200, -1, 1.5, float('inf'), 2j, '\\ud800é', b'x', bytearray(b'y'), (1, [2]), {1, 2}, frozenset('a'), {(1,): {}}]"
-    tests = ProgramTests(f"x = {values}\nassert echo(x) == x\nassert [type(v) for v in echo(x)] == [type(v) for v in x]", ("echo",))
+    tests = ProgramTests(
+        f"x = {values}\nassert echo(x) == x\nassert [type(v) for v in echo(x)] == [type(v) for v in x]", ("echo",)
+    )
     assert run_tests("def echo(x): return x", tests) == "correct"
 
 
@@ -410,7 +434,7 @@ def test_without_bubblewrap_nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_pa
             run_sandboxed("print(1)")
         (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces here' >&2\nexit 1\n")
         (tmp_path / "bwrap").chmod(0o755)
-        with pytest.raises(SandboxMissing, match="no namespaces here.*user namespaces"):
+        with pytest.raises(SandboxMissing, match=r"no namespaces here.*user namespaces"):
             run_tests("def f(x): return 1", CHECK)
     finally:
         check_sandbox.cache_clear()

@@ -13,12 +13,16 @@ from simko.records import Problem
 from simko.verifiers import VERIFIERS, get_verifier, verify_last_box, verify_last_integer, verify_operator_puzzle
 
 HERE = Path(__file__).parent
-_EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads((HERE / "every_instruction.json").read_text(encoding="utf-8"))
+_EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads(
+    (HERE / "every_instruction.json").read_text(encoding="utf-8")
+)
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
-    "instructions": Problem("p", "", "", {"instruction_id_list": list(_EVERY_INSTRUCTION), "kwargs": list(_EVERY_INSTRUCTION.values())}),
+    "instructions": Problem(
+        "p", "", "", {"instruction_id_list": list(_EVERY_INSTRUCTION), "kwargs": list(_EVERY_INSTRUCTION.values())}
+    ),
 }
 
 

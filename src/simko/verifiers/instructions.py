@@ -45,7 +45,9 @@ def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
         )
     for name, given in zip(names, arguments, strict=True):
         if name not in CONSTRAINTS:
-            raise ValueError(f"problem {problem.id!r}: no instruction is called {name!r}; known: {', '.join(CONSTRAINTS)}")
+            raise ValueError(
+                f"problem {problem.id!r}: no instruction is called {name!r}; known: {', '.join(CONSTRAINTS)}"
+            )
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f"problem {problem.id!r}: the kwargs of {name} must be an object, not {given!r}")
     kept = [{key: value for key, value in (given or {}).items() if value is not None} for given in arguments]
@@ -109,7 +111,7 @@ def require_langdetect() -> None:
 
 
 def number_sentences(text: str, arguments: Arguments) -> bool:
-    """"less than" or "at least" num_sentences sentences: see `count_sentences`."""
+    """ "less than" or "at least" num_sentences sentences: see `count_sentences`."""
     return _related(count_sentences(text), arguments["relation"], arguments["num_sentences"])
 
 
@@ -136,7 +138,7 @@ def number_paragraphs(text: str, arguments: Arguments) -> bool:
 
 
 def number_words(text: str, arguments: Arguments) -> bool:
-    r""""less than" or "at least" num_words runs of \w."""
+    r""" "less than" or "at least" num_words runs of \w."""
     return _related(len(re.findall(r"\w+", text)), arguments["relation"], arguments["num_words"])
 
 
@@ -232,7 +234,7 @@ def end_checker(text: str, arguments: Arguments) -> bool:
 
 
 def capital_word_frequency(text: str, arguments: Arguments) -> bool:
-    """"less than" or "at least" capital_frequency words all in capitals."""
+    """ "less than" or "at least" capital_frequency words all in capitals."""
     count = sum(word.isupper() for word in re.findall(r"\w[\w'-]*", text))
     return _related(count, arguments["capital_relation"], arguments["capital_frequency"])
 

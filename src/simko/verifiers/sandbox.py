@@ -29,11 +29,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Literal
+from typing import Any, Literal
 
 from simko.verifiers import inside_sandbox
 
@@ -94,13 +94,13 @@ class ProgramTests:
 TestEnding = Literal["correct", "wrong", "cpu", "memory", "wall", "failed"]
 
 
-def run_sandboxed(program: str, stdin: str = "", limits: Limits = Limits()) -> Run:  # noqa: B008 - frozen
+def run_sandboxed(program: str, stdin: str = "", limits: Limits = Limits()) -> Run:
     """Run a Python program as a script on `stdin`; only the standard library is there. SandboxMissing without bwrap."""
     check_sandbox()
     return _run_script(program, stdin, limits)
 
 
-def run_tests(program: str, tests: ProgramTests, limits: Limits = Limits()) -> TestEnding:  # noqa: B008 - frozen
+def run_tests(program: str, tests: ProgramTests, limits: Limits = Limits()) -> TestEnding:
     """Run `tests` on a Python program: see the top of this file for what that guarantees. SandboxMissing without bwrap.
 
     "failed" is the sandbox's own fault, or that of tests which hand the program an object that cannot leave them.
@@ -211,7 +211,9 @@ def _readable(content: bytes) -> Iterator[int]:
         os.close(readable)
 
 
-def _read(process: subprocess.Popen[bytes], limit: int, deadline: float) -> tuple[bytes, Literal["end", "wall", "output"]]:
+def _read(
+    process: subprocess.Popen[bytes], limit: int, deadline: float
+) -> tuple[bytes, Literal["end", "wall", "output"]]:
     """What the process prints until its end, the deadline or the limit; past these, everything in it is killed."""
     assert process.stdout is not None
     output, descriptor = bytearray(), process.stdout.fileno()
@@ -265,7 +267,16 @@ def _command(tmp_bytes: int) -> list[str]:
     if not as_root:
         return inner
     become_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"]
-    outer = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", *_open_folders(), "--proc", "/proc"]
+    outer = [
+        "bwrap",
+        "--unshare-pid",
+        "--as-pid-1",
+        "--unshare-net",
+        "--unshare-ipc",
+        *_open_folders(),
+        "--proc",
+        "/proc",
+    ]
     for name in ("bwrap", "setpriv"):
         program = shutil.which(name) or f"/usr/bin/{name}"
         outer += ["--ro-bind", program, f"/usr/bin/{name}"]
@@ -275,7 +286,9 @@ def _command(tmp_bytes: int) -> list[str]:
 def _open_folders() -> list[str]:
     """Folders above what is bound, which bwrap would else make for its own user alone."""
     above = {Path("/usr/bin"), *Path(sys.base_prefix).parents, *Path(_python()).parents, Path("/etc"), Path("/usr")}
-    return [argument for folder in sorted(above - {Path("/")}) for argument in ("--perms", "0755", "--dir", str(folder))]
+    return [
+        argument for folder in sorted(above - {Path("/")}) for argument in ("--perms", "0755", "--dir", str(folder))
+    ]
 
 
 @functools.cache
@@ -298,7 +311,28 @@ def _common(script: str, tmp_bytes: int) -> Sequence[str]:
         arguments += ["--ro-bind", _python(), _python()]
     arguments += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     arguments += ["--ro-bind", script, SCRIPT]
-    arguments += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]
+    arguments += [
+        "--dev",
+        "/dev",
+        "--remount-ro",
+        "/dev",
+        "--size",
+        str(tmp_bytes),
+        "--perms",
+        "1777",
+        "--tmpfs",
+        "/tmp",
+    ]
     arguments += ["--clearenv", "--setenv", "PATH", "/usr/bin", "--setenv", "LANG", "C.UTF-8"]
-    arguments += ["--setenv", "HOME", "/tmp", "--setenv", "PYTHONHASHSEED", "0", "--setenv", "PYTHONIOENCODING", "utf-8"]
+    arguments += [
+        "--setenv",
+        "HOME",
+        "/tmp",
+        "--setenv",
+        "PYTHONHASHSEED",
+        "0",
+        "--setenv",
+        "PYTHONIOENCODING",
+        "utf-8",
+    ]
     return [*arguments, "--die-with-parent", "--new-session", "--remount-ro", "/"]
