@@ -11,24 +11,32 @@ import torch
 torch.set_num_threads(1)
 
 
-def system_package(command: str, package: str) -> str:
-    """Path of a command; without it the test skips, or fails where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
-    path = shutil.which(command)
-    if path is None and os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
-        pytest.fail(f"{package} is not installed: apt-get install {package}")
-    if path is None:
-        pytest.skip(f"needs the system package {package}")
-    return path
+def lacking(reason: str) -> None:
+    """Skip for want of a system package, or fail where SIMKO_REQUIRE_SYSTEM_PACKAGES is set."""
+    if os.environ.get("SIMKO_REQUIRE_SYSTEM_PACKAGES"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
 def chromium() -> str:
-    return system_package("chromium", "chromium")
+    """Path of the browser."""
+    path = shutil.which("chromium")
+    if path is None:
+        lacking("chromium is not installed: apt-get install chromium")
+    return path
 
 
-@pytest.fixture(scope="session")
-def bubblewrap() -> str:
-    return system_package("bwrap", "bubblewrap")
+@pytest.fixture
+def bwrap() -> str:
+    """Path of a sandbox that starts."""
+    from simko.verifiers.sandbox import SandboxMissing, check_sandbox
+
+    try:
+        check_sandbox()
+    except SandboxMissing as error:
+        lacking(str(error))
+    return shutil.which("bwrap")
 
 
 @pytest.fixture(scope="session")

@@ -134,10 +134,10 @@ def test_kill_9_loses_no_acknowledged_row_and_doubles_none(tmp_path):
     assert acknowledged > 20
 
 
-def test_a_full_disk_is_said_and_the_file_stays_whole(tmp_path, bubblewrap):
+def test_a_full_disk_is_said_and_the_file_stays_whole(tmp_path, bwrap):
     (tmp_path / "writer.py").write_text(WRITER)
     (tmp_path / "check.py").write_text(CHECK)
-    sandbox = [bubblewrap, "--dev-bind", "/", "/", "--size", "3000000", "--tmpfs", "/mnt", "--setenv", "PYTHONPATH"]
+    sandbox = [bwrap, "--dev-bind", "/", "/", "--size", "3000000", "--tmpfs", "/mnt", "--setenv", "PYTHONPATH"]
     both = f"{sys.executable} {tmp_path}/writer.py /mnt/s.db 3000; {sys.executable} {tmp_path}/check.py /mnt/s.db"
     command = [*sandbox, str(SOURCE), "sh", "-c", both]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -163,14 +163,14 @@ def test_readers_are_free_while_one_writes_and_change_nothing(tmp_path):
                 reader.add(setting, batch(2, 1))
 
 
-def test_a_finished_store_is_read_where_nothing_can_be_written(tmp_path, bubblewrap):
+def test_a_finished_store_is_read_where_nothing_can_be_written(tmp_path, bwrap):
     folder = tmp_path / "archive"
     with SampleStore(folder / "s.db") as store:
         begin(store)
     before = (folder / "s.db").read_bytes()
     code = "import sys; from pathlib import Path; from simko.evaluate import SampleStore, only_setting\n"
     code += "with SampleStore(Path(sys.argv[1]), read_only=True) as s: print(only_setting(s).task)"
-    sandbox = [bubblewrap, "--dev-bind", "/", "/", "--ro-bind", folder, folder, "--setenv", "PYTHONPATH", SOURCE]
+    sandbox = [bwrap, "--dev-bind", "/", "/", "--ro-bind", folder, folder, "--setenv", "PYTHONPATH", SOURCE]
     command = [*sandbox, sys.executable, "-c", code, folder / "s.db"]
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert result.stdout == "t\n", result.stderr

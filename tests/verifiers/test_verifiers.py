@@ -22,6 +22,9 @@ from simko.verifiers import (
 )
 
 HERE = Path(__file__).parent
+_EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads(
+    (HERE / "every_instruction.json").read_text(encoding="utf-8")
+)
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
     "last_integer": Problem("p", "", "162"),
@@ -29,6 +32,9 @@ PROBLEMS = {
     "choice": Problem("p", "", "(B)"),
     "exact": Problem("p", "", "] >"),
     "bbh": Problem("p", "", "No", {"answer_type": "binary"}),
+    "instructions": Problem(
+        "p", "", "", {"instruction_id_list": list(_EVERY_INSTRUCTION), "kwargs": list(_EVERY_INSTRUCTION.values())}
+    ),
 }
 
 
@@ -42,7 +48,7 @@ def _text(response: str | list[list[Any]]) -> str:
     return response if isinstance(response, str) else "".join(part * times for part, times in response)
 
 
-@pytest.mark.parametrize(("name", "row"), [case for name in VERIFIERS for case in _cases(name)])
+@pytest.mark.parametrize(("name", "row"), [case for name in PROBLEMS for case in _cases(name)])
 def test_case_file(name: str, row: dict[str, Any]) -> None:
     problem = Problem("p", row.get("prompt", ""), row.get("answer", ""), row.get("metadata", {}))
     response = _text(row["response"])
@@ -56,6 +62,10 @@ def test_case_file(name: str, row: dict[str, Any]) -> None:
         assert verdict.extracted is None
 
 
+def test_every_verifier_is_tested() -> None:
+    assert set(VERIFIERS) == {*PROBLEMS, "code", "math"}, "these two have files of their own"
+
+
 # st.text() is any text, lone surrogates included; the pieces reach deeper into the parsers
 _PIECES = ["+", "-", "*", "/", " ", "0", "1", "26", ",", ".", "{", "}", "\\", "$", "\n", "\0", "\u0662", "\\boxed{"]
 _PIECES += ["answer is", "(A)", "B", "or", "no", "because", "\\text{"]
@@ -65,8 +75,8 @@ _ANY_TEXT = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
 @given(response=_ANY_TEXT)
 @settings(max_examples=300, deadline=None)
 def test_any_text_gets_a_verdict(response: str) -> None:
-    for name, verify in VERIFIERS.items():
-        assert verify(response, PROBLEMS[name]).outcome in ("correct", "wrong", "unparsed")
+    for name, problem in PROBLEMS.items():
+        assert VERIFIERS[name](response, problem).outcome in ("correct", "wrong", "unparsed")
 
 
 @given(st.integers())

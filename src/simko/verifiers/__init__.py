@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from simko.records import Problem, Verdict, Verifier
 from simko.verifiers.bounded import Bounded
 from simko.verifiers.choice import verify_bbh, verify_choice, verify_exact
+from simko.verifiers.code import verify_code, verify_code_many
+from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_pool import grade_math, verify_math
@@ -24,7 +26,9 @@ __all__ = [
     "grade_math",
     "verify_bbh",
     "verify_choice",
+    "verify_code",
     "verify_exact",
+    "verify_instructions",
     "verify_last_box",
     "verify_last_integer",
     "verify_math",
@@ -39,6 +43,8 @@ VERIFIERS: dict[str, Verifier] = {
     "choice": verify_choice,
     "exact": verify_exact,
     "bbh": verify_bbh,
+    "code": verify_code,
+    "instructions": verify_instructions,
 }
 
 
@@ -56,11 +62,14 @@ def get_verifier(name: str) -> Verifier:
 def grade_many(verifier: str | Verifier, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
     """The verdicts on (response, problem) pairs, in order. Thread-safe.
 
-    A Bounded verifier uses the grading pool; any other callable runs here, and a VerifierError says where it raised.
+    A Bounded verifier uses the grading pool, programs run side by side in their sandboxes; any other callable runs
+    here, and a VerifierError says where it raised.
     """
     judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
     if isinstance(judge, Bounded):
         return judge.grade_many(answers)
+    if judge is verify_code:
+        return verify_code_many(answers)
     return [_judge(judge, response, problem) for response, problem in answers]
 
 

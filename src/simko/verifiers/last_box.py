@@ -35,9 +35,7 @@ def verify_last_box(response: str, problem: Problem) -> Verdict:
 
 def last_box(text: str) -> str | None:
     r"""The content of the last \boxed{...} to open, braces balanced (\{ and \} do not count); None if there is none."""
-    start = None
-    for start in box_starts(text):
-        pass
+    start = max(box_starts(text), default=None)
     end = closing_brace(text, start) if start is not None else None
     return text[start:end] if end is not None else None
 

@@ -122,7 +122,8 @@ def _value(form: str) -> Fraction | None:
 
 def _numbers_match(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool:
     value, target = _value(answer), _value(gold)
-    assert value is not None and target is not None
+    assert value is not None
+    assert target is not None
     values = [value / 100 if answer.endswith("%") else value]
     if gold.endswith("%"):
         values = [value] if answer.endswith("%") else [value, 100 * value]

@@ -1,0 +1,154 @@
+"""Programs judged by tests, run in a sandbox: see `simko.verifiers.sandbox` for what that guarantees."""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from simko.records import Outcome, Problem, Verdict
+from simko.verifiers.sandbox import Limits, ProgramTests, check_sandbox, run_sandboxed, run_tests
+
+LIMITS = Limits()
+
+_PYTHON_FENCE = re.compile(r" {0,3}```+[ \t]*(?:python|python3|py)?[ \t]*", re.IGNORECASE)
+_OTHER_FENCE = re.compile(r" {0,3}```+[^`]*")
+_CLOSING_FENCE = re.compile(r"[ \t]*```+[ \t]*")
+_COMPLETION_ENDS = re.compile(r"\n(?:class |def |@|#|if |print\(|assert |```)")
+_STATEMENT = re.compile(r"^(?:def |class |import |from \w|@\w|print\(|\w+ = )", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One program and what judges it: (stdin, expected stdout) pairs, or tests that call it."""
+
+    program: str
+    examples: tuple[tuple[str, str], ...] = ()
+    tests: ProgramTests | None = None
+
+
+def verify_code(response: str, problem: Problem) -> Verdict:
+    """Run the program of a response on the problem's tests.
+
+    The program is the last closed block fenced as Python (or as nothing); an unfinished block counts where there is no
+    other. Without any fence it is, for a problem with a signature to complete (metadata["signature"]), that followed by
+    the response up to the end of the function, else the whole response where a line of it looks like a statement.
+
+    problem.metadata holds one of: "tests", a list of {"input": stdin, "output": stdout}, compared word by word, line by
+    line; "test" and "entry_point" (HumanEval: check(candidate)); "test_list" (MBPP: assert statements), perhaps with
+    "test_setup_code" and "names", what the program is to define.
+
+    "unparsed": no program; "timeout": out of CPU, memory or wall time; "error": the sandbox's own fault, twice, or
+    tests which hand the program an object that cannot leave them. `extracted` is the program. Only the standard library
+    is there. Raises ValueError where the problem has no tests, SandboxMissing where there is no sandbox.
+    """
+    work = _work(response, problem)
+    return _judge(work)
+
+
+def verify_code_many(answers: Sequence[tuple[str, Problem]], workers: int | None = None) -> list[Verdict]:
+    """The verdicts of `verify_code` in order; equal programs on equal tests run once, `workers` (cores) at a time."""
+    works = [_work(response, problem) for response, problem in answers]
+    distinct = list(dict.fromkeys(works))
+    if any(distinct):
+        check_sandbox()
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        verdicts = dict(zip(distinct, pool.map(_judge, distinct), strict=True))
+    return [verdicts[work] for work in works]
+
+
+def extract_program(response: str) -> str | None:
+    """The last closed Python block of a response, else an unfinished last one, else None."""
+    found: str | None = None
+    block: list[str] | None = None
+    is_python = False
+    for line in response.split("\n"):
+        bare = line.rstrip("\r")
+        if block is None:
+            if _OTHER_FENCE.fullmatch(bare):
+                block, is_python = [], bool(_PYTHON_FENCE.fullmatch(bare))
+        elif _CLOSING_FENCE.fullmatch(bare):
+            found, block = ("\n".join(block) if is_python else found), None
+        else:
+            block.append(bare)
+    return "\n".join(block) if found is None and block is not None and is_python else found
+
+
+def _work(response: str, problem: Problem) -> _Work | None:
+    examples, tests = _tests(problem)
+    signature = str(problem.metadata.get("signature", ""))
+    program = extract_program(response)
+    if signature:
+        entry = re.compile(rf"^(?:async )?def {re.escape(str(problem.metadata['entry_point']))}\b", re.MULTILINE)
+        if program is None:
+            program = response if entry.search(response) else signature + _function_body(response)
+        elif not entry.search(program):
+            program = signature + program
+    elif program is None and _STATEMENT.search(response):
+        program = response
+    return None if program is None or not program.strip() else _Work(program, examples, tests)
+
+
+def _function_body(completion: str) -> str:
+    end = _COMPLETION_ENDS.search(completion)
+    return completion[: end.start()] + "\n" if end else completion
+
+
+def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], ProgramTests | None]:
+    data = problem.metadata
+    if "tests" in data:
+        pairs = tuple((_text(problem, test, "input"), _text(problem, test, "output")) for test in data["tests"])
+        if pairs:
+            return pairs, None
+    elif "test" in data and "entry_point" in data:
+        entry = str(data["entry_point"])
+        return (), ProgramTests(f"{data['test']}\ncheck({entry})\n", (entry,), helpers=str(data.get("signature", "")))
+    elif data.get("test_list"):
+        code, names = "\n".join(data["test_list"]), tuple(data.get("names", ()))
+        return (), ProgramTests(code, names, setup=str(data.get("test_setup_code") or ""))
+    raise ValueError(
+        f"problem {problem.id!r} has no tests: its metadata needs tests (a list of objects with input and output), "
+        "test and entry_point, or test_list"
+    )
+
+
+def _text(problem: Problem, test: Any, column: str) -> str:
+    if not isinstance(test, dict) or not isinstance(test.get(column), str):
+        raise ValueError(f"problem {problem.id!r}: each of its tests must be an object with input and output, texts")
+    return str(test[column])
+
+
+def _judge(work: _Work | None) -> Verdict:
+    if work is None:
+        return Verdict("unparsed")
+    outcome = _run(work)
+    return Verdict(_run(work) if outcome == "error" else outcome, work.program)
+
+
+def _run(work: _Work) -> Outcome:
+    if work.tests is not None:
+        ending: str = run_tests(work.program, work.tests, LIMITS)
+        return _OUTCOMES[ending]
+    for given, expected in work.examples:
+        run = run_sandboxed(work.program, given, LIMITS)
+        if run.ending != "exit":
+            return _OUTCOMES[run.ending]
+        if run.exit_code != 0 or _words(run.output.decode("utf-8", "replace")) != _words(expected):
+            return "wrong"
+    return "correct"
+
+
+def _words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.strip().split("\n")]
+
+
+_OUTCOMES: dict[str, Outcome] = {
+    "correct": "correct",
+    "wrong": "wrong",
+    "output": "wrong",
+    "cpu": "timeout",
+    "memory": "timeout",
+    "wall": "timeout",
+    "failed": "error",
+}

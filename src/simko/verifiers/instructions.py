@@ -1,0 +1,289 @@
+"""Instructions that a program can check, by the names and arguments of IFEval (arXiv 2311.07911), strict mode.
+
+The packages that carry IFEval's own checkers download NLTK's models on import or pull in whole evaluation harnesses, and
+some of their patterns take quadratic time; so the table is here. Three checks differ from them: sentences are split by
+the rule below instead of NLTK's punkt, words in capitals are words of letters, digits, ' and -, and english_capital and
+english_lowercase look at the case alone. Keywords are texts, not patterns.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from simko.records import Problem, Verdict
+
+Arguments = Mapping[str, Any]
+
+_RELATIONS = {"less than": lambda count, bound: count < bound, "at least": lambda count, bound: count >= bound}
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+(?=\s|\Z)")
+_ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|etc|e\.g|i\.e|inc|ltd|fig)|(?-i:\b[A-Z]))\Z", re.I)
+_ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+_JSON_FENCES = ("```json", "```Json", "```JSON", "```")
+
+
+def verify_instructions(response: str, problem: Problem) -> Verdict:
+    """Whether a response keeps every instruction in problem.metadata["instruction_id_list"], with ["kwargs"] beside it.
+
+    "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments that
+    are None count as absent. Raises ValueError, naming the problem, for an unknown instruction or a wrong argument.
+    """
+    checks = instruction_checks(problem)
+    if not response.strip():
+        return Verdict("unparsed")
+    broken = [name for name, arguments in checks if not _keeps(name, response, arguments, problem)]
+    return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
+
+
+def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
+    """(name, arguments) of each of a problem's instructions; ValueError as in `verify_instructions`."""
+    names, arguments = problem.metadata.get("instruction_id_list"), problem.metadata.get("kwargs")
+    if not isinstance(names, list) or not isinstance(arguments, list) or not 0 < len(names) == len(arguments):
+        raise ValueError(
+            f"problem {problem.id!r}: its metadata needs instruction_id_list and kwargs, two lists of one length above 0"
+        )
+    for name, given in zip(names, arguments, strict=True):
+        if name not in CONSTRAINTS:
+            raise ValueError(
+                f"problem {problem.id!r}: no instruction is called {name!r}; known: {', '.join(CONSTRAINTS)}"
+            )
+        if given is not None and not isinstance(given, Mapping):
+            raise ValueError(f"problem {problem.id!r}: the kwargs of {name} must be an object, not {given!r}")
+    kept = [{key: value for key, value in (given or {}).items() if value is not None} for given in arguments]
+    return list(zip(names, kept, strict=True))
+
+
+def _keeps(name: str, text: str, arguments: Arguments, problem: Problem) -> bool:
+    try:
+        return CONSTRAINTS[name](text, arguments)
+    except KeyError as error:
+        raise ValueError(f"problem {problem.id!r}: {name} lacks the argument {error} or a known value of it") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"problem {problem.id!r}: {name} has an argument of the wrong kind: {error}") from error
+
+
+# -- one function an instruction: (text, arguments) -> kept? Linear in the length of the text --------------------------
+
+
+def _related(count: int, relation: str, bound: int) -> bool:
+    return bool(_RELATIONS[relation](count, bound))
+
+
+def keyword_existence(text: str, arguments: Arguments) -> bool:
+    """Each of keywords occurs, in any case, also inside a word."""
+    return all(keyword.lower() in text.lower() for keyword in arguments["keywords"])
+
+
+def keyword_frequency(text: str, arguments: Arguments) -> bool:
+    """keyword occurs "less than" or "at least" frequency times, in any case, also inside words."""
+    count = text.lower().count(arguments["keyword"].strip().lower())
+    return _related(count, arguments["relation"], arguments["frequency"])
+
+
+def forbidden_words(text: str, arguments: Arguments) -> bool:
+    """None of forbidden_words occurs as a whole word, in any case."""
+    return not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in arguments["forbidden_words"])
+
+
+def letter_frequency(text: str, arguments: Arguments) -> bool:
+    """letter occurs "less than" or "at least" let_frequency times, in any case."""
+    count = text.lower().count(arguments["letter"].lower())
+    return _related(count, arguments["let_relation"], arguments["let_frequency"])
+
+
+def response_language(text: str, arguments: Arguments) -> bool:
+    """langdetect, seeded, takes the text for language (a code such as "de"); text without any features passes."""
+    require_langdetect()
+    from langdetect import DetectorFactory, LangDetectException, detect
+
+    DetectorFactory.seed = 0
+    try:
+        return bool(detect(text) == arguments["language"])
+    except LangDetectException:
+        return True
+
+
+def require_langdetect() -> None:
+    """ValueError unless langdetect is installed."""
+    if importlib.util.find_spec("langdetect") is None:
+        raise ValueError("language:response_language needs the package langdetect: pip install langdetect")
+
+
+def number_sentences(text: str, arguments: Arguments) -> bool:
+    """ "less than" or "at least" num_sentences sentences: see `count_sentences`."""
+    return _related(count_sentences(text), arguments["relation"], arguments["num_sentences"])
+
+
+def count_sentences(text: str) -> int:
+    """Pieces with a letter or digit between runs of . ! ? … that stand before white space or the end.
+
+    A single full stop after an initial or a common abbreviation ends nothing.
+    """
+    count, start, last = 0, 0, len(text.rstrip())
+    for end in _SENTENCE_END.finditer(text):
+        before = text[max(start, end.start() - 8) : end.start()]
+        if end.group() == "." and _ABBREVIATION.search(before) and end.end() < last:
+            continue
+        count += any(map(str.isalnum, text[start : end.start()]))
+        start = end.end()
+    return count + any(map(str.isalnum, text[start:]))
+
+
+def number_paragraphs(text: str, arguments: Arguments) -> bool:
+    """Exactly num_paragraphs paragraphs, separated by ***; none between two separators is empty."""
+    paragraphs = [part.strip() for part in text.split("***")]
+    inner = paragraphs[1:-1]
+    return all(inner) and sum(map(bool, paragraphs)) == arguments["num_paragraphs"]
+
+
+def number_words(text: str, arguments: Arguments) -> bool:
+    r""" "less than" or "at least" num_words runs of \w."""
+    return _related(len(re.findall(r"\w+", text)), arguments["relation"], arguments["num_words"])
+
+
+def nth_paragraph_first_word(text: str, arguments: Arguments) -> bool:
+    """Exactly num_paragraphs paragraphs between empty lines, of which number nth_paragraph (1-based) starts with first_word."""
+    paragraphs = text.split("\n\n")
+    count, nth = sum(bool(part.strip()) for part in paragraphs), arguments["nth_paragraph"]
+    if not 1 <= nth <= count or not paragraphs[nth - 1].strip():
+        return False
+    word = paragraphs[nth - 1].split()[0].lstrip("'").lstrip('"')
+    first = re.split(r"[.,?!'\"]", word, maxsplit=1)[0].lower()
+    return count == arguments["num_paragraphs"] and first == arguments["first_word"].lower()
+
+
+def number_placeholders(text: str, arguments: Arguments) -> bool:
+    """At least num_placeholders times square brackets with something or nothing in them, on one line."""
+    count = 0
+    for line in text.split("\n"):
+        end = 0
+        while (start := line.find("[", end)) >= 0 and (end := line.find("]", start)) >= 0:
+            count += 1
+    return count >= int(arguments["num_placeholders"])
+
+
+def postscript(text: str, arguments: Arguments) -> bool:
+    """A postscript marked by postscript_marker: "P.S.", "P.P.S" (white space between the letters allowed) or a text."""
+    marker = arguments["postscript_marker"]
+    pattern = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}.get(marker, re.escape(marker.lower()))
+    return re.search(pattern, text.lower()) is not None
+
+
+def number_bullet_lists(text: str, arguments: Arguments) -> bool:
+    """Exactly num_bullets lines that start with * (not **) or -."""
+    lines = [line.strip() for line in text.split("\n")]
+    bullets = sum(line.startswith("-") or (line.startswith("*") and line[1:2] != "*") for line in lines)
+    return bullets == arguments["num_bullets"]
+
+
+def constrained_response(text: str, arguments: Arguments) -> bool:
+    """One of "My answer is yes.", "My answer is no.", "My answer is maybe." occurs."""
+    return any(answer in text for answer in _ANSWERS)
+
+
+def number_highlighted_sections(text: str, arguments: Arguments) -> bool:
+    """At least num_highlights parts in *single* or **double** stars on one line (a double one counts once)."""
+    single = [part for part in re.findall(r"\*[^\n*]*\*", text) if part.strip("*").strip()]
+    double = [part for part in re.findall(r"\*\*[^\n*]*\*\*", text) if part[2:-2].strip()]
+    return len(single) + len(double) >= int(arguments["num_highlights"])
+
+
+def multiple_sections(text: str, arguments: Arguments) -> bool:
+    """At least num_sections times section_spliter and a number, as in "Section 2"."""
+    pattern = re.escape(arguments["section_spliter"].strip()) + r"\s?\d+"
+    return len(re.findall(pattern, text)) >= int(arguments["num_sections"])
+
+
+def json_format(text: str, arguments: Arguments) -> bool:
+    """The whole text, perhaps inside one fence, is JSON."""
+    body = text.strip()
+    for fence in _JSON_FENCES:
+        body = body.removeprefix(fence)
+    try:
+        json.loads(body.removesuffix("```").strip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def title(text: str, arguments: Arguments) -> bool:
+    """A title in <<double angle brackets>> on one line."""
+    for line in text.split("\n"):
+        start, end = line.find("<<"), line.rfind(">>")
+        if 0 <= start < end and line[start:end].strip("<> \t\r"):
+            return True
+    return False
+
+
+def two_responses(text: str, arguments: Arguments) -> bool:
+    """Two different responses with six stars between them."""
+    parts = [part.strip() for part in text.split("******")]
+    given = [part for part in parts if part]
+    return all(parts[1:-1]) and len(given) == 2 and given[0] != given[1]
+
+
+def repeat_prompt(text: str, arguments: Arguments) -> bool:
+    """The text starts with prompt_to_repeat, in any case."""
+    return text.strip().lower().startswith(arguments["prompt_to_repeat"].strip().lower())
+
+
+def end_checker(text: str, arguments: Arguments) -> bool:
+    """The text ends with end_phrase, in any case, quotation marks aside."""
+    return text.strip().strip('"').lower().endswith(arguments["end_phrase"].strip().lower())
+
+
+def capital_word_frequency(text: str, arguments: Arguments) -> bool:
+    """ "less than" or "at least" capital_frequency words all in capitals."""
+    count = sum(word.isupper() for word in re.findall(r"\w[\w'-]*", text))
+    return _related(count, arguments["capital_relation"], arguments["capital_frequency"])
+
+
+def english_capital(text: str, arguments: Arguments) -> bool:
+    """No lower-case letter, and an upper-case one."""
+    return text.isupper()
+
+
+def english_lowercase(text: str, arguments: Arguments) -> bool:
+    """No upper-case letter, and a lower-case one."""
+    return text.islower()
+
+
+def no_comma(text: str, arguments: Arguments) -> bool:
+    """No comma."""
+    return "," not in text
+
+
+def quotation(text: str, arguments: Arguments) -> bool:
+    """The whole text stands in double quotation marks."""
+    body = text.strip()
+    return len(body) > 1 and body[0] == body[-1] == '"'
+
+
+CONSTRAINTS: dict[str, Callable[[str, Arguments], bool]] = {
+    "keywords:existence": keyword_existence,
+    "keywords:frequency": keyword_frequency,
+    "keywords:forbidden_words": forbidden_words,
+    "keywords:letter_frequency": letter_frequency,
+    "language:response_language": response_language,
+    "length_constraints:number_sentences": number_sentences,
+    "length_constraints:number_paragraphs": number_paragraphs,
+    "length_constraints:number_words": number_words,
+    "length_constraints:nth_paragraph_first_word": nth_paragraph_first_word,
+    "detectable_content:number_placeholders": number_placeholders,
+    "detectable_content:postscript": postscript,
+    "detectable_format:number_bullet_lists": number_bullet_lists,
+    "detectable_format:constrained_response": constrained_response,
+    "detectable_format:number_highlighted_sections": number_highlighted_sections,
+    "detectable_format:multiple_sections": multiple_sections,
+    "detectable_format:json_format": json_format,
+    "detectable_format:title": title,
+    "combination:two_responses": two_responses,
+    "combination:repeat_prompt": repeat_prompt,
+    "startend:end_checker": end_checker,
+    "startend:quotation": quotation,
+    "change_case:capital_word_frequency": capital_word_frequency,
+    "change_case:english_capital": english_capital,
+    "change_case:english_lowercase": english_lowercase,
+    "punctuation:no_comma": no_comma,
+}

@@ -1,0 +1,129 @@
+"""Programming and instruction tasks from local files in their published columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simko.tasks.code_file import code_task
+from simko.tasks.ifeval_file import ifeval_task
+from simko.verifiers import get_verifier
+
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def double(x: int) -> int:\n    """ Twice x.\n    >>> double(2)\n    4\n    """\n',
+    "entry_point": "double",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "\n\nMETADATA = {}\n\n\ndef check(candidate):\n    assert candidate(2) == 4\n    assert candidate(-1) == -2\n",
+}
+MBPP = {
+    "text": "Write a function to add two numbers.",
+    "code": "def helper(a):\r\n  return a\r\ndef sum(a, b):\r\n  return helper(a) + b",
+    "task_id": 126,
+    "test_setup_code": "",
+    "test_list": ["assert sum(10, 15) == 25", "assert sum(0, 0) == 0"],
+    "challenge_test_list": [],
+}
+SANITIZED = {
+    **{k: v for k, v in MBPP.items() if k not in ("text", "test_setup_code")},
+    "prompt": "Add.",
+    "test_imports": ["import math"],
+}
+STDIN = {"id": "echo", "prompt": "Print the line you read.", "tests": [{"input": "a b\n", "output": "a b\n"}]}
+IFEVAL = {
+    "key": 1000,
+    "prompt": "Write without commas.",
+    "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+    "kwargs": [{"num_words": None}, {"relation": "at least", "num_words": 2, "language": None}],
+}
+
+
+def written(folder: Path, *rows: Any) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text(
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n", encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.usefixtures("bwrap")
+@pytest.mark.parametrize("chat", [True, False])
+def test_reference_solutions_pass_and_others_do_not(tmp_path: Path, chat: bool) -> None:
+    task = code_task(written(tmp_path, HUMANEVAL, MBPP, STDIN), chat)
+    humaneval, mbpp, stdin = task.load("test")
+    assert (task.verifier, task.chat, humaneval.id, mbpp.id, stdin.id) == ("code", chat, "HumanEval/0", "126", "echo")
+    verify = get_verifier(task.verifier)
+    assert verify(humaneval.answer, humaneval).outcome == "correct"
+    assert verify("    return x + 2\n", humaneval).outcome == "wrong"
+    assert verify(f"```python\n{mbpp.answer}\n```", mbpp).outcome == "correct"
+    assert verify("```python\ndef helper(a): return 0\n```", mbpp).outcome == "wrong"
+    assert verify("```python\nprint(input())\n```", stdin).outcome == "correct"
+    assert verify("```python\nprint('b')\n```", stdin).outcome == "wrong"
+
+
+def test_prompts(tmp_path: Path) -> None:
+    path = written(tmp_path, HUMANEVAL, MBPP, SANITIZED | {"task_id": 2}, STDIN)
+    asked, continued = code_task(path, chat=True).load("test"), code_task(path, chat=False).load("test")
+    assert continued[0].prompt == HUMANEVAL["prompt"]
+    assert all(problem.prompt.endswith("```python\n") for problem in continued[1:])
+    assert all("starts with ```python" in problem.prompt for problem in asked)
+    assert all(test in asked[1].prompt for test in MBPP["test_list"])
+    assert asked[1].metadata["names"] == ["helper", "sum"]
+    assert asked[2].metadata["test_setup_code"] == "import math"
+    assert code_task(path).load("train", 1) == asked[:1]
+
+
+def test_the_expected_output_is_not_in_the_prompt_of_a_stdin_problem(tmp_path: Path) -> None:
+    row = STDIN | {"tests": [{"input": "q", "output": "secret"}]}
+    assert "secret" not in code_task(written(tmp_path, row)).load("test")[0].prompt
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["{"], "line 1: not JSON"),
+        ([[1]], "line 1: expected an object"),
+        ([{"prompt": "x"}], "line 1: expected one of the columns entry_point, test_list, tests"),
+        ([HUMANEVAL, HUMANEVAL], "line 2: the id 'HumanEval/0' occurs twice"),
+        ([{k: v for k, v in HUMANEVAL.items() if k != "test"}], "line 1: the column 'test' is missing"),
+        ([HUMANEVAL | {"test": 3}], "line 1: the column 'test' must be a text"),
+        ([MBPP | {"test_list": []}], "line 1: the column 'test_list' must be a list of assert statements"),
+        ([MBPP | {"code": "def ("}], "line 1: the column 'code' is not Python"),
+        ([STDIN | {"tests": [{"input": "a"}]}], "line 1: each of the column 'tests'"),
+        (["", " "], "holds no problems"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named(tmp_path: Path, rows: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        code_task(written(tmp_path, *rows)).load("test")
+
+
+def test_ifeval_rows(tmp_path: Path) -> None:
+    task = ifeval_task(written(tmp_path, IFEVAL))
+    (problem,) = task.load("test")
+    assert (problem.id, problem.prompt, task.verifier, task.chat) == ("1000", IFEVAL["prompt"], "instructions", True)
+    verify = get_verifier(task.verifier)
+    assert verify("two words", problem).outcome == "correct"
+    assert verify("two, words", problem).outcome == "wrong"
+    assert verify("one", problem).outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": 3}, "line 1: the column 'prompt' must be a text"),
+        ({"instruction_id_list": ["no:such"], "kwargs": [{}]}, "line 1: problem '1000': no instruction is called"),
+        ({"kwargs": []}, "line 1: problem '1000': its metadata needs"),
+    ],
+)
+def test_ifeval_rows_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ifeval_task(written(tmp_path, IFEVAL | change)).load("test")
+
+
+def test_a_language_is_refused_at_loading_without_langdetect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    row = IFEVAL | {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "de"}]}
+    with pytest.raises(ValueError, match=r"line 1: .*pip install langdetect"):
+        ifeval_task(written(tmp_path, row)).load("test")

@@ -1,0 +1,447 @@
+"""Hostile programs against the real sandbox: each test looks for the damage itself, not only for the verdict."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from simko.verifiers import sandbox
+from simko.verifiers.sandbox import Limits, ProgramTests, Run, SandboxMissing, check_sandbox, run_sandboxed, run_tests
+
+pytestmark = pytest.mark.usefixtures("bwrap")
+
+SHORT = Limits(cpu_seconds=1, wall_seconds=5.0)
+
+
+def run(program: str, stdin: str = "", limits: Limits = SHORT) -> Run:
+    return run_sandboxed(textwrap.dedent(program), stdin, limits)
+
+
+def said(program: str, **options: object) -> str:
+    """What a program that must end well prints."""
+    result = run(program, **options)  # type: ignore[arg-type]
+    assert (result.ending, result.exit_code) == ("exit", 0), result
+    return result.output.decode()
+
+
+def refused(attempt: str, *errors: str) -> None:
+    """The attempt, an expression or statement, must raise OSError (or one of `errors`) inside."""
+    kinds = ", ".join(("OSError", *errors))
+    program = f"import os, socket, ctypes\ntry:\n    {attempt}\nexcept ({kinds}) as e:\n    print('refused', e)\n"
+    assert said(program).startswith("refused"), attempt
+
+
+def strangers(mark: str) -> list[str]:
+    """Processes of the machine whose command line holds `mark`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            line = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+        except OSError:
+            continue
+        if mark.encode() in line:
+            found.append(folder.name)
+    return found
+
+
+# -- honest programs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_program_reads_stdin_and_prints() -> None:
+    assert said("print(int(input()) * 2)\nprint(repr(input()))", stdin="21\nzwei\n") == "42\n'zwei'\n"
+
+
+def test_exit_status_unicode_and_large_input() -> None:
+    assert run("import sys; sys.exit(3)").exit_code == 3
+    assert said("print('é', input())", stdin="漢\n") == "é 漢\n"
+    assert said("import sys; print(len(sys.stdin.read()))", stdin="x" * 3_000_000) == "3000000\n"
+    assert said("if __name__ == '__main__': print('main'); exit(0)") == "main\n"
+
+
+def test_sets_are_ordered_alike_every_time() -> None:
+    assert len({said("print(set('abcdefgh'))") for _ in range(3)}) == 1
+
+
+def test_a_surrogate_and_a_null_byte_in_the_program_are_its_own_fault() -> None:
+    assert said("print('ok')  # \ud800") == "ok\n"
+    assert run("print('a')\0").exit_code == 1
+
+
+def test_binary_output_comes_out_whole() -> None:
+    assert run("import sys; sys.stdout.buffer.write(bytes(range(256)))").output == bytes(range(256))
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "ending"),
+    [
+        ("while True: pass", "cpu"),
+        ("import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "cpu"),
+        ("import time; time.sleep(100)", "wall"),
+        ("import os, time\nos.close(1)\ntime.sleep(100)", "wall"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 24))", "memory"),
+        ("while True: print('x' * 1000)", "output"),
+        ("import os\nwhile True: os.write(1, bytes(1 << 16))", "output"),
+    ],
+)
+def test_limits(program: str, ending: str) -> None:
+    limits = Limits(cpu_seconds=1, wall_seconds=1.5 if ending == "wall" else 20.0)
+    start = time.monotonic()
+    result = run(program, limits=limits)
+    assert result.ending == ending
+    assert len(result.output) <= limits.output_bytes
+    assert time.monotonic() - start < 25
+
+
+def test_deep_recursion_ends_as_the_programs_own_failure() -> None:
+    assert run("def f(n): return f(n + 1)\nf(0)").exit_code == 1
+    deep = "import sys; sys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**5): x = [x]\nprint(repr(x))"
+    assert run(deep, limits=Limits(cpu_seconds=3, wall_seconds=10.0)).exit_code != 0
+
+
+def test_a_fork_bomb_is_bounded_and_dies() -> None:
+    program = """
+        import os, time
+        made = 0
+        try:
+            while True:
+                if os.fork() == 0:
+                    time.sleep(100)
+                made += 1
+        except OSError:
+            print(made, flush=True)
+    """
+    assert int(said(program)) < 20
+    bomb = run(
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", limits=Limits(1, wall_seconds=2.0)
+    )
+    assert bomb.ending in ("wall", "cpu")
+    assert strangers("inside_sandbox.py") == []
+
+
+def test_tmp_is_bounded_and_no_other_place_is_writable() -> None:
+    program = """
+        import os
+        total = 0
+        try:
+            for i in range(1000):
+                with open(f'/tmp/{i}', 'wb') as file:
+                    total += file.write(bytes(1 << 20))
+                    file.flush()
+        except OSError:
+            print(total)
+    """
+    assert 0 < int(said(program)) <= 1 << 24
+    for folder in ("/", "/dev", "/dev/shm", "/usr/lib", sys.base_prefix, "/etc"):
+        refused(f"open('{folder}/x', 'w')")
+    refused("open('/inside_sandbox.py', 'w')")
+    refused("os.truncate('/inside_sandbox.py', 0)")
+
+
+def test_nothing_is_left_from_one_run_to_the_next() -> None:
+    said("open('/tmp/left', 'w').write('x')")
+    assert said("import os; print(os.listdir('/tmp'))") == "[]\n"
+
+
+# -- the host ----------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_the_host_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    secret.chmod(0o644)
+    monkeypatch.setenv("SIMKO_TEST_TOKEN", "s3cret")
+    for path in (
+        str(secret),
+        "/etc/shadow",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/proc/1/cmdline",
+        os.path.expanduser("~/.bashrc"),
+    ):
+        refused(f"open({path!r}).read()")
+    refused(f"[os.symlink({str(secret)!r}, '/tmp/link'), open('/tmp/link').read()]")
+    refused(f"os.listdir({str(tmp_path)!r})")
+    listing = said("import os; print(dict(os.environ), os.listdir('/'), os.listdir(os.path.expanduser('~')))")
+    assert "s3cret" not in listing
+    assert "TOKEN" not in listing
+    assert "home" not in listing
+    assert "proc" not in listing
+
+
+def test_descriptors_of_the_host_are_not_there(tmp_path: Path) -> None:
+    with open(tmp_path / "open", "w") as file:
+        os.set_inheritable(file.fileno(), True)
+        program = "import os\nfor fd in range(3, 200):\n    try: os.write(fd, b'x')\n    except OSError: pass"
+        run(program)
+    assert (tmp_path / "open").read_text() == ""
+
+
+def test_no_network() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.2)
+    port = server.getsockname()[1]
+    socket.create_connection(("127.0.0.1", port)).close()
+    server.accept()
+    refused(f"socket.create_connection(('127.0.0.1', {port}), 1)")
+    with pytest.raises(TimeoutError):
+        server.accept()
+    server.close()
+
+
+def test_processes_of_the_host_are_out_of_reach() -> None:
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        program = f"""
+            import ctypes, os, signal
+            for pid in [{victim.pid}, {os.getpid()}, 1, os.getppid()]:
+                try: os.kill(pid, signal.SIGKILL)
+                except OSError: pass
+                print(ctypes.CDLL(None).ptrace(16, pid, 0, 0)) if pid > 2 else None
+            try: os.kill(-1, signal.SIGKILL)
+            except OSError: pass
+            print('alive')
+        """
+        assert said(program) == "-1\n-1\nalive\n"
+        assert victim.poll() is None
+        refused(f"os.kill({victim.pid}, 0)")
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def test_no_rights_and_no_way_to_more() -> None:
+    refused("os.setuid(0)")
+    refused("os.chroot('/tmp')")
+    refused("os.mknod('/tmp/null', 0o20666, os.makedev(1, 3))")
+    refused("os.sethostname('x') if hasattr(os, 'sethostname') else socket.sethostname('x')")
+    libc = "ctypes.CDLL(None, use_errno=True)"
+    program = f"import ctypes\nlibc = {libc}\nprint(libc.mount(b'none', b'/tmp', b'tmpfs', 0, 0), libc.unshare(0x10000000), libc.unshare(0x20000))"
+    assert said(program) == "-1 -1 -1\n"
+    assert (
+        said(
+            "import os\nprint([d for d in os.listdir('/dev') if d.startswith(('sd', 'vd', 'nvme', 'kvm', 'mem', 'fuse'))])"
+        )
+        == "[]\n"
+    )
+    assert said("import ctypes; print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))") == "1\n", "no_new_privs"
+
+
+def test_a_daemon_does_not_outlive_its_program() -> None:
+    daemon = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                for fd in range(3): os.close(fd)
+                time.sleep(100)
+            os._exit(0)
+        print('done')
+    """
+    start = time.monotonic()
+    assert said(daemon) == "done\n"
+    assert time.monotonic() - start < 4
+    assert strangers("inside_sandbox.py") == []
+    holds_output = daemon.replace("for fd in range(3): os.close(fd)", "pass")
+    assert said(holds_output) == "done\n"
+    assert strangers("inside_sandbox.py") == []
+
+
+def test_no_zombie_is_left_behind() -> None:
+    script = """
+        import ctypes, os
+        from simko.verifiers.sandbox import Limits, ProgramTests, run_sandboxed, run_tests
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans become this process's children
+        run_sandboxed("import time; time.sleep(100)", limits=Limits(wall_seconds=1.0))
+        run_sandboxed("print(1)")
+        run_tests("import time; time.sleep(100)", ProgramTests("f()"), Limits(wall_seconds=1.0))
+        try:
+            print(os.waitpid(-1, os.WNOHANG))
+        except ChildProcessError:
+            print("no child")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "no child\n"
+
+
+def test_everything_dies_with_the_caller() -> None:
+    script = "from simko.verifiers.sandbox import *; run_sandboxed('import time; print(1); time.sleep(60)', limits=Limits(wall_seconds=60.0))"
+    caller = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 20
+    while not (alive := strangers("inside_sandbox.py")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive
+    caller.kill()
+    caller.wait()
+    while strangers("inside_sandbox.py") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert strangers("inside_sandbox.py") == []
+
+
+def test_programs_run_side_by_side_from_threads() -> None:
+    results: dict[int, str] = {}
+    threads = [threading.Thread(target=lambda i=i: results.update({i: said(f"print({i})")})) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: f"{i}\n" for i in range(6)}
+
+
+# -- verdicts that a program would forge -------------------------------------------------------------------------------
+
+CHECK = ProgramTests(
+    "def check(candidate):\n    assert candidate(3) == 77123\n    assert candidate(4) == 55321\ncheck(f)", ("f",)
+)
+
+
+def test_tests_pass_and_fail() -> None:
+    assert run_tests("def f(x): return {3: 77123, 4: 55321}[x]", CHECK) == "correct"
+    assert run_tests("def f(x): return {3: 77123, 4: 0}[x]", CHECK) == "wrong"
+    assert run_tests("def g(x): return 1", CHECK) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os._exit(0)",
+        "import sys; sys.exit(0)",
+        "raise SystemExit(0)",
+        "def f(x):\n    import os; os._exit(0)",
+        "def f(x): raise SystemExit(0)",
+        "def f(x): raise StopIteration",
+        "print('correct', flush=True)\nimport os\nfor fd in range(60):\n    try: os.write(fd, b'correct\\n')\n    except OSError: pass\nos._exit(0)",
+        'def f(x):\n    import os\n    for fd in range(60):\n        try: os.write(fd, b\'{"result": [["v", true], []]}\\ncorrect\\n\' * 9)\n        except OSError: pass',
+        "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\ndef f(x): return Yes()",
+        "class Yes(int):\n    def __eq__(self, other): return True\ndef f(x): return Yes(5)",
+        "import builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\nbuiltins.len = lambda x: 0\ndef f(x): return 1",
+        "import sys\nsys.settrace(lambda *a: None)\nsys.excepthook = lambda *a: None\ndef f(x): return 1",
+        "def check(candidate): pass\ndef f(x): return 1",
+        "def f(x): return 1\nimport os, signal\nos.kill(os.getppid(), signal.SIGKILL)",
+        "def f(x): return float('nan')",
+        "def f(x):\n    a = []\n    a.append(a)\n    return a",
+        "def f(x): raise AssertionError('correct')",
+        'import json\njson.dumps = lambda *a: \'{"result": "correct"}\'\ndef f(x): return 1',
+    ],
+)
+def test_a_forged_verdict_is_wrong(program: str) -> None:
+    assert run_tests(program, CHECK, SHORT) == "wrong"
+
+
+def test_expected_values_are_nowhere_in_the_programs_process() -> None:
+    program = """
+        import gc, sys
+        def f(x):
+            frame, seen = sys._getframe(), []
+            while frame:
+                seen.append(repr(frame.f_locals) + repr(frame.f_globals))
+                frame = frame.f_back
+            seen += [repr(o) for o in gc.get_objects() if isinstance(o, (str, bytes, list, dict, tuple, int))]
+            try: seen.append(open('/proc/self/maps').read())
+            except OSError: pass
+            return 77123 if any('5532' + '1' in text for text in seen) else 0
+    """
+    assert run_tests(textwrap.dedent(program), CHECK, SHORT) == "wrong"
+
+
+def test_builtins_in_the_tests_are_their_own_unless_the_program_is_asked_for_them() -> None:
+    near = "assert abs(f(2) - 4) < 1e-6"
+    assert run_tests("def abs(x): return 0\ndef f(x): return 9", ProgramTests(near, ("f",))) == "wrong"
+    assert run_tests("def sum(a, b): return a + b", ProgramTests("assert sum(10, 15) == 25", ("sum",))) == "correct"
+    assert (
+        run_tests(
+            "import math\nmath.isclose = lambda *a: True\ndef f(): return 1",
+            ProgramTests("assert math.isclose(f(), 2)", ("f",), setup="import math"),
+        )
+        == "wrong"
+    )
+
+
+def test_a_dead_program_is_no_expected_exception() -> None:
+    tests = ProgramTests("try:\n    f()\nexcept Exception:\n    pass\nelse:\n    assert False", ("f",))
+    assert run_tests("def f(): raise ValueError", tests) == "correct"
+    assert run_tests("import os\ndef f(): os._exit(0)", tests) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("program", "ending"),
+    [
+        ("while True: pass", "cpu"),
+        ("def f(x):\n    while True: pass", "cpu"),
+        ("def f(x): return [0] * 10**9", "memory"),
+        ("import time\ndef f(x): time.sleep(100)", "wall"),
+        ("def f(x): return 'x' * 10**7", "wrong"),
+        ("def f(x): return 10**10**7", "cpu"),
+    ],
+)
+def test_limits_of_a_called_program(program: str, ending: str) -> None:
+    limits = Limits(cpu_seconds=1, wall_seconds=2.0 if ending == "wall" else 20.0)
+    assert run_tests(program, CHECK, limits) == ending
+    assert strangers("inside_sandbox.py") == []
+
+
+def test_values_cross_as_they_are() -> None:
+    values = "[None, True, 2**200, -1, 1.5, float('inf'), 2j, '\\ud800é', b'x', bytearray(b'y'), (1, [2]), {1, 2}, frozenset('a'), {(1,): {}}]"
+    tests = ProgramTests(
+        f"x = {values}\nassert echo(x) == x\nassert [type(v) for v in echo(x)] == [type(v) for v in x]", ("echo",)
+    )
+    assert run_tests("def echo(x): return x", tests) == "correct"
+
+
+def test_objects_and_changed_arguments() -> None:
+    program = """
+        class Node:
+            def __init__(self, value): self.value = value
+            def double(self): return Node(self.value * 2)
+            def __len__(self): return 7
+        def total(nodes): return sum(node.value for node in nodes)
+        def sort(xs): xs.sort()
+        def count():
+            yield from range(3)
+    """
+    tests = """
+        n = Node(3)
+        assert n.double().value == 6 and len(n) == 7
+        assert total([Node(1), n]) == 4
+        xs = [3, 1, 2]
+        sort(xs)
+        assert xs == [1, 2, 3]
+        assert list(count()) == [0, 1, 2] and 2 in count()
+    """
+    assert run_tests(textwrap.dedent(program), ProgramTests(textwrap.dedent(tests))) == "correct"
+
+
+def test_a_test_that_hands_over_its_own_object_is_not_the_programs_fault() -> None:
+    assert run_tests("def f(x): return 1", ProgramTests("assert f(object()) == 1", ("f",))) == "failed"
+
+
+# -- no sandbox --------------------------------------------------------------------------------------------------------
+
+
+def test_without_bubblewrap_nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    check_sandbox.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    try:
+        with pytest.raises(SandboxMissing, match="apt-get install bubblewrap"):
+            run_sandboxed("print(1)")
+        (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces here' >&2\nexit 1\n")
+        (tmp_path / "bwrap").chmod(0o755)
+        with pytest.raises(SandboxMissing, match=r"no namespaces here.*user namespaces"):
+            run_tests("def f(x): return 1", CHECK)
+    finally:
+        check_sandbox.cache_clear()
+
+
+def test_a_sandbox_that_fails_later_is_our_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_sandbox()
+    monkeypatch.setattr(sandbox, "_command", lambda tmp_bytes: ["/bin/false"])
+    assert run_sandboxed("print(1)").ending == "failed"
+    assert run_tests("def f(x): return 1", CHECK) == "failed"
