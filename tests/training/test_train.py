@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from simko.adapters.trl import may_skip_rows
+from simko.evaluate import SampleStore
 from simko.objectives import METHODS
+from simko.tasks import get_task
 from simko.training import run as run_module
 from simko.training.recipe import find_recipe, import_reward_function, read_recipe
 from simko.training.run import MetricsLog, train
@@ -298,3 +300,55 @@ def test_reward_functions_by_import_path():
     ):
         with pytest.raises(ValueError, match=message):
             import_reward_function(path)
+
+
+def test_pass_at_k_beside_the_training(recipe_file, tiny_base, tmp_path, monkeypatch):
+    """The same weights, a run directory that continues with or without it, and what it measured."""
+    words = ["--passk_every", "3", "--passk_samples", "4", "--passk_problems", "5"]
+    without = train(recipe(recipe_file, tiny_base, tmp_path / "without"))
+    train(recipe(recipe_file, tiny_base, tmp_path / "with", *words, "--max_steps", "6"))
+    shutil.rmtree(tmp_path / "with" / "checkpoint-6")
+    ends = train(recipe(recipe_file, tiny_base, tmp_path / "with", *words))
+    ours, theirs = load_file(ends / "model.safetensors"), load_file(without / "model.safetensors")
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    measured = [row for row in lines(tmp_path / "with" / "metrics.jsonl") if "eval_pass@4" in row]
+    assert [row["step"] for row in measured] == [0, 3, 6]
+    with SampleStore(tmp_path / "with" / "held-out" / "samples.db", read_only=True) as store:
+        assert [store.tally(setting).samples for setting in store.settings()] == [20, 20, 20]
+        held_out = store.problems(store.settings()[0])
+        assert store.settings()[0].verifier == "operator_puzzle"
+    assert held_out == get_task("operator_puzzle").load("test", 5)
+
+
+def test_held_out_problems_of_a_file(recipe_file, tiny_base, tmp_path):
+    file = tmp_path / "held-out.jsonl"
+    file.write_text('{"prompt": "1+1=", "answer": "2"}\n{"prompt": "1+2=", "answer": "3"}\n')
+    words = [
+        "--passk_verifier",
+        "last_integer",
+        "--passk_task",
+        str(file),
+        "--passk_samples",
+        "2",
+        "--passk_every",
+        "9",
+    ]
+    train(recipe(recipe_file, tiny_base, tmp_path / "run", *words, "--max_steps", "2"))
+    measured = [row for row in lines(tmp_path / "run" / "metrics.jsonl") if "eval_pass@2" in row]
+    assert [row["step"] for row in measured] == [0, 2]
+    with SampleStore(tmp_path / "run" / "held-out" / "samples.db", read_only=True) as store:
+        assert [p.answer for p in store.problems(store.settings()[0])] == ["2", "3"]
+
+
+def test_held_out_options_that_do_not_fit_together(recipe_file, tiny_base):
+    unset = recipe_file.read_text().replace("task: operator_puzzle", "train_file: mine.jsonl")
+    for text, words, message in (
+        ("", ["--passk_task", "math500"], "set it, e.g. to 20"),
+        ("", ["--passk_every", "-1"], "passk_every counts steps"),
+        ("", ["--passk_every", "1", "--passk_samples", "0"], "passk_samples responses"),
+        ("", ["--passk_every", "1", "--passk_task", "mine.jsonl"], "set passk_verifier"),
+        (unset, ["--passk_every", "1"], "set passk_task"),
+    ):
+        recipe_file.write_text(text or recipe_file.read_text())
+        with pytest.raises(ValueError, match=message):
+            recipe(recipe_file, tiny_base, "out", *words)

@@ -35,6 +35,21 @@ class RunArguments:
     )
     train_problems: int | None = field(default=None, metadata={"help": "Use the first so many problems; default: all."})
     chat: bool = field(default=False, metadata={"help": "Send each prompt as a user message in the chat template."})
+    passk_every: int = field(
+        default=0,
+        metadata={"help": "Log pass@K on held-out problems every so many steps, at the first and the last; 0: never."},
+    )
+    passk_task: str | None = field(
+        default=None,
+        metadata={"help": "The held-out problems: a task, or a file of your own; default: task's test split."},
+    )
+    passk_verifier: str | None = field(
+        default=None, metadata={"help": "How their responses are judged; default: passk_task's own."}
+    )
+    passk_samples: int = field(default=32, metadata={"help": "Responses to each held-out problem."})
+    passk_problems: int | None = field(
+        default=None, metadata={"help": "Use the first so many held-out problems; default: all."}
+    )
 
 
 @dataclass
@@ -127,6 +142,25 @@ def _check(run: RunArguments, model: ModelConfig) -> None:
         raise ValueError("train_file needs a verifier (e.g. last_integer) or a reward_function to judge its answers")
     if run.verifier is not None and run.reward_function is not None:
         raise ValueError("set verifier or reward_function, not both")
+    _check_passk(run)
+
+
+def _check_passk(run: RunArguments) -> None:
+    if run.passk_every < 0 or run.passk_samples < 1:
+        raise ValueError("passk_every counts steps (0: never) and passk_samples responses (at least 1)")
+    if not run.passk_every:
+        if any(given is not None for given in (run.passk_task, run.passk_verifier, run.passk_problems)):
+            raise ValueError("held-out problems are evaluated every passk_every steps: set it, e.g. to 20")
+        return
+    if run.task is None and run.passk_task is None:
+        raise ValueError("passk_every needs held-out problems: set passk_task to a task or a file beside train_file")
+    if run.passk_task is not None and is_file(run.passk_task) and run.passk_verifier is None:
+        raise ValueError(f"passk_task {run.passk_task} is a file: set passk_verifier to judge its answers")
+
+
+def is_file(task: str) -> bool:
+    """Whether a task's name names a file."""
+    return bool(Path(task).suffix)
 
 
 def import_reward_function(path: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from trl import get_peft_config, get_quantization_config
 
 from simko.adapters.trl import (
     MethodTrainer,
+    PassAtKCallback,
     RLVRTrainer,
     SimKOTrainer,
     grpo_objective,
@@ -24,9 +25,10 @@ from simko.adapters.trl import (
     simko_objective,
 )
 from simko.evaluate.files import claimed
+from simko.records import Problem
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, file_task, get_task
-from simko.training.recipe import Recipe, TrainingConfig, import_reward_function
+from simko.training.recipe import Recipe, TrainingConfig, import_reward_function, is_file
 from simko.training.run_directory import (
     check_config,
     latest_checkpoint,
@@ -54,6 +56,7 @@ def train(recipe: Recipe) -> Path:
     task = get_task(recipe.run.task) if recipe.run.task else file_task(str(recipe.run.train_file), _verifier_of(recipe))
     dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
     _check_rollout_is_filled(len(dataset), args)
+    held_out = _held_out(recipe) if recipe.run.passk_every else None
     main_process = os.environ.get("RANK", "0") == "0"
     with claimed(directory) if main_process else nullcontext():
         checkpoint = latest_checkpoint(directory)
@@ -64,6 +67,10 @@ def train(recipe: Recipe) -> Path:
             rewind_logs(directory, step)
         if not 0 < args.max_steps <= step:
             trainer = _trainer(recipe, task, dataset, directory)
+            if held_out is not None:
+                n, every = recipe.run.passk_samples, recipe.run.passk_every
+                store = directory / "held-out" / "samples.db"
+                trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store))
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return latest_checkpoint(directory) or directory
 
@@ -123,6 +130,14 @@ def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> N
     model.generation_config.eos_token_id = sorted(ends)
 
 
+def _held_out(recipe: Recipe) -> tuple[list[Problem], str]:
+    """The problems on which pass@K is measured during training, and their verifier."""
+    name = str(recipe.run.passk_task or recipe.run.task)
+    verifier = recipe.run.passk_verifier
+    task = file_task(name, str(verifier)) if is_file(name) else get_task(name)
+    return task.load("test", recipe.run.passk_problems), verifier or task.verifier
+
+
 def _verifier_of(recipe: Recipe) -> str:
     return recipe.run.verifier or "last_box"
 
@@ -130,7 +145,10 @@ def _verifier_of(recipe: Recipe) -> str:
 def _config(recipe: Recipe) -> dict[str, Any]:
     parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
     simko = recipe.training.method == "simko"
-    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and (simko or not k.startswith("simko_"))}
+    unread = (
+        ("passk_",) if simko else ("passk_", "simko_")
+    )  # pass@K is measured beside the training, which it leaves alone
+    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
     return kept | {"objective": _objective(recipe.training)}
 
 

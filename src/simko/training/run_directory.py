@@ -3,6 +3,7 @@
 config.json      every option that decides the run's numbers     versions.json   the packages that made them
 metrics.jsonl    a line a logged step                            samples.jsonl   a line a graded response
 diagnostics.jsonl  a line a probe                                checkpoint-N/   weights (safetensors), optimizer ...
+held-out/samples.db  the responses to held-out problems, where passk_every asks for them
 """
 
 import json

@@ -29,6 +29,7 @@ logger = logging.getLogger("simko")
 
 _TASK = "held-out"
 _Row = tuple[Problem, int]
+_Kept = tuple[str, int, str, bool]
 
 
 class PassAtKCallback(TrainerCallback):
@@ -61,6 +62,8 @@ class PassAtKCallback(TrainerCallback):
         store: Path | None = None,
         ks: Sequence[int] | None = None,
     ) -> None:
+        if not isinstance(trainer, GRPOTrainer):
+            raise ValueError(f"pass@K is drawn through a GRPOTrainer of TRL's, got {type(trainer).__name__}")
         self.problems = tuple(problems)
         if not self.problems or len({p.id for p in self.problems}) != len(self.problems):
             raise ValueError("give at least one held-out problem, and every problem an id of its own")
@@ -73,9 +76,11 @@ class PassAtKCallback(TrainerCallback):
             raise ValueError(f"ks are {self.ks}: give whole numbers from 1 to n={n}, or a larger n")
         if trainer.tools or trainer.environment_factories:
             raise ValueError("pass@K is measured on single responses: this trainer's tools or environments have turns")
-        self.trainer, self.verifier, self.n, self.every = trainer, verifier, n, every
+        self.trainer: Any = trainer
+        self.verifier, self.n, self.every = verifier, n, every
         self.store = None if store is None else Path(store)
-        self.chat = is_conversational(next(iter(trainer.train_dataset)))
+        dataset: Any = trainer.train_dataset
+        self.chat = is_conversational(next(iter(dataset)))
         self._last: int | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -97,8 +102,8 @@ class PassAtKCallback(TrainerCallback):
         trainer, step = self.trainer, int(self.trainer.state.global_step)
         name = f"step={step}, T={trainer.args.temperature:g}"
         tally = _Tally(self.problems)
-        writes = self.store is not None and trainer.accelerator.is_main_process
-        with SampleStore(self.store) if writes else nullcontext() as store, training_untouched(trainer):
+        store_path = self.store if trainer.accelerator.is_main_process else None
+        with SampleStore(store_path) if store_path else nullcontext() as store, training_untouched(trainer):
             setting, kept = self._begin(store, name)
             for problem_id, _, outcome, truncated in kept:
                 tally.add(problem_id, outcome, truncated)
@@ -114,7 +119,7 @@ class PassAtKCallback(TrainerCallback):
         self._last = step
         return curve
 
-    def _begin(self, store: SampleStore | None, name: str) -> tuple[Any, list[tuple[str, int, str, bool]]]:
+    def _begin(self, store: SampleStore | None, name: str) -> tuple[Any, list[_Kept]]:
         """The main process's setting, and of what the store holds: (problem id, index, outcome, truncated)."""
         setting, found = None, [[]]  # type: Setting | None, list[Any]
         if store is not None:
@@ -129,14 +134,14 @@ class PassAtKCallback(TrainerCallback):
             logger.warning("%s: %d samples of %s are there already and used as they are", self.store, len(kept), name)
         return setting, kept
 
-    def _kept(self, store: SampleStore, name: str) -> tuple[Setting, list[tuple[str, int, str, bool]]]:
+    def _kept(self, store: SampleStore, name: str) -> tuple[Setting, list[_Kept]]:
         judge = self.verifier if isinstance(self.verifier, str) else getattr(self.verifier, "__name__", "verifier")
         setting = store.begin(_TASK, name, self._record(), str(judge), self.problems, self.n)
         problems = {p.id: p for p in self.problems}
         for samples in store.ungraded(setting):
             verdicts = grade_many(self.verifier, [(s.response, problems[s.problem_id]) for s in samples])
             store.grade(setting, zip(samples, verdicts, strict=True))
-        kept = [
+        kept: list[_Kept] = [
             (sample.problem_id, sample.index, verdict.outcome, sample.truncated)
             for sample, verdict in store.rows(setting)
             if verdict is not None and sample.index < self.n
@@ -199,7 +204,7 @@ class PassAtKCallback(TrainerCallback):
         heard = None if trainer.use_vllm and trainer.vllm_mode == "server" else seed
         samples = []
         for i, (problem, index) in enumerate(rows):
-            text = message_text(completions[i]).encode("utf-8", "replace").decode("utf-8")
+            text = message_text(completions[i])
             tokens = len(token_ids[i]) if mask is None else sum(mask[i])
             reason = "stop" if token_ids[i] and token_ids[i][-1] in ends else "length"
             samples.append(Sample(problem.id, index, text, int(tokens), reason, len(prompt_ids[i]), heard))  # type: ignore[arg-type]
@@ -254,7 +259,7 @@ class _Tally:
 
 
 @contextmanager
-def training_untouched(trainer: GRPOTrainer) -> Iterator[None]:
+def training_untouched(trainer: Any) -> Iterator[None]:
     """What the trainer generates inside leaves no trace in the training that follows: Python's, NumPy's and torch's
     random states, metrics, token count, settings and module modes are put back. Inside, num_generations_eval is 1.
 
