@@ -79,15 +79,15 @@ def _numbers(text: str) -> list[float]:
 
 
 def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import file_task, get_task
+    from simko.tasks import FILE_SUFFIXES, get_task, read_file
 
-    if Path(name).suffix not in (".jsonl", ".parquet", ".csv"):
+    if not name.endswith(FILE_SUFFIXES):
         if args.template:
             raise ValueError(f"--template is for files: {name} has a prompt of its own")
         return get_task(name)
     if not args.verifier:
         raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
-    return file_task(name, args.verifier, template=args.template)
+    return read_file(name, args.verifier, args.template)
 
 
 def _settings(task: "Task", temperature: float, args: argparse.Namespace) -> Any:

@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(execute=module.run)
     args, rest = parser.parse_known_args(argv)
     if rest and args.command != "train":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        args.run(args)
+        args.execute(args)
     except KeyboardInterrupt:
         print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from simko.evaluate.store import SampleStore, Setting
 from simko.records import Problem, Sample, Verdict, Verifier
 from simko.sampling import Sampler, SamplingSettings, setting_seed
-from simko.verifiers import grade_many
+from simko.verifiers import check_problems, grade_many
 
 _KEEP_ROWS = 64
 _KEEP_SECONDS = 1.0
@@ -44,13 +44,14 @@ def evaluate(
     task, revision: what the problems are called and at which revision they were read; verifier: a name of
     `simko.verifiers`, or a callable; seed: the run's.
 
-    Raises ValueError where the store holds this task and temperature under another configuration (nothing is changed);
-    VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
+    Raises ValueError where the store holds this task and temperature under another configuration, or the verifier
+    cannot judge a problem (nothing is changed); VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
     """
     if not problems or len({problem.id for problem in problems}) != len(problems):
         raise ValueError("give at least one problem, and every problem an id of its own")
     if n < 1:
         raise ValueError(f"n is {n}: draw at least one sample a problem")
+    check_problems(verifier, problems)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
     judge = verifier if isinstance(verifier, str) else str(getattr(verifier, "__name__", "verifier"))
