@@ -30,7 +30,7 @@ def _text(response: str | list[list[Any]]) -> str:
     return response if isinstance(response, str) else "".join(part * times for part, times in response)
 
 
-@pytest.mark.parametrize(("name", "row"), [case for name in VERIFIERS for case in _cases(name)])
+@pytest.mark.parametrize(("name", "row"), [case for name in PROBLEMS for case in _cases(name)])
 def test_case_file(name: str, row: dict[str, Any]) -> None:
     problem = Problem("p", row.get("prompt", ""), row.get("answer", ""))
     response = _text(row["response"])
@@ -52,8 +52,8 @@ _ANY_TEXT = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
 @given(response=_ANY_TEXT)
 @settings(max_examples=300, deadline=None)
 def test_any_text_gets_a_verdict(response: str) -> None:
-    for name, verify in VERIFIERS.items():
-        assert verify(response, PROBLEMS[name]).outcome in ("correct", "wrong", "unparsed")
+    for name, problem in PROBLEMS.items():
+        assert VERIFIERS[name](response, problem).outcome in ("correct", "wrong", "unparsed")
 
 
 @given(st.integers())

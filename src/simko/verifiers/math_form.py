@@ -64,7 +64,10 @@ _REWRITES = [
         # values are compared, not units: words in \text after a number, or plain ones too long to be a product
         (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (r"(?<=\\pi) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
-        (rf"(?<=[0-9)}}]) *(?!(?:{_NO_UNITS})(?![A-Za-z]))(?:[A-Za-z]{{3,20}}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{{2,20}})*$", ""),
+        (
+            rf"(?<=[0-9)}}]) *(?!(?:{_NO_UNITS})(?![A-Za-z]))(?:[A-Za-z]{{3,20}}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{{2,20}})*$",
+            "",
+        ),
         (r"(?<=[0-9)}]) *(?:square|cubic|sq|cu)? *(?:[A-Za-z]{3,20}|cm|mm|km|ft|m) *\^ *\{? *[23] *\}? *$", ""),
         (rf"(?<![A-Za-z0-9.\\])({_NUMERAL})[eE]\+?(-?[0-9]+)(?![A-Za-z0-9.])", r"\1\\times 10^{\2}"),
         (r"(?<=[0-9]) *[*xX] *(?=10 *(?:\^|\*\*))|(?<=[0-9]) *\\cdot *(?=10 *\^)", r"\\times "),
