@@ -64,7 +64,7 @@ def test_unparsed_and_extracted() -> None:
     assert grade_math(r"\boxed{42}", "42") == Verdict("correct", "42")
 
 
-@pytest.mark.parametrize("gold", ["", " ", "\n"])
+@pytest.mark.parametrize("gold", ["", " ", "\n", "\\boxed{}"])
 def test_a_problem_without_gold_is_named(gold: str) -> None:
     with pytest.raises(ValueError, match="no gold answer"):
         grade_math(r"\boxed{42}", gold)
@@ -73,7 +73,7 @@ def test_a_problem_without_gold_is_named(gold: str) -> None:
 
 
 def test_a_hostile_answer_beside_good_ones(pool: GradingPool) -> None:
-    rows = [(r"\boxed{\prod_{k=1}^{10^8} (k+x)}", "42"), *RIGHT, *WRONG]
+    rows = [(r"\boxed{(10^{100000})!}", "42"), *RIGHT, *WRONG]
     expected = ["timeout", *["correct"] * len(RIGHT), *["wrong"] * len(WRONG)]
     assert outcomes(verify_math.grade_many(pairs(rows), pool)) == expected
 
@@ -135,7 +135,7 @@ def test_good_and_hostile_answers_together() -> None:
     hostile = [verdict.outcome for verdict, (_, is_good) in zip(verdicts, mixed, strict=True) if not is_good]
     assert good == ["correct"] * 200
     assert set(hostile) <= {"wrong", "timeout", "unparsed"}
-    assert hostile.count("timeout") >= 8
+    assert hostile.count("timeout") >= 4
     assert sum(after[:4]) - sum(before[:4]) < 60
 
 

@@ -1,16 +1,24 @@
 """The maths verifier: text first, math-verify in the grading pool where text cannot tell."""
 
+import functools
+
 from simko.records import Problem, Verdict
 from simko.verifiers.bounded import Bounded
-from simko.verifiers.math import extract_answer, quick_match
+from simko.verifiers.math import extract_answer, normal_form, quick_match
 
 
 def gold_answer(problem: Problem) -> str:
     r"""The problem's gold answer, out of its \boxed{...} where it stands in one; ValueError if there is none."""
-    gold = extract_answer(problem.answer) if "\\boxed" in problem.answer else problem.answer
-    if gold is None or not gold.strip():
+    gold = _gold(problem.answer)
+    if gold is None:
         raise ValueError(f"problem {problem.id!r} has no gold answer: {problem.answer!r}")
     return gold
+
+
+@functools.lru_cache(maxsize=4096)
+def _gold(answer: str) -> str | None:
+    gold = extract_answer(answer) if "\\boxed" in answer else answer
+    return gold if gold is not None and normal_form(gold) else None
 
 
 def _extract(response: str, problem: Problem) -> str | None:
