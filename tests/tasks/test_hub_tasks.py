@@ -96,11 +96,8 @@ def test_bbh_is_the_benchmark_with_the_kinds_of_its_answers(hub_cache: Path, ben
         assert (problem.id, problem.prompt, problem.answer) == (row["id"], row["problem"] + ASKED, row["answer"])
         assert problem.metadata["answer_type"] == ("string" if off_option else row["answer_type"])
         assert ("gold_issue" in problem.metadata) == (issue is not None)
-        for response in (f"\\boxed{{{row['answer']}}}", f"So the answer is {row['answer']}."):
-            if "}" in row["answer"] or "{" in row["answer"]:
-                response = response.replace(
-                    "boxed{" + row["answer"], "boxed{" + re.sub(r"([{}])", r"\\\1", row["answer"])
-                )
+        escaped = re.sub(r"([{}])", r"\\\1", row["answer"])
+        for response in (f"\\boxed{{{row['answer']}}}", f"\\boxed{{{escaped}}}", f"So the answer is {row['answer']}."):
             assert verify(response, problem).outcome == "correct", (problem.id, response)
     guessed = sum(1 / p.metadata["choices"] for p in problems if "choices" in p.metadata) / len(problems)
     assert guessed == pytest.approx(0.2624, abs=0.0001)

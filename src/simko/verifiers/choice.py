@@ -16,6 +16,7 @@ from simko.verifiers.last_integer import verify_last_integer
 _BOX = re.compile(r"\\(?:boxed|fbox)[ \t\r\n]*\{")
 _ANSWER_IS = re.compile(r"\banswer(?:[ \t]+is\b|[ \t]*[:=])[ \t]*:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNORECASE)
+_BRACKETS = re.compile(r"([ \t()\[\]{}<>\\]*)\}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|operatorname)(?![A-Za-z])|[*$`]")
 _MARGIN = " \t\r\n.,;:!?\"'"
 
@@ -56,13 +57,15 @@ def verify_choice(response: str, problem: Problem) -> Verdict:
 def verify_exact(response: str, problem: Problem) -> Verdict:
     """Whether the answer equals problem.answer as text, whatever the case.
 
-    White space and commas separate words, however many; in an answer of brackets alone, without letters or digits, they
-    do not count at all. Quotes and full stops around an answer are dropped. Raises ValueError if problem.answer is empty.
+    White space and commas separate words, however many; quotes and full stops around an answer are dropped. If the gold
+    is made of brackets alone, white space does not count at all, and braces in the box need not be escaped or balanced.
+    Raises ValueError if problem.answer is empty.
     """
     gold = _plain(problem.answer)
     if not gold:
         raise ValueError(f"problem {problem.id!r} has no gold answer")
-    place, whole = _place(response)
+    brackets = None if re.search(r"\w", gold) else _boxed_brackets(response)
+    place, whole = _place(response) if brackets is None else (brackets, False)
     answer = _plain(place)
     if not answer or (whole and "\n" in response.strip()):
         return Verdict("unparsed")
@@ -100,6 +103,15 @@ def _place(response: str) -> tuple[str, bool]:
 
 def _box(response: str) -> str:
     return last_box(response) or ""
+
+
+def _boxed_brackets(response: str) -> str | None:
+    r"""What stands in the last box if that is brackets alone: in \boxed{} ]} it is "} ]"; else None."""
+    start = None
+    for box in _BOX.finditer(response):
+        start = box.end()
+    found = None if start is None else _BRACKETS.match(response, start)
+    return found[1] if found else None
 
 
 def _unwrapped(text: str) -> str:
