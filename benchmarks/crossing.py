@@ -1,6 +1,6 @@
 """How often a crossing of two pass@K curves is claimed: where there is none, and where there is one.
 
-    python benchmarks/crossing.py [--runs 500] [--resamples 1000]
+    python benchmarks/crossing.py [--runs 500] [--resamples 400]
 
 n = 256 samples a problem, p ~ Beta(1, 3). Prints a Markdown table with a row for each pair of models and number of
 problems: how often the drawn curves change order, how often a crossing is claimed, how often in the wrong direction,
@@ -88,7 +88,7 @@ def row(name: str, problems: int, runs: int, resamples: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--resamples", type=int, default=400)
     arguments = parser.parse_args()
     print(
         "| second model | D, points, K = 1 to 128 | true K* | problems | drawn curves cross | claimed | wrong way | K* held |"

@@ -95,6 +95,7 @@ def test_few_differing_problems_are_left_out():
     ours, other = [64] * 26 + [1, 2, 3, 0], [64] * 26 + [0, 0, 0, 5]
     found = crossing(counts(ours), counts(other))
     assert (found.points, found.left_out, found.claimed) == ((), (1, 2, 4, 8, 16, 32), False)
+    assert found.sentence.endswith("up to K = 32: fewer than 5 problems differ at every K, or all differ alike.")
     # With fewer than 32 of 64 samples wrong every draw of 32 holds a right one: nothing differs there.
     found = crossing(counts([40, 44] * 15), counts([36] * 30))
     assert ([p.k for p in found.points], found.left_out) == ([1, 2, 4, 8, 16], (32,))

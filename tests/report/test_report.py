@@ -173,6 +173,19 @@ def test_claims_that_fail(make_study):
     assert found["SimKO’s pass@16 against the base model’s"].status == "lower"
 
 
+def test_p_values_are_adjusted_over_pairs(make_study):
+    shuffled = {i: 1 + (7 * c + 3) % 10 for i, c in spread(1, 9).items()}
+    root = make_study({"base": spread(1, 9), "grpo": shuffled, "simko": spread(2, 11)})
+    _, m = measured(root)
+    raw = sorted(c.points[0].p for c in m.pairs.values())
+    assert list(m.p_holm) == list(m.ks)
+    assert sorted(m.p_holm[1].values())[:2] == pytest.approx([3 * raw[0], max(3 * raw[0], 2 * raw[1])])
+    words = " ".join(" ".join(read(write_report(root))[1].words).split())
+    shown = f"p = {sorted(m.p_holm[1].values())[1]:.3f}"
+    assert shown in words
+    assert shown != f"p = {raw[1]:.3f}"
+
+
 def test_no_difference_is_said(make_study):
     root = make_study({"base": spread(1, 9), "grpo": spread(1, 9), "simko": spread(1, 9)})
     assert {f.status for f in claims(root).values()} == {"no difference shown"}

@@ -35,7 +35,7 @@ class Crossing:
 
     direction, of ours: None where no crossing is claimed, and then so are k_star and its interval. k_star: the first K,
     not rounded, where D(K) changes sign in that direction; k_star_high (k_star_low): None where that end lies beyond
-    half_n, the largest K looked at. left_out: the ks at which fewer than five problems differ.
+    half_n, the largest K looked at. left_out: the ks at which fewer than five problems differ, or all by one amount.
     """
 
     points: tuple[BandPoint, ...]
@@ -59,7 +59,12 @@ class Crossing:
     def describe(self, ours: str, other: str) -> str:
         """The finding in plain words, with the two models named."""
         if self.direction is None:
-            return f"No evidence that the pass@K curves of {ours} and {other} cross up to K = {self.half_n}."
+            why = (
+                ""
+                if self.points
+                else f": fewer than {_FEWEST_DIFFERING} problems differ at every K, or all differ alike"
+            )
+            return f"No evidence that the pass@K curves of {ours} and {other} cross up to K = {self.half_n}{why}."
         early, late = self.direction.split(" then ")
         first = next(d.k for d in self.points if _beyond_0(d, early))
         last = next(d.k for d in self.points if d.k > first and _beyond_0(d, late))

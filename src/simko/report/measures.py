@@ -23,7 +23,8 @@ class StepPoint:
 class Measures:
     """All numbers of the page. ks: those every problem of every curve has samples for; reliable_k: the largest k <= n / 2.
 
-    pairs: (ours, other) -> ours - other; p_holm: their p values by k, adjusted over the pairs of that k. at_temperature: method -> [(temperature, pass@1)], the curves' own included.
+    pairs: (ours, other) -> ours - other; p_holm: their p values by k, adjusted over the pairs at that k.
+    at_temperature: method -> [(temperature, pass@1)], the curves' own included.
     best_base: the base's temperature with the highest pass@1; against_best: method -> the paired difference to it.
     """
 
