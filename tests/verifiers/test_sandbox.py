@@ -419,6 +419,11 @@ def test_objects_and_changed_arguments() -> None:
     assert run_tests(textwrap.dedent(program), ProgramTests(textwrap.dedent(tests))) == "correct"
 
 
+def test_a_judge_that_a_value_has_felled_is_no_fault_of_ours() -> None:
+    tests = ProgramTests("import os\nos.kill(os.getpid(), 11)")
+    assert run_tests("def f(x): return 1", tests) == "wrong"
+
+
 def test_a_test_that_hands_over_its_own_object_is_not_the_programs_fault() -> None:
     assert run_tests("def f(x): return 1", ProgramTests("assert f(object()) == 1", ("f",))) == "failed"
 

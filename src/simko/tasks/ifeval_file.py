@@ -10,7 +10,7 @@ from simko.verifiers.instructions import instruction_checks, require_langdetect
 
 
 def ifeval_problem(row: dict[str, Any]) -> Problem:
-    """A problem from the columns key, prompt, instruction_id_list and kwargs; ValueError for instructions unknown here."""
+    """A problem from the columns key, prompt, instruction_id_list and kwargs; ValueError for unknown ones."""
     prompt = row["prompt"]
     if not isinstance(prompt, str):
         raise ValueError(f"the column 'prompt' must be a text, not {type(prompt).__name__}")

@@ -195,7 +195,7 @@ class Program:
             raise NameError(f"name {name!r} is not defined") from None
 
     def ask(self, function: str, *args: Any, **kwargs: Any) -> Any:
-        """function(*args, **kwargs) over there, with what it changed in its list, dict and set arguments changed here."""
+        """function(*args, **kwargs) over there; what it changed in list, dict and set arguments is changed here."""
         self.channel.send([function, [_leave(a) for a in args], {k: _leave(v) for k, v in kwargs.items()}])
         result, changed = self.result()
         for index, wire in changed:
@@ -341,9 +341,9 @@ def main() -> None:
     """
     mode, cpu_seconds, memory_bytes, output_bytes = sys.argv[1], *map(int, sys.argv[2:5])
     work = json.loads(_first_line())
+    _limit(cpu_seconds, memory_bytes)  # before the fork: the program may lay hands on process 1
     child = os.fork()
     if child == 0:
-        _limit(cpu_seconds, memory_bytes)
         return _run(mode, work, output_bytes)
     ended, status = 0, 0
     while ended != child:

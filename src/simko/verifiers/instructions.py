@@ -1,9 +1,9 @@
 """Instructions that a program can check, by the names and arguments of IFEval (arXiv 2311.07911), strict mode.
 
-The packages that carry IFEval's own checkers download NLTK's models on import or pull in whole evaluation harnesses, and
-some of their patterns take quadratic time; so the table is here. Three checks differ from them: sentences are split by
-the rule below instead of NLTK's punkt, words in capitals are words of letters, digits, ' and -, and english_capital and
-english_lowercase look at the case alone. Keywords are texts, not patterns.
+The packages that carry IFEval's own checkers download NLTK's models on import or pull in whole evaluation harnesses,
+and some of their patterns take quadratic time; so the table is here. Three checks differ from them: sentences are split
+by the rule below instead of NLTK's punkt, words in capitals are words of letters, digits, ' and -, and english_capital
+and english_lowercase look at the case alone. Keywords are texts, not patterns.
 """
 
 import importlib.util
@@ -26,8 +26,8 @@ _JSON_FENCES = ("```json", "```Json", "```JSON", "```")
 def verify_instructions(response: str, problem: Problem) -> Verdict:
     """Whether a response keeps every instruction in problem.metadata["instruction_id_list"], with ["kwargs"] beside it.
 
-    "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments that
-    are None count as absent. Raises ValueError, naming the problem, for an unknown instruction or a wrong argument.
+    "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments
+    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction or a wrong argument.
     """
     checks = instruction_checks(problem)
     if not response.strip():
@@ -143,7 +143,7 @@ def number_words(text: str, arguments: Arguments) -> bool:
 
 
 def nth_paragraph_first_word(text: str, arguments: Arguments) -> bool:
-    """Exactly num_paragraphs paragraphs between empty lines, of which number nth_paragraph (1-based) starts with first_word."""
+    """Exactly num_paragraphs paragraphs between empty lines; number nth_paragraph (1-based) starts with first_word."""
     paragraphs = text.split("\n\n")
     count, nth = sum(bool(part.strip()) for part in paragraphs), arguments["nth_paragraph"]
     if not 1 <= nth <= count or not paragraphs[nth - 1].strip():

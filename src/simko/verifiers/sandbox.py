@@ -44,6 +44,15 @@ SCRIPT = "/inside_sandbox.py"
 """Where `inside_sandbox` lies in a sandbox."""
 
 
+_ENVIRONMENT = {
+    "PATH": "/usr/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONHASHSEED": "0",  # sets are ordered alike in every run
+}
+
+
 class SandboxMissing(ValueError):
     """No sandbox can be made here. Nothing has run."""
 
@@ -67,8 +76,8 @@ class Limits:
 class Run:
     """How a program ended.
 
-    ending: "exit" (with exit_code: its status, 128 + signal where one killed it), "cpu", "memory", "wall", "output" (more than
-    allowed), or "failed" (the sandbox's own fault: the program never started).
+    ending: "exit" (with exit_code: its status, 128 + signal where one killed it), "cpu", "memory", "wall", "output"
+    (more than allowed), or "failed" (the sandbox's own fault: the program never started).
     """
 
     ending: Ending
@@ -121,9 +130,11 @@ def run_tests(program: str, tests: ProgramTests, limits: Limits = Limits()) -> T
             if end == "wall":
                 return "wall"
             verdict = said.decode("ascii", "replace").strip()
-            judge_ending, _ = _ending(judge, deadline)
+            judge_ending, code = _ending(judge, deadline)
             if verdict not in ("correct", "wrong", "died", "memory", "failed"):
-                return judge_ending if judge_ending in ("cpu", "memory") else "failed"
+                if judge_ending in ("cpu", "memory", "wall"):
+                    return judge_ending
+                return "wrong" if code > 128 else "failed"  # a value of the program's has felled the judge
             if verdict == "died":
                 ending, _ = _ending(runner, min(deadline, time.monotonic() + 1))
                 return ending if ending in ("cpu", "memory") else "wrong"
@@ -147,8 +158,9 @@ def check_sandbox() -> None:
             "programs from a model run only inside bubblewrap, which cannot start a sandbox here: "
             f"{said or 'it said nothing'}. It needs bubblewrap 0.8 or newer and user namespaces: "
             "sysctl user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 and "
-            "kernel.apparmor_restrict_unprivileged_userns=0 where these exist; inside a container, one that allows them "
-            "(docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined, as root also --cap-add SYS_ADMIN)"
+            "kernel.apparmor_restrict_unprivileged_userns=0 where these exist; inside a container, one that allows "
+            "them (docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined, as root also "
+            "--cap-add SYS_ADMIN)"
         )
 
 
@@ -216,10 +228,11 @@ def _read(
 ) -> tuple[bytes, Literal["end", "wall", "output"]]:
     """What the process prints until its end, the deadline or the limit; past these, everything in it is killed."""
     assert process.stdout is not None
-    output, descriptor = bytearray(), process.stdout.fileno()
+    output, descriptor, poll = bytearray(), process.stdout.fileno(), select.poll()
+    poll.register(descriptor, select.POLLIN)
     while len(output) <= limit:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        if left <= 0 or not poll.poll(left * 1000):
             _kill(process)
             return bytes(output), "wall"
         chunk = os.read(descriptor, 1 << 16)
@@ -248,6 +261,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     The child of bwrap is process 1 of its namespace: with it die all others, and only then does bwrap itself end. If
     bwrap were killed first, it would leave an orphan behind.
     """
+    if process.poll() is not None:
+        return  # its number may be another process's by now
     try:
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
@@ -267,16 +282,8 @@ def _command(tmp_bytes: int) -> list[str]:
     if not as_root:
         return inner
     become_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"]
-    outer = [
-        "bwrap",
-        "--unshare-pid",
-        "--as-pid-1",
-        "--unshare-net",
-        "--unshare-ipc",
-        *_open_folders(),
-        "--proc",
-        "/proc",
-    ]
+    outer = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc"]
+    outer += [*_open_folders(), "--proc", "/proc"]
     for name in ("bwrap", "setpriv"):
         program = shutil.which(name) or f"/usr/bin/{name}"
         outer += ["--ro-bind", program, f"/usr/bin/{name}"]
@@ -311,28 +318,7 @@ def _common(script: str, tmp_bytes: int) -> Sequence[str]:
         arguments += ["--ro-bind", _python(), _python()]
     arguments += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     arguments += ["--ro-bind", script, SCRIPT]
-    arguments += [
-        "--dev",
-        "/dev",
-        "--remount-ro",
-        "/dev",
-        "--size",
-        str(tmp_bytes),
-        "--perms",
-        "1777",
-        "--tmpfs",
-        "/tmp",
-    ]
-    arguments += ["--clearenv", "--setenv", "PATH", "/usr/bin", "--setenv", "LANG", "C.UTF-8"]
-    arguments += [
-        "--setenv",
-        "HOME",
-        "/tmp",
-        "--setenv",
-        "PYTHONHASHSEED",
-        "0",
-        "--setenv",
-        "PYTHONIOENCODING",
-        "utf-8",
-    ]
+    arguments += f"--dev /dev --remount-ro /dev --size {tmp_bytes} --perms 1777 --tmpfs /tmp --clearenv".split()
+    for name, value in _ENVIRONMENT.items():
+        arguments += ["--setenv", name, value]
     return [*arguments, "--die-with-parent", "--new-session", "--remount-ro", "/"]
