@@ -19,7 +19,7 @@ FAMILIES: dict[str, Family] = {**GRID_FAMILIES, **PLACE_FAMILIES, **TEXT_FAMILIE
 def verify_synlogic(response: str, problem: Problem) -> Verdict:
     """Judge an answer to a SynLogic puzzle by the rules of its family.
 
-    metadata["task"] names the family, metadata["game"] holds the puzzle's own data (the set's metadata field), and
+    metadata["task"] names the family, metadata["metadata"] holds the puzzle's own data, and
     problem.answer the gold answer, where the family has one. Read is what follows the last </think>, and inside the
     last <answer>...</answer> if there is one. "unparsed": no answer in the form that the family's prompts ask for.
 

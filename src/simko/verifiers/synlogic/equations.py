@@ -52,9 +52,8 @@ def read_equation(text: str) -> tuple[str, str] | None:
     for candidate in (after_answer_is(text), boxed(text), last_line(text)):
         if candidate is None:
             continue
-        plain = re.sub(r"[\s*]*\*\*[\s*]*", "", candidate)
-        plain = re.sub(r"\\times|×", "*", plain.replace("\u2212", "-")).replace("$", "")
-        plain = re.sub(r"\s+", "", plain).rstrip(".。")
+        plain = "".join(candidate.replace("**", "").split()).replace("$", "").replace("\u2212", "-")
+        plain = plain.replace("\\times", "*").replace("×", "*").rstrip(".。")
         if _EQUATION.fullmatch(plain):
             return candidate, plain
     return None
@@ -93,7 +92,7 @@ def read_path(text: str) -> tuple[str, str] | None:
 
 def path_puzzle(problem: Problem) -> str:
     """The equation with ? for each missing digit, spaces dropped."""
-    query = re.sub(r"\s+", "", str(problem.metadata["game"]["query_expr"]))
+    query = re.sub(r"\s+", "", str(problem.metadata["metadata"]["query_expr"]))
     if query.count("=") != 1 or not set(query) <= set("0123456789?+-*/%()=."):
         raise ValueError("query_expr is not an equation of digits and ?")
     return query

@@ -32,8 +32,8 @@ def gold(problem: Problem) -> str:
 
 
 def field(problem: Problem, name: str) -> Any:
-    """A field of the puzzle's own data, metadata["game"]; it may be stored as the text of a Python literal."""
-    value = problem.metadata["game"][name]
+    """A field of the puzzle's own data, metadata["metadata"]; it may be stored as the text of a Python literal."""
+    value = problem.metadata["metadata"][name]
     if isinstance(value, str) and value[:1] in ("[", "(", "{"):
         return ast.literal_eval(value)
     return value

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 
 from simko.records import Problem
@@ -191,7 +192,7 @@ def numbrix_holds(grid: Grid, clues: Grid) -> bool:
     if set(where) != set(range(1, count + 1)):
         return False
     path = [where[number] for number in range(1, count + 1)]
-    return all(abs(a - c) + abs(b - d) == 1 for (a, b), (c, d) in zip(path, path[1:], strict=False))
+    return all(abs(a - c) + abs(b - d) == 1 for (a, b), (c, d) in pairwise(path))
 
 
 def number_wall_holds(grid: Grid, clues: Grid) -> bool:

@@ -21,6 +21,7 @@ _BRACKETS = re.compile(r"[()\[\]{}<>]{2,}")
 _FRACTION = re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
 _YES = {"yes": True, "no": False, "是": True, "否": False}
 _NUMBERS = re.compile(r"[0-9]{1,6}(?:[\s,，、]+[0-9]{1,6})*")
+_NOTHING = ("", '""', "''", "“”", "[]")
 TOLERANCE = 1e-6
 """Relative error allowed where the gold is a rounded decimal, as in -37.71428571428572."""
 
@@ -107,7 +108,7 @@ def read_brackets(text: str) -> tuple[str, str] | None:
 
 def brackets_puzzle(problem: Problem) -> str:
     """The only shortest completion of the question's sequence, worked out from it."""
-    question = "".join(str(problem.metadata["game"]["question_sequence"]).split())
+    question = "".join(str(problem.metadata["metadata"]["question_sequence"]).split())
     closing = {"(": ")", "[": "]", "{": "}", "<": ">"}
     stack: list[str] = []
     for bracket in question:
@@ -123,10 +124,10 @@ def read_step_numbers(text: str) -> tuple[str, frozenset[int]] | None:
 
     A response without any answer is unparsed: silence does not say that there is no error.
     """
-    for candidate in (boxed(text), after_answer_is(text), last_line(text)):
+    for candidate in (boxed(text), after_answer_is(text), last_line(text) or None):
         if candidate is None:
             continue
-        if candidate.strip("\"'“”[]{} ") == "" and (candidate or boxed(text) == ""):
+        if candidate in _NOTHING:
             return candidate, frozenset()
         plain = candidate.strip("\"'“”[](). ")
         if _NUMBERS.fullmatch(plain):
