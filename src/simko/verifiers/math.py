@@ -159,10 +159,9 @@ def symbolic_match(answer: str, gold: str) -> bool:
         return sure
     answer_form, gold_form = normal_form(answer), normal_form(gold)
     equations = [text for text in (tidy(answer), tidy(gold)) if len(split_outside(text, "=")) == 2]
-    if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form):  # y=2x as 2x-y=0
-        return _verify(*equations) or _verify(answer_form, gold_form)
-    sides = [answer_form] if is_equation(gold_form) else split_outside(answer_form, "=")
-    return all(_verify(side, gold_form) for side in sides)
+    if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form) and _verify(*equations):  # 2x-y=0 is y=2x
+        return True
+    return not is_equation(gold_form) and all(_verify(side, gold_form) for side in split_outside(answer_form, "="))
 
 
 def is_equation(text: str) -> bool:
@@ -171,11 +170,17 @@ def is_equation(text: str) -> bool:
 
 
 def _verify(answer: str, gold: str) -> bool:
-    from math_verify import parse, verify  # here: it loads sympy, half a second and 60 MB that only workers need
+    # here: they load sympy, half a second and 60 MB that only workers need
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse, verify
 
     if answer == gold:
         return True
-    answers, golds = ([*parse("\\boxed{" + text + "}", parsing_timeout=None)] for text in (answer, gold))
+    # its units are off: they drop the m of 6m and the t of \frac{1}{m}t
+    as_latex = LatexExtractionConfig(normalization_config=NormalizationConfig(units=False, malformed_operators=True))
+    answers, golds = (
+        parse("\\boxed{" + text + "}", extraction_config=[as_latex], parsing_timeout=None) for text in (answer, gold)
+    )
     if not answers or not golds:
         return False
     agree = _values_agree(answers[0], golds[0])
@@ -197,7 +202,8 @@ def _values_agree(answer: Any, gold: Any) -> bool | None:
     names = sorted({symbol.name for symbol in answer.free_symbols | gold.free_symbols})
     tolerance = CLOSED_FORM_TOLERANCE if answer.is_Float else Fraction(1, 10**12)
     for shift in range(3) if names else range(1):
-        point = {name: sympy.Rational(17 + 4 * i + 5 * shift, 13 + 3 * i) for i, name in enumerate(names)}
+        point = {name: sympy.Rational(17 + 4 * k + 5 * shift, 13 + 3 * k) for k, name in enumerate(names)}
+        point["i"] = sympy.I
         value, target = (_value_at(side, point) for side in (answer, gold))
         if value is None or target is None:
             return None
@@ -211,5 +217,4 @@ def _value_at(expression: Any, point: dict[str, Any]) -> Any:
     import sympy
 
     value = sympy.N(expression.subs({symbol: point[symbol.name] for symbol in expression.free_symbols}), 30)
-    real, imaginary = value.as_real_imag()
-    return value if real.is_Float | real.is_zero and imaginary.is_Float | imaginary.is_zero else None
+    return value if all(part.is_Float or part == 0 for part in value.as_real_imag()) else None

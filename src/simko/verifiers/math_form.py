@@ -13,6 +13,7 @@ MAX_FORM = 2000
 """Longer texts are left as they are."""
 
 _MAX_DEPTH = 10
+_MAX_ROUNDS = 6
 _MAX_DIGITS = 400
 _SYMBOLS = str.maketrans(
     {
@@ -65,10 +66,11 @@ _REWRITES = [
         (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (r"(?<=\\pi) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (
-            rf"(?<=[0-9)}}]) *(?!(?:{_NO_UNITS})(?![A-Za-z]))(?:[A-Za-z]{{3,20}}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{{2,20}})*$",
+            rf"(?<=[0-9}}]) (?!(?:{_NO_UNITS})(?![A-Za-z]))(?:[A-Za-z]{{3,20}}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{{2,20}})*$",
             "",
         ),
-        (r"(?<=[0-9)}]) *(?:square|cubic|sq|cu)? *(?:[A-Za-z]{3,20}|cm|mm|km|ft|m) *\^ *\{? *[23] *\}? *$", ""),
+        (r"(?<=[0-9])(?:cm|mm|km|kg)$", ""),
+        (r"(?<=[0-9}]) *(?:square|cubic|sq|cu)? *(?:[A-Za-z]{3,20}|cm|mm|km|ft|m) *\^ *\{? *[23] *\}? *$", ""),
         (rf"(?<![A-Za-z0-9.\\])({_NUMERAL})[eE]\+?(-?[0-9]+)(?![A-Za-z0-9.])", r"\1\\times 10^{\2}"),
         (r"(?<=[0-9]) *[*xX] *(?=10 *(?:\^|\*\*))|(?<=[0-9]) *\\cdot *(?=10 *\^)", r"\\times "),
     ]
@@ -117,16 +119,17 @@ def normal_form(answer: str) -> str:
     is "73"; 28 percent is "28%" (and not 0.28). A name before = or \in is dropped (x=5, f(x)=5, x \in [1,2]); other
     equations keep both sides, in one order. Lists and sets are unordered: \{2, 1\}, "1 and 2" and x=1, x=2 are
     "1, 2"; \pm a stands for two items. Tuples and intervals keep their order and brackets. (C) is "C".
-    Texts of more than MAX_FORM characters come back stripped only.
+    Texts of more than MAX_FORM characters, and absurdly nested ones, come back stripped only.
     """
-    if len(answer) > MAX_FORM:
-        return answer.strip()
-    for _ in range(8):
-        form = _list_form(_compact(tidy(answer)), 0)
-        if form == answer:
-            break
-        answer = form
-    return answer
+    text = answer.strip()
+    if len(text) > MAX_FORM:
+        return text
+    form = text
+    for _ in range(_MAX_ROUNDS):
+        previous, form = form, _list_form(_compact(tidy(form)), 0)
+        if form == previous:
+            return form
+    return text
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -243,12 +246,14 @@ def _both_signs(item: str) -> list[str]:
     if item.count("\\pm") != 1 or "\\mp" in item:
         return [item]
     before, after = item.split("\\pm")
+    if not after.strip():
+        return [item]
     bare = not before or before.endswith(("=", "(", "{"))
     return [before + ("" if bare else "+") + after.strip(), before + "-" + after.strip()]
 
 
 def _item_form(item: str, depth: int) -> str:
-    if depth > _MAX_DEPTH:
+    if depth > _MAX_DEPTH or not item:
         return item
     if item.endswith("%") and (number := parse_number(item[:-1])) is not None:
         return _spell(number) + "%"
