@@ -8,6 +8,7 @@ from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
+from simko.tasks.reasoning_gym import reasoning_gym_task
 from simko.tasks.task import Loader, Split, Task
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 
 TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
 
-PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task}
+PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: what makes a task of the name behind it}. Docstrings are shown to users."""
 
 

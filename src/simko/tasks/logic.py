@@ -5,7 +5,6 @@ temperature 1.0. The paper's logic prompts are not public: BBH gets the prompt o
 SynLogic's prompts say themselves how to answer.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 from simko.records import Problem
 from simko.tasks.hub import HubSource, Part, Rows, hub_task
 from simko.tasks.maths import MATH_PROMPT
+from simko.tasks.synlogic import synlogic_problem
 from simko.tasks.task import Task, fill
 
 BBH_SUBTASKS: dict[str, tuple[str, int]] = {
@@ -81,29 +81,8 @@ def bbh_problems(subtask: str, rows: Rows) -> list[Problem]:
 
 
 def synlogic_problems(side: str, rows: Rows) -> list[Problem]:
-    """Rows of SynLogic (data_source, prompt [messages], extra_info {game_data_str, index}) -> problems.
-
-    The gold lies in game_data_str, as JSON: answer (empty where any solution counts) and metadata, which the verifier
-    `synlogic` reads beside the family's name, metadata's task.
-    """
-    problems = []
-    for number, row in enumerate(rows):
-        task = row["data_source"].removeprefix("val/")
-        game = json.loads(row["extra_info"]["game_data_str"])
-        answer = game.get("answer")
-        metadata = {"task": task, "difficulty": game.get("difficulty"), "metadata": _decoded(game.get("metadata"))}
-        prompt = "\n\n".join(message["content"] for message in row["prompt"])
-        text = answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer, ensure_ascii=False)
-        problems.append(Problem(f"synlogic/{side}/{number:05d}", prompt, text, metadata))
-    return problems
-
-
-def _decoded(metadata: Any) -> Any:
-    """A family's metadata, which some rows hold as JSON inside the JSON."""
-    try:
-        return json.loads(metadata) if isinstance(metadata, str) else metadata
-    except json.JSONDecodeError:
-        return metadata
+    """Rows of SynLogic -> problems (see `synlogic_problem`), with ids synlogic/<side>/<row number>."""
+    return [synlogic_problem(row, f"synlogic/{side}/{number:05d}") for number, row in enumerate(rows)]
 
 
 _logic = partial(hub_task, temperature=0.7, top_p=0.95, max_new_tokens=8192, stop=(), chat=True, samples=128)

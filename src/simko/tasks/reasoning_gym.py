@@ -51,19 +51,93 @@ REFUSED: dict[str, str] = {
 }
 
 ALLOWED: tuple[str, ...] = tuple(
-    """
-    ab acre advanced_geometry aiw arc_1d base_conversion basic_arithmetic bf binary_alternation bitwise_arithmetic
-    caesar_cipher calendar_arithmetic chain_sum circuit_logic codeio color_cube_rotation count_bits count_primes
-    course_schedule cryptarithm decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships
-    figlet_font fraction_simplification futoshiki game_of_life gcd group_anagrams gsm_symbolic isomorphic_strings jugs
-    kakurasu knight_swap knights_knaves largest_island lcm leg_counting letter_counting letter_jumble list_functions
-    mahjong_puzzle manipulate_matrix maze mini_sudoku modulo_grid needle_haystack number_filtering number_format
-    number_sequence palindrome_generation palindrome_partitioning path_star polynomial_equations pool_matrix
-    power_function prime_factorization products quantum_lock ransom_note rectangle_count rotate_matrix rotten_oranges
-    self_reference sentence_reordering shortest_path simple_equations simple_geometry sokoban spell_backward
-    string_manipulation string_splitting string_synthesis sudoku survo syllogism time_intervals tower_of_hanoi tsumego
-    word_ladder word_sequence_reversal word_sorting zebra_puzzles
-    """.split()
+    [
+        "ab",
+        "acre",
+        "advanced_geometry",
+        "aiw",
+        "arc_1d",
+        "base_conversion",
+        "basic_arithmetic",
+        "bf",
+        "binary_alternation",
+        "bitwise_arithmetic",
+        "caesar_cipher",
+        "calendar_arithmetic",
+        "chain_sum",
+        "circuit_logic",
+        "codeio",
+        "color_cube_rotation",
+        "count_bits",
+        "count_primes",
+        "course_schedule",
+        "cryptarithm",
+        "decimal_arithmetic",
+        "decimal_chain_sum",
+        "dice",
+        "emoji_mystery",
+        "family_relationships",
+        "figlet_font",
+        "fraction_simplification",
+        "futoshiki",
+        "game_of_life",
+        "gcd",
+        "group_anagrams",
+        "gsm_symbolic",
+        "isomorphic_strings",
+        "jugs",
+        "kakurasu",
+        "knight_swap",
+        "knights_knaves",
+        "largest_island",
+        "lcm",
+        "leg_counting",
+        "letter_counting",
+        "letter_jumble",
+        "list_functions",
+        "mahjong_puzzle",
+        "manipulate_matrix",
+        "maze",
+        "mini_sudoku",
+        "modulo_grid",
+        "needle_haystack",
+        "number_filtering",
+        "number_format",
+        "number_sequence",
+        "palindrome_generation",
+        "palindrome_partitioning",
+        "path_star",
+        "polynomial_equations",
+        "pool_matrix",
+        "power_function",
+        "prime_factorization",
+        "products",
+        "quantum_lock",
+        "ransom_note",
+        "rectangle_count",
+        "rotate_matrix",
+        "rotten_oranges",
+        "self_reference",
+        "sentence_reordering",
+        "shortest_path",
+        "simple_equations",
+        "simple_geometry",
+        "sokoban",
+        "spell_backward",
+        "string_manipulation",
+        "string_splitting",
+        "string_synthesis",
+        "sudoku",
+        "survo",
+        "syllogism",
+        "time_intervals",
+        "tower_of_hanoi",
+        "tsumego",
+        "word_ladder",
+        "word_sequence_reversal",
+        "word_sorting",
+        "zebra_puzzles",
+    ]
 )
 
 # equally likely answers that a guesser draws from, where the answer is one of a fixed few

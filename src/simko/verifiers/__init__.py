@@ -15,6 +15,8 @@ from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_pool import grade_math, verify_math
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
+from simko.verifiers.reasoning_gym import extract_answer_tag, quick
+from simko.verifiers.synlogic import verify_synlogic
 
 __all__ = [
     "VERIFIERS",
@@ -33,7 +35,11 @@ __all__ = [
     "verify_last_integer",
     "verify_math",
     "verify_operator_puzzle",
+    "verify_reasoning_gym",
+    "verify_synlogic",
 ]
+
+verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym:judge")
 
 VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
@@ -45,6 +51,8 @@ VERIFIERS: dict[str, Verifier] = {
     "bbh": verify_bbh,
     "code": verify_code,
     "instructions": verify_instructions,
+    "synlogic": verify_synlogic,
+    "reasoning_gym": verify_reasoning_gym,
 }
 
 
