@@ -147,6 +147,15 @@ def test_killed_while_grading(victim: str) -> None:
     assert outcomes == ["correct" if order == "42" else "wrong" for order in orders]
 
 
+def test_children_of_a_killed_worker_are_ended() -> None:
+    made = GradingPool(1)
+    made.grade(jobs("42"))
+    assert made._process is not None
+    leader = made._process.pid
+    assert made.grade(jobs("patricide")) == ["error"]
+    assert emptied(leader)
+
+
 def test_no_process_is_left_and_none_is_a_zombie() -> None:
     with GradingPool(2) as made:
         made.grade(jobs("42", "crash", "hog", "exit", "raise", *NUMBERS))

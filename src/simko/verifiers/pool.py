@@ -53,6 +53,7 @@ class GradingPool:
         if workers is not None and workers < 1:
             raise ValueError(f"a grading pool needs at least one worker, not {workers}")
         self.workers = workers or min(_usable_cpus(), MAX_WORKERS)
+        self._process: subprocess.Popen[bytes] | None = None
         self._begin()
         _POOLS.add(self)
 
@@ -169,7 +170,7 @@ class GradingPool:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = None
         self._received = bytearray()
 
     def _leave_to_parent(self) -> None:

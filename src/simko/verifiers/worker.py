@@ -131,10 +131,10 @@ class Zygote:
             if child.judges != len(self.judges):  # forked before the newest judge was loaded
                 self._bury(child, kill=True)
         while self.queue:
-            child = next((child for child in self.children if child.job is None), None)
-            if child is None and len(self.children) == self.slots:
+            idle = [child for child in self.children if child.job is None]
+            if not idle and len(self.children) == self.slots:
                 return
-            child = child or self._fork()
+            child = idle[0] if idle else self._fork()
             try:
                 _write(child.jobs, self.queue[0].line)
             except BrokenPipeError:  # ended from outside while it was idle, or by the sheer length of the line
