@@ -70,6 +70,8 @@ def test_problems_are_the_benchmarks_own(name: str, hub_cache: Path, bench_data:
             assert problem.answer == r"\arcsin(10/13)"
         else:
             assert problem.answer == row.get("answer_latex", row["answer"])
+        tolerance = row.get("tolerance")
+        assert problem.metadata.get("tolerance") == (None if tolerance is None else float(tolerance))
     assert {p.metadata.get("choices") for p in problems} == ({1000} if name.startswith("aime") else {None})
 
 
@@ -172,6 +174,19 @@ def test_a_snapshot_is_counted_and_an_incomplete_one_named(empty_cache: Path) ->
         HubSource("a/b", "test", commit, files=("easy/*.parquet",)).read()
     write(folder / "easy" / "part.parquet", [{"problem": "c"}])
     assert HubSource("a/b", "test", commit, 1, files=("easy/*.parquet",)).read() == [{"problem": "c"}]
+
+
+def test_what_a_snapshot_lacks_is_fetched(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    folder = snapshot(empty_cache, "a/b", UNPINNED)
+
+    def download(*_: object, local_files_only: bool = False, **__: object) -> str:
+        if not local_files_only:
+            write(folder / "easy" / "part.parquet", [{"problem": "c"}])
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert HubSource("a/b", "test", files=("easy/*.parquet",)).read() == [{"problem": "c"}]
 
 
 def test_an_unpinned_task_reads_main_and_says_which_commit_that_was(empty_cache: Path) -> None:

@@ -104,7 +104,7 @@ def olympiadbench_problems(rows: Rows) -> list[Problem]:
             "answer_type": row["answer_type"],
             "is_multiple_answer": bool(row["is_multiple_answer"]),
             "unit": row.get("unit") or None,
-            "tolerance": row.get("error") or None,
+            "tolerance": float(row["error"]) if row.get("error") else None,
         }
         problems.append(_problem(f"olympiadbench/{row['id']}", text, ",".join(row["final_answer"]), **metadata))
     return problems
