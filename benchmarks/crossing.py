@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=400)
     arguments = parser.parse_args()
     print(
-        "| second model | D, points, K = 1 to 128 | true K* | problems | drawn curves cross | claimed | wrong way | K* held |"
+        "| first model, against the second | D, points, K = 1 to 128 | true K* | problems | drawn curves cross | claimed | wrong way | K* held |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name in MODELS:

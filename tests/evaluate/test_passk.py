@@ -170,6 +170,10 @@ def test_seeds_stand_beside_problems():
     # per-seed means .5, .625, .75; t(.975, 2) = 4.3027
     assert point.over_seeds == pytest.approx((0.625 - 4.302653 * 0.125 / 3**0.5, 0.625 + 4.302653 * 0.125 / 3**0.5))
     difference = paired_difference(a, b, [1]).points[0]
+    assert difference.difference == pytest.approx(0.625 - 0.5)  # problem by problem 1 / 4 - 1 / 2 and 1 - 1 / 2
+    assert (difference.low, difference.high) == pytest.approx(
+        tuple(studentised_difference(np.array([[-0.25], [0.5]]))[0][0])
+    )
     # Welch by hand: variances .125^2 / 3 and .125 / 2, 1.17 degrees of freedom
     assert difference.over_seeds is not None
     low, high = difference.over_seeds
