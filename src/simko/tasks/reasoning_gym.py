@@ -50,8 +50,7 @@ REFUSED: dict[str, str] = {
     "composite": "it is a mixture of other datasets, not one of its own",
 }
 
-ALLOWED: tuple[str, ...] = tuple(
-    """
+_ALLOWED = """
     ab acre advanced_geometry aiw arc_1d base_conversion basic_arithmetic bf binary_alternation bitwise_arithmetic
     caesar_cipher calendar_arithmetic chain_sum circuit_logic codeio color_cube_rotation count_bits count_primes
     course_schedule cryptarithm decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships
@@ -63,8 +62,8 @@ ALLOWED: tuple[str, ...] = tuple(
     self_reference sentence_reordering shortest_path simple_equations simple_geometry sokoban spell_backward
     string_manipulation string_splitting string_synthesis sudoku survo syllogism time_intervals tower_of_hanoi tsumego
     word_ladder word_sequence_reversal word_sorting zebra_puzzles
-    """.split()
-)
+"""
+ALLOWED: tuple[str, ...] = tuple(_ALLOWED.split())
 
 # equally likely answers that a guesser draws from, where the answer is one of a fixed few
 CHOICES = {
