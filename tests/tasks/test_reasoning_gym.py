@@ -28,7 +28,7 @@ HOSTILE = ["", " ", "\n", "None", "null", "nan", "NaN", "inf", "[]", "{}", "hell
     "a" + " " * (N - 2) + "b", "2 x " * (N // 4), "ABC" * (N // 3), "A=1," * (N // 4), "9." * (N // 2), ":" * N,
     "F+1000000000", "0x" + "f" * (N - 2), "Move disk 1 from Peg 1 to Peg 2\n" * (N // 40), "x" * (N + 1)]
 for name in sys.argv[1:]:
-    problems = reasoning_gym_task(name).load("test", 3)
+    problems = reasoning_gym_task(name).load("test", 2)
     for problem in problems:
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 60, -1))
         assert judge(problem.answer, problem), (name, "gold", problem.answer)

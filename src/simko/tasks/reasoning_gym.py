@@ -8,7 +8,7 @@ a wrong or empty answer never scores 1.0, and that scoring an answer of 20,000 c
 import json
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from simko.records import Problem
@@ -19,8 +19,8 @@ PROMPT = "{question}\nGive the final answer inside <answer> and </answer> tags."
 DEFAULT_SIZES: dict[Split, int] = {"train": 10_000, "test": 200}
 # generators seed problem i with seed + i, so that ranges of seeds are ranges of problems
 _FIRST_SEED: dict[Split, int] = {"train": 1_000_000_000, "test": 0}
-# part of what a task is: some generators (acre) lay their problems out over the whole size
-_SIZE = 20_000
+# problems come in datasets of this size, since some generators (acre) make a whole dataset at once
+_CHUNK = 500
 
 _RUNS = "its scorer runs the answer's text as code (eval or sympy.parse_expr)"
 _NO_GOLD = "it gives no gold answer, so that its scorer cannot be checked"
@@ -106,7 +106,7 @@ def reasoning_gym_task(name: str, *, temperature: float = 1.0, top_p: float = 1.
 def load(name: str, split: Split, limit: int | None = None) -> list[Problem]:
     """The first `limit` problems of a side (None: 10,000 for train, 200 for test); the same ones each time.
 
-    There are at most 20,000. RuntimeError if reasoning-gym is not installed, or in another version than the audited one.
+    RuntimeError if reasoning-gym is not installed, or in another version than the audited one.
     """
     check_request(f"reasoning_gym/{name}", split, limit)
     return list(islice(_problems(name, split), DEFAULT_SIZES[split] if limit is None else limit))
@@ -114,10 +114,12 @@ def load(name: str, split: Split, limit: int | None = None) -> list[Problem]:
 
 def _problems(name: str, split: Split) -> Iterator[Problem]:
     """A side's problems in order; those with an empty gold answer are passed over, as silence is no answer."""
-    dataset = _dataset(name, _FIRST_SEED[split])
-    for index in range(_SIZE):
+    dataset: Any = None
+    for index in count():
+        if index % _CHUNK == 0:
+            dataset = _dataset(name, _FIRST_SEED[split] + index)
         # scorers read the entry, which must survive being stored: fractions and the like become text
-        entry: dict[str, Any] = json.loads(json.dumps(dataset[index], default=str))
+        entry: dict[str, Any] = json.loads(json.dumps(dataset[index % _CHUNK], default=str))
         if not str(entry["answer"] or "").strip():
             continue
         metadata: dict[str, Any] = {"dataset": name, "config": {}, "entry": entry}
@@ -138,4 +140,4 @@ def _dataset(name: str, seed: int) -> Any:
             f"reasoning-gym {version('reasoning-gym')} is installed, but the scorers were checked in {VERSION} only: "
             f"pip install reasoning-gym=={VERSION}"
         )
-    return reasoning_gym.create_dataset(name, seed=seed, size=_SIZE)
+    return reasoning_gym.create_dataset(name, seed=seed, size=_CHUNK)
