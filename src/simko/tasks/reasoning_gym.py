@@ -8,7 +8,7 @@ a wrong or empty answer never scores 1.0, and that scoring an answer of 20,000 c
 import json
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from simko.records import Problem
@@ -19,8 +19,8 @@ PROMPT = "{question}\nGive the final answer inside <answer> and </answer> tags."
 DEFAULT_SIZES: dict[Split, int] = {"train": 10_000, "test": 200}
 # generators seed problem i with seed + i, so that ranges of seeds are ranges of problems
 _FIRST_SEED: dict[Split, int] = {"train": 1_000_000_000, "test": 0}
-# part of what a task is: some generators (acre) lay their problems out over the whole size
-_SIZE = 20_000
+# problems come in datasets of this size, since some generators (acre) make a whole dataset at once
+_CHUNK = 500
 
 _RUNS = "its scorer runs the answer's text as code (eval or sympy.parse_expr)"
 _NO_GOLD = "it gives no gold answer, so that its scorer cannot be checked"
@@ -50,95 +50,20 @@ REFUSED: dict[str, str] = {
     "composite": "it is a mixture of other datasets, not one of its own",
 }
 
-ALLOWED: tuple[str, ...] = tuple(
-    [
-        "ab",
-        "acre",
-        "advanced_geometry",
-        "aiw",
-        "arc_1d",
-        "base_conversion",
-        "basic_arithmetic",
-        "bf",
-        "binary_alternation",
-        "bitwise_arithmetic",
-        "caesar_cipher",
-        "calendar_arithmetic",
-        "chain_sum",
-        "circuit_logic",
-        "codeio",
-        "color_cube_rotation",
-        "count_bits",
-        "count_primes",
-        "course_schedule",
-        "cryptarithm",
-        "decimal_arithmetic",
-        "decimal_chain_sum",
-        "dice",
-        "emoji_mystery",
-        "family_relationships",
-        "figlet_font",
-        "fraction_simplification",
-        "futoshiki",
-        "game_of_life",
-        "gcd",
-        "group_anagrams",
-        "gsm_symbolic",
-        "isomorphic_strings",
-        "jugs",
-        "kakurasu",
-        "knight_swap",
-        "knights_knaves",
-        "largest_island",
-        "lcm",
-        "leg_counting",
-        "letter_counting",
-        "letter_jumble",
-        "list_functions",
-        "mahjong_puzzle",
-        "manipulate_matrix",
-        "maze",
-        "mini_sudoku",
-        "modulo_grid",
-        "needle_haystack",
-        "number_filtering",
-        "number_format",
-        "number_sequence",
-        "palindrome_generation",
-        "palindrome_partitioning",
-        "path_star",
-        "polynomial_equations",
-        "pool_matrix",
-        "power_function",
-        "prime_factorization",
-        "products",
-        "quantum_lock",
-        "ransom_note",
-        "rectangle_count",
-        "rotate_matrix",
-        "rotten_oranges",
-        "self_reference",
-        "sentence_reordering",
-        "shortest_path",
-        "simple_equations",
-        "simple_geometry",
-        "sokoban",
-        "spell_backward",
-        "string_manipulation",
-        "string_splitting",
-        "string_synthesis",
-        "sudoku",
-        "survo",
-        "syllogism",
-        "time_intervals",
-        "tower_of_hanoi",
-        "tsumego",
-        "word_ladder",
-        "word_sequence_reversal",
-        "word_sorting",
-        "zebra_puzzles",
-    ]
-)
+_ALLOWED = """
+    ab acre advanced_geometry aiw arc_1d base_conversion basic_arithmetic bf binary_alternation bitwise_arithmetic
+    caesar_cipher calendar_arithmetic chain_sum circuit_logic codeio color_cube_rotation count_bits count_primes
+    course_schedule cryptarithm decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships
+    figlet_font fraction_simplification futoshiki game_of_life gcd group_anagrams gsm_symbolic isomorphic_strings jugs
+    kakurasu knight_swap knights_knaves largest_island lcm leg_counting letter_counting letter_jumble list_functions
+    mahjong_puzzle manipulate_matrix maze mini_sudoku modulo_grid needle_haystack number_filtering number_format
+    number_sequence palindrome_generation palindrome_partitioning path_star polynomial_equations pool_matrix
+    power_function prime_factorization products quantum_lock ransom_note rectangle_count rotate_matrix rotten_oranges
+    self_reference sentence_reordering shortest_path simple_equations simple_geometry sokoban spell_backward
+    string_manipulation string_splitting string_synthesis sudoku survo syllogism time_intervals tower_of_hanoi tsumego
+    word_ladder word_sequence_reversal word_sorting zebra_puzzles
+"""
+ALLOWED: tuple[str, ...] = tuple(_ALLOWED.split())
 
 # equally likely answers that a guesser draws from, where the answer is one of a fixed few
 CHOICES = {
@@ -181,7 +106,7 @@ def reasoning_gym_task(name: str, *, temperature: float = 1.0, top_p: float = 1.
 def load(name: str, split: Split, limit: int | None = None) -> list[Problem]:
     """The first `limit` problems of a side (None: 10,000 for train, 200 for test); the same ones each time.
 
-    There are at most 20,000. RuntimeError if reasoning-gym is not installed, or in another version than the audited one.
+    RuntimeError if reasoning-gym is not installed, or in another version than the audited one.
     """
     check_request(f"reasoning_gym/{name}", split, limit)
     return list(islice(_problems(name, split), DEFAULT_SIZES[split] if limit is None else limit))
@@ -189,10 +114,12 @@ def load(name: str, split: Split, limit: int | None = None) -> list[Problem]:
 
 def _problems(name: str, split: Split) -> Iterator[Problem]:
     """A side's problems in order; those with an empty gold answer are passed over, as silence is no answer."""
-    dataset = _dataset(name, _FIRST_SEED[split])
-    for index in range(_SIZE):
+    dataset: Any = None
+    for index in count():
+        if index % _CHUNK == 0:
+            dataset = _dataset(name, _FIRST_SEED[split] + index)
         # scorers read the entry, which must survive being stored: fractions and the like become text
-        entry: dict[str, Any] = json.loads(json.dumps(dataset[index], default=str))
+        entry: dict[str, Any] = json.loads(json.dumps(dataset[index % _CHUNK], default=str))
         if not str(entry["answer"] or "").strip():
             continue
         metadata: dict[str, Any] = {"dataset": name, "config": {}, "entry": entry}
@@ -213,4 +140,4 @@ def _dataset(name: str, seed: int) -> Any:
             f"reasoning-gym {version('reasoning-gym')} is installed, but the scorers were checked in {VERSION} only: "
             f"pip install reasoning-gym=={VERSION}"
         )
-    return reasoning_gym.create_dataset(name, seed=seed, size=_SIZE)
+    return reasoning_gym.create_dataset(name, seed=seed, size=_CHUNK)

@@ -1,0 +1,138 @@
+"""reasoning-gym tasks: the audited tables, stable and disjoint problems, golds that pass, hostile answers that do not."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from simko.records import Problem
+from simko.tasks.reasoning_gym import ALLOWED, CHOICES, REFUSED, reasoning_gym_task
+from simko.verifiers.reasoning_gym import MAX_ANSWER, extract_answer_tag, judge, quick
+
+pytest.importorskip("reasoning_gym")
+
+FEW = ("chain_sum", "word_sorting", "jugs", "syllogism", "sudoku", "knights_knaves")
+
+# Judges everything in a process of its own: a scorer that hangs or eats memory ends it, and with it the test.
+SWEEP = r"""
+import resource, signal, sys, time
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from simko.tasks.reasoning_gym import reasoning_gym_task
+from simko.verifiers.reasoning_gym import MAX_ANSWER as N, judge
+
+HOSTILE = ["", " ", "\n", "None", "null", "nan", "NaN", "inf", "[]", "{}", "hello", "1e9999", "1e999999999", "-1e-999999999",
+    "1/0", "9**9**9**9", "__import__('os')._exit(7)", "\ud800", "[NaN, NaN]", "nan+nani", "[" * 900, "9" * N, "[" * N,
+    "(" * (N // 2) + "1" + ")" * (N // 2 - 1), "A " * (N // 2), "," * N, "1\n" * (N // 2), "-" * N, "x" * N,
+    "a" + " " * (N - 2) + "b", "2 x " * (N // 4), "ABC" * (N // 3), "A=1," * (N // 4), "9." * (N // 2), ":" * N,
+    "F+1000000000", "0x" + "f" * (N - 2), "Move disk 1 from Peg 1 to Peg 2\n" * (N // 40), "x" * (N + 1)]
+for name in sys.argv[1:]:
+    problems = reasoning_gym_task(name).load("test", 2)
+    for problem in problems:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 60, -1))
+        assert judge(problem.answer, problem), (name, "gold", problem.answer)
+        for answer in HOSTILE:
+            if answer.strip() == problem.answer.strip():
+                continue
+            start = time.process_time()
+            assert not judge(answer, problem), (name, "passes", answer[:50])
+            assert time.process_time() - start < 1.5, (name, "slow", answer[:50])
+    for answer in {p.answer for p in problems}:
+        for problem in problems:
+            if answer != problem.answer:
+                judge(answer, problem)
+print("swept", len(sys.argv) - 1)
+"""
+
+
+def _sweep(names: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWEEP, *names], capture_output=True, text=True, timeout=900, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"swept {len(names)}" in done.stdout
+
+
+def test_hostile_answers_neither_pass_nor_hang() -> None:
+    _sweep(FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALLOWED)
+def test_every_allowed_dataset_passes_its_gold_and_nothing_hostile(name: str) -> None:
+    _sweep((name,))
+
+
+def test_the_tables_cover_the_installed_package() -> None:
+    from reasoning_gym.factory import DATASETS
+
+    assert set(ALLOWED) | set(REFUSED) == set(DATASETS)
+    assert not set(ALLOWED) & set(REFUSED)
+    assert set(CHOICES) <= set(ALLOWED)
+    with pytest.raises(ValueError, match=r"'countdown' is refused: its scorer runs the answer's text"):
+        reasoning_gym_task("reasoning_gym/countdown")
+    with pytest.raises(ValueError, match=r"no dataset 'chess'.*word_sorting"):
+        reasoning_gym_task("chess")
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_problems_are_stable_disjoint_and_survive_json(name: str) -> None:
+    task = reasoning_gym_task(name)
+    test, train = task.load("test", 4), task.load("train", 4)
+    assert task.load("test", 4) == test
+    assert task.load("test", 2) == test[:2]
+    assert not {p.id for p in test} & {p.id for p in train}
+    assert {p.prompt for p in test} != {p.prompt for p in train}
+    for problem in test:
+        stored = json.loads(json.dumps({"answer": problem.answer, "metadata": problem.metadata}))
+        assert stored["metadata"] == problem.metadata
+        again = Problem(problem.id, problem.prompt, stored["answer"], stored["metadata"])
+        assert judge(problem.answer, again)
+        assert not any(judge(other.answer, again) for other in test if other.answer != problem.answer)
+        assert problem.prompt.endswith("inside <answer> and </answer> tags.")
+
+
+def test_partial_credit_is_no_pass() -> None:
+    words = reasoning_gym_task("word_sorting").load("test", 1)[0]
+    first, *rest = words.answer.split(", ")
+    assert judge(",".join([first, *rest]), words)  # another spacing: only the scorer knows
+    assert not judge(", ".join([*rest, first]), words)
+
+
+@pytest.mark.slow  # its generator takes seconds a problem
+def test_scoring_leaves_the_entry_alone() -> None:
+    problem = next(p for p in reasoning_gym_task("knight_swap").load("test", 6) if p.answer != "No")
+    before = json.dumps(problem.metadata)
+    assert judge(problem.answer + " ", problem)
+    assert json.dumps(problem.metadata) == before
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("<answer>4</answer>", "4"),
+        ("<answer>4</answer> no: <answer> 5 </answer>", "5"),
+        ("<answer>4</answer> and <answer>5", "4"),
+        ("so <answer>5", None),
+        ("<answer> </answer>", None),
+        (r"\boxed{4} then \boxed{5}", "5"),
+        ("I think\n5\n", "5"),
+        ("", None),
+        (" \n ", None),
+        ("<answer>" * 50_000 + "1" + "</answer>" * 50_000, "1"),
+    ],
+)
+def test_extraction(response: str, answer: str | None) -> None:
+    found = extract_answer_tag(response, Problem("p", ""))
+    assert found == (answer if answer != "1" else "1" + "</answer>" * 49_999)
+
+
+def test_quick_knows_the_gold_the_empty_and_the_endless() -> None:
+    problem = Problem("p", "", "5")
+    assert quick("5", problem) is True
+    assert quick("6", problem) is None
+    assert quick("", problem) is False
+    assert quick("5" * (MAX_ANSWER + 1), problem) is False
+    with pytest.raises(ValueError, match="problem 'p'"):
+        judge("6", problem)
