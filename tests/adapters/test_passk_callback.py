@@ -159,6 +159,16 @@ def test_more_responses_are_drawn_beside_those_that_are_kept(tmp_path):
     assert len(many) == 24
     assert few.items() <= many.items()
     assert len(set(many.values())) > 18
+    callback = PassAtKCallback(make_trainer(tmp_path, RLVRTrainer), PROBLEMS, begins, 4, 1, store=store)
+    assert callback.evaluate().samples == 4  # of the eight
+
+
+def test_held_out_problems_are_answered_without_dropout(tmp_path):
+    models = tiny_model(), tiny_model()
+    for layer in models[1].model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    plain, dropping = (evaluated(tmp_path, tmp_path / f"{i}.db", model=m.train()) for i, m in enumerate(models))
+    assert plain == dropping
 
 
 def test_a_resumed_run_uses_what_its_store_holds(tmp_path, caplog):
