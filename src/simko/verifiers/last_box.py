@@ -5,6 +5,7 @@ A reward made from it is never too generous, but misses right answers; a grader 
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from simko.records import Problem, Verdict
@@ -35,9 +36,11 @@ def verify_last_box(response: str, problem: Problem) -> Verdict:
 
 def last_box(text: str) -> str | None:
     r"""The content of the last \boxed{...} to open, braces balanced (\{ and \} do not count); None if there is none."""
-    start = max(box_starts(text), default=None)
-    end = closing_brace(text, start) if start is not None else None
-    return text[start:end] if end is not None else None
+    last = deque(box_starts(text), maxlen=1)
+    if not last:
+        return None
+    end = closing_brace(text, last[0])
+    return None if end is None else text[last[0] : end]
 
 
 def box_starts(text: str) -> Iterator[int]:

@@ -97,7 +97,14 @@ def _match_forms(answer: str, gold: str, is_decimal: bool, tolerance: Fraction |
         return answer == gold.partition("_")[0]
     number, gold_number = _value(answer), _value(gold)
     if number is not None and gold_number is not None:
-        return _numbers_match(answer, gold, is_decimal, tolerance)
+        values = [number / 100 if answer.endswith("%") else number]
+        if gold.endswith("%"):
+            values = [number] if answer.endswith("%") else [number, 100 * number]
+        if tolerance is None:
+            closed_form = gold_number.denominator != 1 and "/" not in answer
+            relative = DECIMAL_TOLERANCE if is_decimal else CLOSED_FORM_TOLERANCE if closed_form else Fraction(0)
+            tolerance = abs(gold_number) * relative
+        return any(abs(value - gold_number) <= tolerance for value in values)
     answers, golds = answer.split(", "), gold.split(", ")
     if len(golds) > 1 and len(answers) == len(golds) <= _MAX_ITEMS:
         return _lists_match(answers, golds, is_decimal, tolerance)
@@ -118,19 +125,6 @@ def _value(form: str) -> Fraction | None:
     """The number, or the number of per cent, that a normal form spells."""
     form = form.removesuffix("%")
     return Fraction(form) if _SPELLED.fullmatch(form) else None
-
-
-def _numbers_match(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool:
-    value, target = _value(answer), _value(gold)
-    assert value is not None
-    assert target is not None
-    values = [value / 100 if answer.endswith("%") else value]
-    if gold.endswith("%"):
-        values = [value] if answer.endswith("%") else [value, 100 * value]
-    if tolerance is None:
-        closed_form = target.denominator != 1 and "/" not in answer
-        tolerance = abs(target) * (DECIMAL_TOLERANCE if is_decimal else CLOSED_FORM_TOLERANCE if closed_form else 0)
-    return any(abs(value - target) <= tolerance for value in values)
 
 
 def _lists_match(answers: list[str], golds: list[str], is_decimal: bool, tolerance: Fraction | None) -> bool | None:
