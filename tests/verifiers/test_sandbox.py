@@ -273,11 +273,20 @@ def test_no_zombie_is_left_behind() -> None:
 
 
 def test_everything_dies_with_the_caller() -> None:
-    script = "from simko.verifiers.sandbox import *; run_sandboxed('import time; print(1); time.sleep(60)', limits=Limits(wall_seconds=60.0))"
-    caller = subprocess.Popen([sys.executable, "-c", script])
+    script = """
+        from simko.verifiers.sandbox import Limits, check_sandbox, run_sandboxed
+        check_sandbox()
+        print("ready", flush=True)
+        run_sandboxed("import time; time.sleep(60)", limits=Limits(wall_seconds=60.0))
+    """
+    caller = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+    assert caller.stdout is not None
+    with caller.stdout as output:
+        assert output.readline() == b"ready\n"
     deadline = time.monotonic() + 20
     while not (alive := strangers("inside_sandbox.py")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    time.sleep(0.5)
     assert alive
     caller.kill()
     caller.wait()

@@ -284,10 +284,21 @@ def _command(tmp_bytes: int) -> list[str]:
     become_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"]
     outer = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc"]
     outer += [*_open_folders(), "--proc", "/proc"]
-    for name in ("bwrap", "setpriv"):
-        program = shutil.which(name) or f"/usr/bin/{name}"
+    for name in ("bwrap", "setpriv", "sh"):
+        program = os.path.realpath(shutil.which(name) or f"/bin/{name}")
         outer += ["--ro-bind", program, f"/usr/bin/{name}"]
-    return [*outer, *_common(inside_sandbox.__file__, tmp_bytes), "--cap-add", "ALL", "--", *become_nobody, *inner]
+    # process 1 of the outer one stays root: else the outer bwrap may not kill it when the caller dies
+    outer_first = ["sh", "-c", '"$@"; exit $?', "sh"]
+    return [
+        *outer,
+        *_common(inside_sandbox.__file__, tmp_bytes),
+        "--cap-add",
+        "ALL",
+        "--",
+        *outer_first,
+        *become_nobody,
+        *inner,
+    ]
 
 
 def _open_folders() -> list[str]:
