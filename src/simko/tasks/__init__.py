@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
+from simko.tasks.code_file import code_task
+from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import FILE_SUFFIXES, file_task
 from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
@@ -21,6 +24,7 @@ __all__ = [
     "file_task",
     "get_task",
     "operator_puzzle_traces",
+    "read_file",
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
@@ -44,3 +48,14 @@ def get_task(name: str) -> Task:
     close = get_close_matches(name, [*TASKS, *PREFIXES])
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(TASKS)}"
     raise ValueError(f"no task is called {name!r}; {hint} (simko tasks lists all; file_task takes a file)")
+
+
+def read_file(path: Path | str, verifier: str, template: str | None = None) -> Task:
+    """The task over a file, in the form that its verifier reads: programs for "code", IFEval's rows for "instructions",
+    else prompts and answers (see `file_task`), the prompts inside `template`. ValueError where a form takes none."""
+    forms: dict[str, Callable[[Path | str], Task]] = {"code": code_task, "instructions": ifeval_task}
+    if verifier not in forms:
+        return file_task(path, verifier) if template is None else file_task(path, verifier, template=template)
+    if template is not None:
+        raise ValueError(f"the prompts of a file for the verifier {verifier!r} take no template")
+    return forms[verifier](path)
