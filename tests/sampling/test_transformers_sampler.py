@@ -129,12 +129,24 @@ def test_every_token_that_holds_a_stop_string_is_an_end_token(tokenizer: Any) ->
     assert stop_tokens(tokenizer, ("ab",)) == []  # in no single token: such a string only cuts
 
 
-def test_a_stop_string_of_several_tokens_cuts(model: Any, tokenizer: Any) -> None:
-    sampler = TransformersSampler(model, tokenizer)
-    text = draw(sampler, 1, temperature=0, max_new_tokens=10)["a", 0].response
-    cut = draw(sampler, 1, temperature=0, max_new_tokens=10, stop=(text[3:6],))["a", 0]
-    assert cut.response == text[: text.index(text[3:6])]
+@pytest.mark.parametrize("at", [3, 40])
+def test_a_stop_string_of_several_tokens_ends_the_response(model: Any, tokenizer: Any, at: int) -> None:
+    steps = []
+    hook = model.register_forward_hook(lambda *_: steps.append(1))
+    try:
+        sampler = TransformersSampler(model, tokenizer)
+        one: dict[str, Any] = {"wanted": {"d": [0]}, "max_new_tokens": 200}
+        texts = ((seed, draw(sampler, 1, seed=seed, **one)["d", 0].response) for seed in range(100))
+        seed, text = next((seed, text) for seed, text in texts if len(text) > at + 3 and "!" not in text)
+        steps.clear()
+        stop = text[at : at + 3]
+        cut = draw(sampler, 1, seed=seed, stop=(stop,), **one)["d", 0]
+    finally:
+        hook.remove()
+    assert cut.response == text[: text.index(stop)]
+    assert cut.tokens == len(cut.response) + 3
     assert not cut.truncated
+    assert len(steps) < 60, "it is not generated to the end"
 
 
 def test_a_chat_prompt_is_put_into_the_template(model: Any, tokenizer: Any) -> None:

@@ -105,12 +105,9 @@ class OpenAISampler:
         self.base_url = base_url
         self.model = model
         self.concurrency = concurrency
-        self._client_settings = {
-            "base_url": base_url,
-            "api_key": api_key or os.environ.get("OPENAI_API_KEY") or "none",
-            "timeout": timeout,
-            "max_retries": retries,
-        }
+        self.timeout = timeout
+        self.retries = retries
+        self._api_key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self._servers: dict[bool, _Server] = {}
 
     @cached_property
@@ -134,12 +131,17 @@ class OpenAISampler:
     ) -> Iterator[list[Sample]]:
         """See `Sampler.sample`: lists of what has just come; closing the iterator cancels what is under way."""
         check_wanted(problems, wanted)
+        if not any(wanted.values()):
+            return
         server = self._server(settings.chat)
         by_id = {problem.id: problem for problem in problems}
         # Sixteen samples of a problem follow each other, so that a server with a prefix cache computes its prompt once.
         batches = lay_out(list(by_id), wanted, 16)
         jobs = ((by_id[i], index, request_seed(seed, i, index)) for b in batches for i, index in b.keys)
         yield from self._run(jobs, settings, server)
+
+    def _client(self, retries: int) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, timeout=self.timeout, max_retries=retries)
 
     def _run(
         self, jobs: Iterable[tuple[Problem, int, int]], settings: SamplingSettings, server: _Server
@@ -156,7 +158,7 @@ class OpenAISampler:
         self, jobs: Iterator[tuple[Problem, int, int]], settings: SamplingSettings, server: _Server
     ) -> AsyncGenerator[list[Sample], None]:
         """The samples as they come, the next request going out for each; what came well is yielded before an error."""
-        async with AsyncOpenAI(**self._client_settings) as client:
+        async with self._client(self.retries) as client:
 
             def start(count: int) -> set[asyncio.Task[Sample]]:
                 return {
@@ -227,8 +229,7 @@ class OpenAISampler:
 
     async def _probe(self, chat: bool) -> _Server:
         settings = replace(_PROBE_SETTINGS, chat=chat)
-        brief = self._client_settings | {"max_retries": min(2, int(str(self._client_settings["max_retries"])))}
-        async with AsyncOpenAI(**brief) as client:
+        async with self._client(min(self.retries, 2)) as client:  # a server that is not there is said soon
             server = _Server(await self._dialect(client, settings), seeds_honoured=False)
             # All at once: a server that seeds one generator for all requests honours seeds only one at a time.
             texts = await self._answers(client, [*_PROBE_SEEDS, *_PROBE_SEEDS], settings, server)
@@ -280,9 +281,7 @@ class OpenAISampler:
                 "and an address that ends in /v1"
             )
         if isinstance(error, openai.APITimeoutError):
-            return RuntimeError(
-                f"{where} did not answer within {self._client_settings['timeout']} s: is it overloaded?"
-            )
+            return RuntimeError(f"{where} did not answer within {self.timeout} s: is it overloaded?")
         if isinstance(error, openai.APIConnectionError):
             return RuntimeError(f"{where} cannot be reached ({error.__cause__ or error}): is it running?")
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):

@@ -1,5 +1,6 @@
 """Sampling with Transformers' own `generate`, the prompt computed once for all of its samples."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class TransformersSampler:
     """Draws samples from a causal language model of Transformers.
 
     The model's own generation defaults count for nothing but its end tokens. Generation ends at a token whose text
-    contains a stop string (one that is never inside one token only cuts).
+    contains a stop string; one that spans tokens is looked for every max_new_tokens / 4 tokens (at least 16).
     name: what the model is called in `identity`; weights: the digest or revision that stands there, None for the digest
     of the model's tensors; batch_size: sequences generated together; share_prefix: compute the prompt once and copy its
     key-value cache for all samples; turn it off for a model whose cache cannot be copied.
@@ -118,10 +119,10 @@ class TransformersSampler:
     ) -> torch.Tensor:
         """`ids` with new tokens up to max_new_tokens, padded on the right. `generate` works on whole batches to their
         longest row, so it is called for a part of the tokens at a time, each time on the rows that have not ended."""
-        most = generation.config.max_new_tokens
-        total = ids.shape[1] + most
+        most, width = generation.config.max_new_tokens, ids.shape[1]
+        total = width + most
         rows = torch.full((len(ids), total), generation.pad_token, device=ids.device)
-        rows[:, : ids.shape[1]] = ids
+        rows[:, :width] = ids
         going = torch.arange(len(ids), device=ids.device)
         while len(going) and ids.shape[1] < total:
             part = min(max(16, most // 4), total - ids.shape[1])
@@ -130,7 +131,11 @@ class TransformersSampler:
             )
             new = output.sequences[:, ids.shape[1] :]
             rows[going, ids.shape[1] : output.sequences.shape[1]] = new
-            goes_on = (~torch.isin(new, generation.end_tokens.to(new.device)).any(1)).nonzero().flatten()
+            ended = torch.isin(new, generation.end_tokens.to(new.device)).any(1)
+            if generation.stop:
+                texts = self._decode(output.sequences[:, width:].tolist())
+                ended |= torch.tensor([generation.cut(text) is not None for text in texts], device=ended.device)
+            goes_on = (~ended).nonzero().flatten()
             going, ids = going[goes_on], output.sequences[goes_on]
             mask = torch.cat([mask[goes_on], mask.new_ones(len(goes_on), new.shape[1])], 1)
             name = "cache" if "cache" in output else "past_key_values"  # renamed in Transformers 5.24
@@ -140,7 +145,7 @@ class TransformersSampler:
         return rows
 
     def _prefix(self, ids: torch.Tensor, mask: torch.Tensor, copies: torch.Tensor) -> dict[str, Any]:
-        """The cache of all prompt tokens but the last, row j of the result being row copies[j], under the name the model gives it."""
+        """The cache of all prompt tokens but the last, under the name the model gives it; row j is that of copies[j]."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.model(
             input_ids=ids[:, :-1],
@@ -165,16 +170,24 @@ class TransformersSampler:
         width = new_tokens.shape[1]
         lengths = torch.where(ended.any(1), ended.int().argmax(1) + 1, width).tolist()
         kept = [row[:length] for row, length in zip(new_tokens.tolist(), lengths, strict=True)]
-        texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         samples = []
-        for (problem_id, index), text, length, at_end in zip(
-            batch.keys, texts, lengths, ended.any(1).tolist(), strict=True
+        for (problem_id, index), tokens, text, at_end in zip(
+            batch.keys, kept, self._decode(kept), ended.any(1).tolist(), strict=True
         ):
-            cuts = [at for s in generation.stop if (at := text.find(s)) >= 0]
-            response = text[: min(cuts, default=None)]
-            finish: FinishReason = "stop" if at_end or cuts else "length"
-            samples.append(Sample(problem_id, index, response, length, finish, len(prompts[problem_id]), seed))
+            cut, count = generation.cut(text), len(tokens)
+            if cut is not None and not at_end:  # the stop string lies in several tokens: count as far as its last
+                count = 1 + bisect_left(
+                    range(1, count), True, key=lambda n: generation.cut(self._decode([tokens[:n]])[0]) is not None
+                )
+            finish: FinishReason = "stop" if at_end or cut is not None else "length"
+            samples.append(Sample(problem_id, index, text[:cut], count, finish, len(prompts[problem_id]), seed))
         return samples
+
+    def _decode(self, rows: list[list[int]]) -> list[str]:
+        texts: list[str] = self.tokenizer.batch_decode(
+            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,10 @@ class _Generation:
     end_tokens: torch.Tensor
     pad_token: int
     stop: tuple[str, ...]
+
+    def cut(self, text: str) -> int | None:
+        """Where the first stop string begins, None without one."""
+        return min((at for s in self.stop if (at := text.find(s)) >= 0), default=None)
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, settings: SamplingSettings) -> "_Generation":
