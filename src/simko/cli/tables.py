@@ -30,6 +30,8 @@ def print_sections(sections: "Sequence[Section]") -> None:
 
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
     for section in sections:
+        what = f"{section.task} at {section.setting}: {section.problems} problems, {section.samples} samples each"
+        console.print(escape(visible(what)), style="bold")
         console.print(_curves(section))
         if section.pairs:
             console.print(_differences(section))
@@ -39,8 +41,7 @@ def print_sections(sections: "Sequence[Section]") -> None:
 
 
 def _curves(section: "Section") -> Table:
-    title = f"{section.task} at {section.setting}: {section.problems} problems, {section.samples} samples each"
-    table = _table(f"{title}\npass@K, % (95 % interval)")
+    table = _table("pass@K, % (95 % interval)")
     for side in section.sides:
         table.add_column(escape(visible(side.name)), justify="right")
     if section.guessing:
@@ -65,7 +66,7 @@ def _differences(section: "Section") -> Table:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=escape(visible(title)), title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="")
     table.add_column("K", justify="right")
     return table
 
