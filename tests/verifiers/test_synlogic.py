@@ -131,20 +131,20 @@ def test_a_changed_gold_fails_in_every_family() -> None:
 
 
 HOSTILE = {
-    "deep": "[" * 60_000 + "]" * 60_000,
-    "deep in a block": "```python\n" + "(" * 50_000 + "1" + ")" * 50_000 + "\n```",
-    "many lists": "[[1, 2], [3, 4]] " * 20_000,
-    "boxes": "\\boxed{" * 50_000 + "1" + "}" * 50_000,
-    "digits": "\\boxed{" + "9" * 60_000 + "}",
-    "minus signs": "```python\n" + "-" * 60_000 + "1\n```",
-    "answers": "The answer is " * 50_000,
-    "fences": "```" * 60_001,
-    "commas": "\\boxed{" + "," * 60_000 + "}",
-    "spaces": "[[" + " " * 60_000 + "]]",
-    "tags": "<answer></think>" * 30_000,
-    "brackets": "()" * 40_000 + "<" * 60_000,
+    "deep": "[" * 20_000 + "]" * 20_000,
+    "deep in a block": "```python\n" + "(" * 20_000 + "1" + ")" * 20_000 + "\n```",
+    "many lists": "[[1, 2], [3, 4]] " * 7_000,
+    "boxes": "\\boxed{" * 20_000 + "1" + "}" * 20_000,
+    "digits": "\\boxed{" + "9" * 20_000 + "}",
+    "minus signs": "```python\n" + "-" * 20_000 + "1\n```",
+    "answers": "The answer is " * 20_000,
+    "fences": "```" * 20_001,
+    "commas": "\\boxed{" + "," * 20_000 + "}",
+    "spaces": "[[" + " " * 20_000 + "]]",
+    "tags": "<answer></think>" * 10_000,
+    "brackets": "()" * 15_000 + "<" * 20_000,
     "surrogate": "\ud800\\boxed{\ud800}",
-    "stars": "The answer is " + "* " * 60_000,
+    "stars": "The answer is " + "* " * 20_000,
 }
 
 
