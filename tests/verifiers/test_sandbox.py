@@ -85,7 +85,9 @@ def test_binary_output_comes_out_whole() -> None:
     [
         ("while True: pass", "cpu"),
         pytest.param(
-            "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "cpu", marks=pytest.mark.slow
+            "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+            "cpu",
+            marks=pytest.mark.slow,
         ),
         ("import time; time.sleep(100)", "wall"),
         ("import os, time\nos.close(1)\ntime.sleep(100)", "wall"),
