@@ -131,6 +131,8 @@ HOSTILE = {
     "closed boxes": "\\boxed{1}" * 200_000,
     "boxes, far apart": ("\\boxed{1}" + " " * 50) * 30_000,
     "answers": "the answer is " * 100_000,
+    "final answers after a box": "\\boxed{1}" + "the final answer is 1 final " * 50_000,
+    "boxes and texts": "\\boxed{1}\\text{ for and }" * 50_000,
     "answer then spaces": "answer" + " " * 1_000_000,
     "answer: per line": "answer:\n" * 200_000,
     "dollars": "answer is " + "$" * 1_000_000,
