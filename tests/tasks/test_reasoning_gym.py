@@ -55,7 +55,7 @@ def _sweep(names: tuple[str, ...]) -> None:
 
 
 def test_hostile_answers_neither_pass_nor_hang() -> None:
-    _sweep(FEW)
+    _sweep(FEW[:3])
 
 
 @pytest.mark.slow

@@ -2,12 +2,9 @@
 
 import itertools
 import json
-import os
-import resource
-import signal
+import re
 import string
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simko.records import Problem
-from simko.verifiers.math import extract_answer, match_here, normal_form, quick_match, symbolic_match
+from simko.records import Problem, Verdict
+from simko.verifiers import grade_many, verify_math
+from simko.verifiers.math import quick_match
+from simko.verifiers.math_extract import extract_answer
+from simko.verifiers.math_form import normal_form
 
 HERE = Path(__file__).parent
 BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "bench-data"
@@ -33,58 +33,40 @@ def rows(path: Path) -> list[dict[str, Any]]:
 CASES = rows(HERE / "cases_math.jsonl")
 
 
-def bounded(function: Callable[[], object], cpu_seconds: float = 5.0) -> object:
-    """The function's result from a forked child, "killed" where it needs more time or memory."""
-    reader, writer = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            signal.signal(signal.SIGPROF, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-            os.write(writer, json.dumps(function()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(said) if said else "killed"
+@pytest.fixture(scope="module")
+def own_verdicts() -> list[Verdict]:
+    problems = [Problem("p", "", case["gold"], case.get("metadata", {})) for case in CASES]
+    return grade_many("math", [(case["response"], problem) for case, problem in zip(CASES, problems, strict=True)])
 
 
-def match(answer: str | None, gold: str, cpu_seconds: float = 5.0) -> object:
-    if answer is None:
-        return False
-    sure = quick_match(answer, gold)
-    if sure is not None:
-        return sure
-    import math_verify  # noqa: F401  once, before the fork
-
-    return bounded(lambda: symbolic_match(answer, gold), cpu_seconds)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['response'][-40:]}|{case['gold']}")
-def test_own_cases(case: dict[str, Any]) -> None:
-    import math_verify  # noqa: F401
-
-    problem = Problem("p", "", case["gold"], case.get("metadata", {}))
-    assert bounded(lambda: match_here(case["response"], problem).outcome) == case["outcome"]
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{c['response'][-40:]}|{c['gold']}" for c in CASES])
+def test_own_cases(number: int, own_verdicts: list[Verdict]) -> None:
+    assert own_verdicts[number].outcome == CASES[number]["outcome"]
 
 
 def test_extracted_is_the_normal_form() -> None:
-    assert match_here("\\boxed{x = \\dfrac12}", Problem("p", "", "0.5")).extracted == "0.5"
-    assert match_here("none", Problem("p", "", "0.5")).extracted is None
+    half = Problem("p", "", "0.5")
+    answers = ["\\boxed{x = \\dfrac12}", "\\boxed{\\frac{2}{4}}", "\\boxed{ \\sqrt{ 2}}", "none"]
+    assert [verify_math(answer, half).extracted for answer in answers] == ["0.5", "0.5", "\\sqrt{2}", None]
 
 
 @pytest.mark.parametrize("gold", ["", "  ", "$$", "\\boxed{}", "\\boxed{5"])
 def test_a_problem_without_gold_is_refused(gold: str) -> None:
     with pytest.raises(ValueError, match="'p7' has no gold answer"):
-        match_here("\\boxed{5}", Problem("p7", "", gold))
+        verify_math("\\boxed{5}", Problem("p7", "", gold))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_gold_passes_against_itself(name: str) -> None:
+LARGE = ("gsm8k", "olympiadbench")
+
+
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [(name, 7 if name in LARGE else 1) for name in NAMES]
+    + [pytest.param(name, 1, marks=pytest.mark.slow) for name in LARGE],
+)
+def test_every_gold_passes_against_itself(name: str, every: int) -> None:
     missed = []
-    for row in rows(BENCHMARKS / f"{name}.jsonl"):
+    for row in rows(BENCHMARKS / f"{name}.jsonl")[::every]:
         for gold in {row["answer"], row.get("answer_latex") or row["answer"], row.get("answer_raw") or row["answer"]}:
             for form in ("So $\\boxed{%s}$.", "The answer is $%s$.", "The answer is %s.", "Answer:\n\\[\n%s\n\\]\n"):
                 extracted = extract_answer(form % gold)
@@ -101,38 +83,46 @@ def test_golds_of_other_problems_fail(name: str) -> None:
     assert len(passed) < 12
 
 
-def labelled() -> list[tuple[str, str | None, str, bool, str]]:
-    """(id, answer, gold, label, kind) of the cases whose label is no policy choice."""
+def labelled() -> list[tuple[str, str, str, bool, str]]:
+    """(id, response, gold, label, kind) of the cases whose label is no policy choice."""
     policy = {row["id"] for row in rows(HERE / "math_policy.jsonl")}
     found = []
     for row in rows(BENCHMARKS / "grader_cases.jsonl"):
-        answer, gold = extract_answer(row["prediction"]), row["gold"]
-        if answer is None and not any(len(word) > 1 and word.isalpha() for word in row["prediction"].split()[:3]):
-            answer = row["prediction"]  # a bare answer, not a response
-        if row["form"] == "bare":
-            answer = answer or row["prediction"]
-        gold = (extract_answer(gold) if "\\boxed" in gold else gold) or gold
-        found.append((row["id"], answer, gold, row["verdict"], row["form"]))
+        response = row["prediction"]
+        prose = re.match(r"[A-Za-z]{2,} ", response) and row["form"] != "bare"
+        if extract_answer(response) is None and not prose:
+            response = f"\\boxed{{{response} }}"  # a bare answer, not a response
+        found.append((row["id"], response, row["gold"], row["verdict"], row["form"]))
     for row in rows(BENCHMARKS / "grader_hard_cases.jsonl"):
         if row["expected"] is not None:
-            found.append((row["id"], extract_answer(row["prediction"]), row["gold"], row["expected"], row["kind"]))
+            found.append((row["id"], row["prediction"], row["gold"], row["expected"], row["kind"]))
     assert policy <= {case[0] for case in found}
     return [case for case in found if case[0] not in policy]
 
 
-def test_labelled_cases_that_text_and_numbers_decide() -> None:
-    verdicts = [(case, quick_match(case[1], case[2])) for case in labelled() if case[1] is not None]
-    assert not [case for case, verdict in verdicts if verdict is not None and verdict is not case[3]]
-    assert sum(verdict is not None for _, verdict in verdicts) >= 0.75 * len(verdicts)
-
-
-@pytest.mark.slow
-def test_labelled_cases_agree() -> None:
-    cases = labelled()
-    verdicts = [match(answer, gold, 2.0 if kind == "dos" else 10.0) is True for _, answer, gold, _, kind in cases]
-    missed = [case for case, verdict in zip(cases, verdicts, strict=True) if verdict is not case[3]]
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_labelled_cases_agree(every: int) -> None:
+    """Through the pool, at its limits."""
+    cases = labelled()[::every]
+    verdicts = grade_many("math", [(response, Problem(name, "", gold)) for name, response, gold, _, _ in cases])
+    missed = [
+        (verdict.outcome, case)
+        for case, verdict in zip(cases, verdicts, strict=True)
+        if (verdict.outcome == "correct") is not case[3]
+    ]
+    print(len(cases), *missed, sep="\n")
     assert len(missed) <= 0.02 * len(cases), missed
-    assert not [case for case in missed if case[4] in ("W_eq_chain", "W_percent", "tiny_number", "dos")]
+    assert not [case for _, case in missed if case[4] in ("W_eq_chain", "W_percent", "tiny_number", "dos")]
+    assert "error" not in {verdict.outcome for verdict in verdicts}
+
+
+def test_text_and_numbers_decide_most_labelled_cases() -> None:
+    sure = [
+        quick_match(answer, gold)
+        for _, response, gold, _, _ in labelled()
+        if (answer := extract_answer(response)) is not None
+    ]
+    assert sum(verdict is not None for verdict in sure) >= 0.75 * len(sure)
 
 
 HOSTILE = {
@@ -141,6 +131,8 @@ HOSTILE = {
     "closed boxes": "\\boxed{1}" * 200_000,
     "boxes, far apart": ("\\boxed{1}" + " " * 50) * 30_000,
     "answers": "the answer is " * 100_000,
+    "final answers after a box": "\\boxed{1}" + "the final answer is 1 final " * 50_000,
+    "boxes and texts": "\\boxed{1}\\text{ for and }" * 50_000,
     "answer then spaces": "answer" + " " * 1_000_000,
     "answer: per line": "answer:\n" * 200_000,
     "dollars": "answer is " + "$" * 1_000_000,
@@ -184,20 +176,20 @@ PIECES = st.sampled_from(
 ANSWERS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map("".join))
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(ANSWERS)
 def test_normal_form_is_idempotent(answer: str) -> None:
     assert normal_form(normal_form(answer)) == normal_form(answer)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(ANSWERS, ANSWERS)
 def test_quick_match_is_reflexive_and_never_raises(one: str, other: str) -> None:
     assert quick_match(one, one) is not False
     quick_match(one, other)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.lists(st.one_of(st.text(alphabet=string.printable, max_size=8), PIECES, st.just("the answer is ")), max_size=12)
 )

@@ -103,12 +103,12 @@ _PIECES = [
 
 
 @given(response=st.lists(st.sampled_from(_PIECES), max_size=12).map(lambda parts: "\\boxed{" + "".join(parts) + "}"))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_answer_gets_a_verdict(response: str) -> None:
     assert grade_math(response, "42").outcome in ("correct", "wrong", "unparsed", "timeout")
 
 
-@pytest.mark.parametrize("length", [100_000, 1_000_000])
+@pytest.mark.parametrize("length", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_the_work_outside_the_pool_is_linear(length: int) -> None:
     texts = ["9" * length, "(" * length, "\\boxed{" * (length // 7), "{" * length + "}" * length, "1," * (length // 2)]
     for text in texts:

@@ -84,7 +84,11 @@ def test_binary_output_comes_out_whole() -> None:
     ("program", "ending"),
     [
         ("while True: pass", "cpu"),
-        ("import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "cpu"),
+        pytest.param(
+            "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+            "cpu",
+            marks=pytest.mark.slow,
+        ),
         ("import time; time.sleep(100)", "wall"),
         ("import os, time\nos.close(1)\ntime.sleep(100)", "wall"),
         ("x = []\nwhile True: x.append(bytearray(1 << 24))", "memory"),
@@ -93,7 +97,7 @@ def test_binary_output_comes_out_whole() -> None:
     ],
 )
 def test_limits(program: str, ending: str) -> None:
-    limits = Limits(cpu_seconds=1, wall_seconds=1.5 if ending == "wall" else 20.0)
+    limits = Limits(cpu_seconds=1, wall_seconds=1.0 if ending == "wall" else 20.0)
     start = time.monotonic()
     result = run(program, limits=limits)
     assert result.ending == ending
@@ -104,7 +108,7 @@ def test_limits(program: str, ending: str) -> None:
 def test_deep_recursion_ends_as_the_programs_own_failure() -> None:
     assert run("def f(n): return f(n + 1)\nf(0)").exit_code == 1
     deep = "import sys; sys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**5): x = [x]\nprint(repr(x))"
-    assert run(deep, limits=Limits(cpu_seconds=3, wall_seconds=10.0)).exit_code != 0
+    assert run(deep).exit_code != 0
 
 
 def test_a_fork_bomb_is_bounded_and_dies() -> None:
@@ -121,7 +125,7 @@ def test_a_fork_bomb_is_bounded_and_dies() -> None:
     """
     assert int(said(program)) < 20
     bomb = run(
-        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", limits=Limits(1, wall_seconds=2.0)
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", limits=Limits(1, wall_seconds=1.0)
     )
     assert bomb.ending in ("wall", "cpu")
     assert strangers("inside_sandbox.py") == []
@@ -383,16 +387,16 @@ def test_a_dead_program_is_no_expected_exception() -> None:
 @pytest.mark.parametrize(
     ("program", "ending"),
     [
-        ("while True: pass", "cpu"),
+        pytest.param("while True: pass", "cpu", marks=pytest.mark.slow),
         ("def f(x):\n    while True: pass", "cpu"),
         ("def f(x): return [0] * 10**9", "memory"),
         ("import time\ndef f(x): time.sleep(100)", "wall"),
         ("def f(x): return 'x' * 10**7", "wrong"),
-        ("def f(x): return 10**10**7", "cpu"),
+        pytest.param("def f(x): return 10**10**7", "cpu", marks=pytest.mark.slow),
     ],
 )
 def test_limits_of_a_called_program(program: str, ending: str) -> None:
-    limits = Limits(cpu_seconds=1, wall_seconds=2.0 if ending == "wall" else 20.0)
+    limits = Limits(cpu_seconds=1, wall_seconds=1.0 if ending == "wall" else 20.0)
     assert run_tests(program, CHECK, limits) == ending
     assert strangers("inside_sandbox.py") == []
 

@@ -3,6 +3,8 @@
 import json
 import re
 import time
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simko.records import Problem
+from simko.tasks.logic import SYNLOGIC_EASY, synlogic_problems
 from simko.tasks.synlogic import synlogic_problem
 from simko.verifiers.synlogic import FAMILIES, verify_synlogic
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate
@@ -131,20 +134,20 @@ def test_a_changed_gold_fails_in_every_family() -> None:
 
 
 HOSTILE = {
-    "deep": "[" * 60_000 + "]" * 60_000,
-    "deep in a block": "```python\n" + "(" * 50_000 + "1" + ")" * 50_000 + "\n```",
-    "many lists": "[[1, 2], [3, 4]] " * 20_000,
-    "boxes": "\\boxed{" * 50_000 + "1" + "}" * 50_000,
-    "digits": "\\boxed{" + "9" * 60_000 + "}",
-    "minus signs": "```python\n" + "-" * 60_000 + "1\n```",
-    "answers": "The answer is " * 50_000,
-    "fences": "```" * 60_001,
-    "commas": "\\boxed{" + "," * 60_000 + "}",
-    "spaces": "[[" + " " * 60_000 + "]]",
-    "tags": "<answer></think>" * 30_000,
-    "brackets": "()" * 40_000 + "<" * 60_000,
+    "deep": "[" * 20_000 + "]" * 20_000,
+    "deep in a block": "```python\n" + "(" * 20_000 + "1" + ")" * 20_000 + "\n```",
+    "many lists": "[[1, 2], [3, 4]] " * 7_000,
+    "boxes": "\\boxed{" * 20_000 + "1" + "}" * 20_000,
+    "digits": "\\boxed{" + "9" * 20_000 + "}",
+    "minus signs": "```python\n" + "-" * 20_000 + "1\n```",
+    "answers": "The answer is " * 20_000,
+    "fences": "```" * 20_001,
+    "commas": "\\boxed{" + "," * 20_000 + "}",
+    "spaces": "[[" + " " * 20_000 + "]]",
+    "tags": "<answer></think>" * 10_000,
+    "brackets": "()" * 15_000 + "<" * 20_000,
     "surrogate": "\ud800\\boxed{\ud800}",
-    "stars": "The answer is " + "* " * 60_000,
+    "stars": "The answer is " + "* " * 20_000,
 }
 
 
@@ -191,6 +194,28 @@ def test_arithmetic_is_exact_and_bounded() -> None:
             evaluate(text)
     with pytest.raises(NotArithmetic):
         evaluate("-1", signs=False)
+
+
+def test_the_task_says_how_many_generated_golds_are_broken() -> None:
+    made = Counter(row["task"] for row in _generated())
+    for family, broken in BROKEN_GOLDS.items():
+        assert re.search(rf"{broken} of {made[family]} of {family}", SYNLOGIC_EASY.known_defects[0])
+
+
+def test_problems_of_families_without_a_verifier_are_left_out_and_counted() -> None:
+    known = {
+        "data_source": "val/object_counting",
+        "prompt": [{"role": "user", "content": "How many?"}],
+        "extra_info": {"game_data_str": json.dumps({"answer": "1"})},
+    }
+    cipher, maze = ({**known, "data_source": f"val/{family}"} for family in ("cipher", "arrow_maze"))
+    with pytest.warns(UserWarning, match=r"3 of 5 problems are left out.*arrow_maze 1, cipher 2") as said:
+        problems = synlogic_problems("validation", [known, cipher, maze, cipher, known])
+    assert [problem.id for problem in problems] == ["synlogic/validation/00000", "synlogic/validation/00004"]
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(synlogic_problems("train", [known])) == 1
 
 
 def test_a_hub_row_becomes_a_problem() -> None:

@@ -6,7 +6,8 @@ SynLogic's prompts say themselves how to answer.
 """
 
 import re
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -15,8 +16,9 @@ from typing import Any
 from simko.records import Problem
 from simko.tasks.hub import HubSource, Part, Rows, hub_task
 from simko.tasks.maths import MATH_PROMPT
-from simko.tasks.synlogic import synlogic_problem
+from simko.tasks.synlogic import synlogic_family, synlogic_problem
 from simko.tasks.task import Task, fill
+from simko.verifiers.synlogic import FAMILIES
 
 BBH_SUBTASKS: dict[str, tuple[str, int]] = {
     "boolean_expressions": ("binary", 250),
@@ -81,8 +83,23 @@ def bbh_problems(subtask: str, rows: Rows) -> list[Problem]:
 
 
 def synlogic_problems(side: str, rows: Rows) -> list[Problem]:
-    """Rows of SynLogic -> problems (see `synlogic_problem`), with ids synlogic/<side>/<row number>."""
-    return [synlogic_problem(row, f"synlogic/{side}/{number:05d}") for number, row in enumerate(rows)]
+    """Rows of SynLogic -> problems (see `synlogic_problem`), with ids synlogic/<side>/<row number>.
+
+    Rows of families without a verifier are left out, with a warning that counts them by family.
+    """
+    left_out = Counter(family for row in rows if (family := synlogic_family(row)) not in FAMILIES)
+    if left_out:
+        counts = ", ".join(f"{family} {count}" for family, count in sorted(left_out.items()))
+        warnings.warn(
+            f"synlogic_easy ({side}): {left_out.total()} of {len(rows)} problems are left out, for no verifier knows their "
+            f"families: {counts}",
+            stacklevel=2,
+        )
+    return [
+        synlogic_problem(row, f"synlogic/{side}/{number:05d}")
+        for number, row in enumerate(rows)
+        if synlogic_family(row) in FAMILIES
+    ]
 
 
 _logic = partial(hub_task, temperature=0.7, top_p=0.95, max_new_tokens=8192, stop=(), chat=True, samples=128)
@@ -136,6 +153,12 @@ SYNLOGIC_EASY = _logic(
     verifier="synlogic",
     sizes={"train": None, "test": None},
     licence="MIT",
+    known_defects=(
+        "Golds of the generators break rules that their own prompts state: 9 of 10 of futoshiki, 10 of 10 of "
+        "star_placement_puzzle and 4 of 5 of calcudoko in problems generated for a check (the hub's own rows were not "
+        "checked). The verifier goes by the rules, so that these golds fail.",
+        "Problems of families without a verifier are left out, with a warning that counts them.",
+    ),
 )
 
 LOGIC: tuple[Task, ...] = (BBH, SYNLOGIC_EASY)

@@ -8,6 +8,11 @@ from simko.records import Problem
 from simko.verifiers.synlogic import FAMILIES
 
 
+def synlogic_family(row: Mapping[str, Any]) -> str:
+    """The puzzle family of a row of the hub set."""
+    return str(row["data_source"]).removeprefix("val/")
+
+
 def synlogic_problem(row: Mapping[str, Any], problem_id: str) -> Problem:
     """A row of the hub set (data_source, prompt [messages], extra_info {game_data_str}) -> a problem.
 
@@ -15,7 +20,7 @@ def synlogic_problem(row: Mapping[str, Any], problem_id: str) -> Problem:
     difficulty; metadata, the puzzle's own data, which some rows hold as JSON inside the JSON. ValueError naming the
     problem if the row does not fit or there is no verifier for its family.
     """
-    task = str(row["data_source"]).removeprefix("val/")
+    task = synlogic_family(row)
     if task not in FAMILIES:
         raise ValueError(f"problem {problem_id!r}: no SynLogic family is called {task!r}; known: {', '.join(FAMILIES)}")
     try:

@@ -14,13 +14,15 @@ class Bounded:
     extract: (response, problem) -> the answer that is judged, None if there is none ("unparsed");
     quick: (extracted, problem) -> whether it is right where text can tell, else None; in linear time; ValueError where
     the problem cannot be judged, whatever the answer;
-    judge: "module:function" of (extracted, problem) -> bool, imported and called in the pool only.
+    judge: "module:function" of (extracted, problem) -> bool, imported and called in the pool only;
+    form: the normal form under which a verdict reports the answer, so that equal answers are counted as one.
     """
 
     name: str
     extract: Callable[[str, Problem], str | None]
     quick: Callable[[str, Problem], bool | None]
     judge: str
+    form: Callable[[str], str] = str
 
     @property
     def __name__(self) -> str:
@@ -34,6 +36,7 @@ class Bounded:
         contents = {key: content(problem) for key, problem in {id(p): p for _, p in answers}.items()}
         extracted: dict[tuple[str, str], str | None] = {}
         outcomes: dict[tuple[str, str], Outcome] = {}
+        forms: dict[str, str] = {}
         jobs: dict[tuple[str, str], Job] = {}
         for response, problem in answers:
             text = contents[id(problem)]
@@ -43,6 +46,8 @@ class Bounded:
             if answer is None or (answer, text) in outcomes or (answer, text) in jobs:
                 continue
             right = self.quick(answer, problem)
+            if answer not in forms:
+                forms[answer] = self.form(answer)
             if right is None:
                 jobs[answer, text] = Job(self.judge, answer, problem)
             else:
@@ -53,5 +58,5 @@ class Bounded:
         for response, problem in answers:
             text = contents[id(problem)]
             found = extracted[response, text]
-            verdicts.append(Verdict("unparsed") if found is None else Verdict(outcomes[found, text], found))
+            verdicts.append(Verdict("unparsed") if found is None else Verdict(outcomes[found, text], forms[found]))
         return verdicts

@@ -4,7 +4,8 @@ r"""Mathematical equality of a response's final answer and the gold answer.
     normal_form     one text form for equal answers (math_form)
     quick_match     equality where text and rational numbers decide it: cheap, safe anywhere
     symbolic_match  equality by math-verify: may hang or exhaust memory, so only for a process that can be killed
-    match_here      all of them in turn
+
+math_pool puts them together: the verifier.
 
 What counts as equal, where graders differ:
 - Integer golds are compared exactly; golds written as decimals within a relative 1e-4; decimal answers to fractions
@@ -22,11 +23,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from simko.records import Problem, Verdict
-from simko.verifiers.math_extract import extract_answer
 from simko.verifiers.math_form import normal_form, split_outside, tidy
-
-__all__ = ["extract_answer", "match_here", "normal_form", "quick_match", "symbolic_match"]
 
 DECIMAL_TOLERANCE = Fraction(1, 10**4)
 """Relative, for golds written as decimals; as in the Qwen2.5-Math grader."""
@@ -42,24 +39,6 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{12,}")
 _CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Z]+)_(?:\{([0-9]+)\}|([0-9]))")
 _RELATION = re.compile(r"=|<|>|\\(?:leq|geq|neq|in)(?![A-Za-z])")
-
-
-def match_here(response: str, problem: Problem) -> Verdict:
-    r"""The verdict on a response, in this process and without any limit: for a worker that can be killed, and tests.
-
-    `extracted` is the answer's normal form. problem.metadata["tolerance"], where given, is how far a number may be
-    from the gold (absolute); the gold may stand in $...$ or \boxed{...}. Raises ValueError where there is no gold.
-    """
-    answer = extract_answer(response)
-    gold = extract_answer(problem.answer) if "\\boxed" in problem.answer else problem.answer
-    if gold is None or not normal_form(gold):
-        raise ValueError(f"problem {problem.id!r} has no gold answer: {problem.answer!r}")
-    if answer is None:
-        return Verdict("unparsed")
-    matched = quick_match(answer, gold, tolerance=problem.metadata.get("tolerance"))
-    if matched is None:
-        matched = symbolic_match(answer, gold)
-    return Verdict("correct" if matched else "wrong", normal_form(answer))
 
 
 def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None) -> bool | None:
@@ -210,5 +189,10 @@ def _value_at(expression: Any, point: dict[str, Any]) -> Any:
     """The expression's value, 30 digits, with its symbols set by name; None if it is not a finite complex number."""
     import sympy
 
-    value = sympy.N(expression.subs({symbol: point[symbol.name] for symbol in expression.free_symbols}), 30)
-    return value if all(part.is_Float or part == 0 for part in value.as_real_imag()) else None
+    try:
+        value = sympy.N(expression.subs({symbol: point[symbol.name] for symbol in expression.free_symbols}), 30)
+        return value if all(part.is_Float or part == 0 for part in value.as_real_imag()) else None
+    except (MemoryError, RecursionError, OverflowError):  # exhausted: for the pool to say
+        raise
+    except Exception:  # SymPy raises anything (TypeError, PoleError, AttributeError ...) where it cannot evaluate
+        return None

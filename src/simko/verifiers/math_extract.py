@@ -1,6 +1,7 @@
 r"""The final answer of a response: its last \boxed{...}, else what its last "the answer is" gives."""
 
 import re
+from collections import deque
 
 from simko.verifiers.last_box import box_starts, closing_brace
 
@@ -9,7 +10,8 @@ MAX_ANSWER = 1000
 
 _MAX_BOXES = 32
 _MAX_CUES = 20
-_BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{ *(?:and|or),? *\}|and|or)*")
+_BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{(?:[^{}]{0,60}\W)?(?:and|or),? *\}|and|or)*")
+_LAST_WORD = re.compile(r"\bfinal[ \t]+answer[ \t]+is\b[ \t]*:?[\s*_]{0,40}(?=[-+.$\\({\[0-9\u2212])", re.IGNORECASE)
 _CUE = re.compile(
     r"\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
     re.IGNORECASE,
@@ -30,7 +32,8 @@ def extract_answer(response: str) -> str | None:
 
     1. The content of the last \boxed{...} (or \fbox{...}). Boxes directly before it, parted only by "and", "or",
        commas and spacing on one line, belong to it: \boxed{1}, \boxed{2} is "1, 2". A last box that never closes
-       (a cut-off response) is no answer; an empty one is passed over.
+       (a cut-off response) is no answer; an empty one is passed over. "The final answer is" with a number or formula
+       after the last box overrides it: boxes were steps then.
     2. Else what follows the last of "answer is", "answers are", "answer:", "answer =", "####", or "answer" directly
        before $, \( or \[: a display formula whole, otherwise the rest of the line up to the end of the sentence or a
        word such as "because". A lead-in is dropped: "The largest n is 34." gives 34. "####" needs a number or formula.
@@ -40,6 +43,8 @@ def extract_answer(response: str) -> str | None:
     """
     starts = list(box_starts(response))
     if starts:
+        if overriding := _after_last_box(response, starts[-1]):
+            return _bounded(overriding)
         boxed = _last_boxes(response, starts)
         if boxed is None or boxed.strip():
             return _bounded(boxed)
@@ -54,6 +59,13 @@ def _bounded(answer: str | None) -> str | None:
     if answer is None or len(answer) > MAX_ANSWER:
         return None
     return answer.strip() or None
+
+
+def _after_last_box(text: str, start: int) -> str:
+    """What the last "the final answer is" after the last box gives, "" where there is none."""
+    end = closing_brace(text, start)
+    last = None if end is None else deque(_LAST_WORD.finditer(text, end), maxlen=1)
+    return _after_cue(text, last[0]) if last else ""
 
 
 def _last_boxes(text: str, starts: list[int]) -> str | None:

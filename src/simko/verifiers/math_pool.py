@@ -4,7 +4,9 @@ import functools
 
 from simko.records import Problem, Verdict
 from simko.verifiers.bounded import Bounded
-from simko.verifiers.math import extract_answer, normal_form, quick_match
+from simko.verifiers.math import quick_match
+from simko.verifiers.math_extract import extract_answer
+from simko.verifiers.math_form import normal_form
 
 
 def gold_answer(problem: Problem) -> str:
@@ -29,13 +31,14 @@ def _quick(extracted: str, problem: Problem) -> bool | None:
     return quick_match(extracted, gold_answer(problem), tolerance=problem.metadata.get("tolerance"))
 
 
-verify_math = Bounded("math", _extract, _quick, "simko.verifiers.math_judge:judge")
+# problem.metadata["tolerance"], where given, is how far a number may be from the gold, absolute
+verify_math = Bounded("math", _extract, _quick, "simko.verifiers.math_judge:judge", form=normal_form)
 
 
 def grade_math(response: str, gold: str) -> Verdict:
     r"""The verdict on a response to a maths problem with the given gold answer (LaTeX or plain, without \boxed{}).
 
-    Safe on any response: what could exhaust time or memory runs in the shared grading pool. ValueError if gold is empty.
+    Its `extracted` is the answer's normal form. Safe on any response: what could exhaust time or memory runs in the shared grading pool. ValueError if gold is empty.
     Many at once go faster with grade_many("math", ...).
     """
     return verify_math(response, Problem("grade_math", "", gold))
