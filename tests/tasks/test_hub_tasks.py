@@ -112,7 +112,7 @@ def test_synlogic_rows_keep_what_their_verifier_needs(hub_cache: Path, bench_dat
         for number, (problem, row) in enumerate(zip(_loaded("synlogic_easy", split), rows, strict=True)):
             assert problem.id == f"synlogic/{side}/{number:05d}"
             assert (problem.prompt, problem.answer) == (row["problem"], row["answer"])
-            assert problem.metadata == {"task": row["task"], "difficulty": 1, "metadata": row["metadata"]}
+            assert problem.metadata == {"task": row["task"], "difficulty": 1, "metadata": row["metadata"] or {}}
 
 
 def test_the_training_sets_are_the_papers(hub_cache: Path) -> None:

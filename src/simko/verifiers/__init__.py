@@ -16,6 +16,7 @@ from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_pool import grade_math, verify_math
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
 from simko.verifiers.reasoning_gym import extract_answer_tag, quick
+from simko.verifiers.sandbox import check_sandbox
 from simko.verifiers.synlogic import verify_synlogic
 
 __all__ = [
@@ -82,10 +83,16 @@ def grade_many(verifier: str | Verifier, answers: Sequence[tuple[str, Problem]])
 
 
 def check_problems(verifier: str | Verifier, problems: Iterable[Problem]) -> None:
-    """Raise ValueError for the first problem that the verifier cannot judge: call it before sampling."""
+    """Raise ValueError for the first problem that a verifier of the table cannot judge, or where programs cannot be
+    run: call it before sampling. What another callable can judge is not known before it is called."""
     judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
+    if judge is verify_code:
+        check_sandbox()
     for problem in problems:
-        (judge.quick if isinstance(judge, Bounded) else judge)("", problem)
+        if isinstance(judge, Bounded):
+            judge.quick("", problem)
+        elif judge in VERIFIERS.values():
+            judge("", problem)
 
 
 def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
