@@ -205,7 +205,8 @@ def test_without_standard_streams(tmp_path: Path) -> None:
     )
 
 
-def test_in_a_daemonic_process_and_after_a_fork(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["True", pytest.param("right()", marks=pytest.mark.slow)], ids=["unused", "used"])
+def test_in_a_daemonic_process_and_after_a_fork(tmp_path: Path, before: str) -> None:
     body = """
 import multiprocessing
 context = multiprocessing.get_context("fork")
@@ -218,10 +219,7 @@ process.start()
 process.join()
 assert process.exitcode == 0 and right()
 """
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    run(tmp_path / "a", body.format(before="True"))
-    run(tmp_path / "b", body.format(before="right()"))
+    run(tmp_path, body.format(before=before))
 
 
 def test_a_fork_while_another_thread_grades() -> None:
