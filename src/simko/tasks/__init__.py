@@ -5,8 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
+from simko.tasks.file_rows import FILE_SUFFIXES
 from simko.tasks.ifeval_file import ifeval_task
-from simko.tasks.local_file import FILE_SUFFIXES, file_task
+from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
 from simko.tasks.multiplication import MULTIPLICATION
