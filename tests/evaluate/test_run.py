@@ -143,7 +143,7 @@ def test_another_configuration_is_refused_and_nothing_changes(
 
 def test_a_verifier_that_raises_stops_the_run_and_keeps_the_samples(tmp_path: Path) -> None:
     def raising(response: str, problem: Problem) -> Verdict:
-        if problem.id == "p3":
+        if response and problem.id == "p3":
             raise KeyError("boom")
         return verify_last_integer(response, problem)
 

@@ -96,6 +96,20 @@ def test_settings_are_apart(tmp_path):
             only_setting(store)
 
 
+def test_a_setting_without_samples_binds_to_nothing(tmp_path):
+    with SampleStore(tmp_path / "s.db") as store:
+        other = begin(store, name="T=2")
+        begin(store)
+        setting = begin(store, record={"model": "other"}, problems=PROBLEMS[:2], n=2)
+        assert store.settings() == [other, setting]
+        assert (setting.record, setting.n, store.problems(setting)) == ({"model": "other"}, 2, PROBLEMS[:2])
+        assert store.problems(other) == PROBLEMS
+        store.add(setting, batch(0, 1)[:1])
+        with pytest.raises(ValueError, match="model is 'other' there and 'm' here"):
+            begin(store)
+        assert store.settings() == [other, setting]
+
+
 def test_regrading_is_whole_or_not_at_all(tmp_path):
     def failing():
         yield samples[0], Verdict("correct")

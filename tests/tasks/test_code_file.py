@@ -1,11 +1,15 @@
 """Programming and instruction tasks from local files in their published columns."""
 
+import csv
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from simko.tasks import Task, read_file
 from simko.tasks.code_file import code_task
 from simko.tasks.ifeval_file import ifeval_task
 from simko.verifiers import get_verifier
@@ -91,12 +95,48 @@ def test_the_expected_output_is_not_in_the_prompt_of_a_stdin_problem(tmp_path: P
         ([MBPP | {"test_list": []}], "line 1: the column 'test_list' must be a list of assert statements"),
         ([MBPP | {"code": "def ("}], "line 1: the column 'code' is not Python"),
         ([STDIN | {"tests": [{"input": "a"}]}], "line 1: each of the column 'tests'"),
+        ([{k: v for k, v in STDIN.items() if k != "id"}], "line 1: the column 'task_id' is missing"),
         (["", " "], "holds no problems"),
     ],
 )
 def test_rows_that_do_not_fit_are_named(tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         code_task(written(tmp_path, *rows)).load("test")
+
+
+def test_other_formats_give_the_same_problems(tmp_path: Path) -> None:
+    pq, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.parquet"
+    for make, rows in ((code_task, [HUMANEVAL, MBPP, STDIN]), (ifeval_task, [IFEVAL])):
+        # a table has every column in every row, null where a row has none
+        columns = {column for row in rows for column in row}
+        texts = {"task_id": lambda value: None if value is None else str(value)}
+        table = [{c: texts.get(c, lambda value: value)(row.get(c)) for c in sorted(columns)} for row in rows]
+        pq.write_table(pa.Table.from_pylist(table), path)
+        expected = make(written(tmp_path, *rows)).load("test")
+        assert [(p.id, p.prompt, p.answer) for p in make(path).load("test")] == [
+            (p.id, p.prompt, p.answer) for p in expected
+        ]
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(HUMANEVAL))
+        writer.writeheader()
+        writer.writerow(HUMANEVAL)
+    assert code_task(tmp_path / "rows.csv").load("test") == code_task(written(tmp_path, HUMANEVAL)).load("test")
+
+
+@pytest.mark.parametrize(("make", "row"), [(code_task, STDIN), (ifeval_task, IFEVAL)])
+def test_the_revision_is_the_files_digest(tmp_path: Path, make: Callable[[Path], Task], row: dict[str, Any]) -> None:
+    path = written(tmp_path, row)
+    assert make(path).revision == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_a_file_is_read_in_its_verifiers_form_for_the_prompts_that_are_sent(tmp_path: Path) -> None:
+    path = written(tmp_path, HUMANEVAL)
+    assert read_file(path, "code").load("test") == code_task(path, chat=True).load("test")
+    assert read_file(path, "code", chat=False).load("test") == code_task(path, chat=False).load("test")
+    assert read_file(written(tmp_path, IFEVAL), "instructions").verifier == "instructions"
+    with pytest.raises(ValueError, match="take no template"):
+        read_file(path, "code", "{problem}")
 
 
 def test_ifeval_rows(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.verifier:
         get_verifier(args.verifier)
+    if not (args.run / "samples.db").is_file():  # a writer would make one
+        raise ValueError(f"{args.run} holds no evaluation: it has no samples.db")
     with ExitStack() as stack:
         stack.enter_context(claimed(args.run) if args.apply else nullcontext())
         store = stack.enter_context(SampleStore(args.run / "samples.db", read_only=not args.apply))

@@ -1,47 +1,65 @@
 """Sample n responses to every problem of some tasks, grade them, and print pass@k. The same command continues an
-interrupted evaluation; with a larger n it draws the missing samples only.
+interrupted evaluation; with a larger n it draws the missing samples only. simko report, compare, audit and export read
+the directory, also meanwhile.
 
 example:
   simko evaluate --model Qwen/Qwen2.5-Math-7B --task aime24,math500 -n 256 --out runs/qwen
+  simko evaluate --model runs/grpo/checkpoint-500 --task mine.jsonl --verifier math --temperature 0.6,1.0 --out runs/mine
+  simko evaluate --model qwen --backend openai --base-url http://localhost:8000/v1 --task gsm8k --out runs/served
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simko.sampling import Sampler
+    from simko.sampling import SamplingSettings
     from simko.tasks import Task
+
+_BACKEND_OPTIONS = ("base_url", "concurrency", "batch_size", "dtype", "revision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "simko evaluate --model MODEL --task TASKS --out DIRECTORY [-n N] [options]"
     parser.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or a server's name of its model")
-    parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl, .parquet, .csv files; a,b,c")
-    parser.add_argument("--verifier", help="how responses are judged (default: the task's own; a file needs one)")
-    parser.add_argument("--template", help="for files: the prompt around the problem, e.g. '{problem}\\nAnswer:'")
-    parser.add_argument("-n", "--samples", type=int, help="responses a problem (default: the task's)")
+    parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl, .csv, .parquet files: a,b,c")
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
-    parser.add_argument(
-        "--temperature", type=_numbers, help="one, or several for a sweep: 0.2,0.6,1.0 (default: the task's)"
-    )
-    parser.add_argument("--top-p", type=float, help="default: the task's")
-    parser.add_argument("--top-k", type=int, default=0, help="0: every token (default)")
-    parser.add_argument("--max-new-tokens", type=int, help="default: the task's")
-    parser.add_argument(
+    parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses a problem (default: the task's)")
+    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_problems(parser.add_argument_group("problems"))
+    _add_sampling(parser.add_argument_group("sampling", "What is not given is the task's own."))
+    _add_backend(parser.add_argument_group("back-end"))
+
+
+def _add_problems(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--verifier", help="how responses are judged (default: the task's own; a file needs one)")
+    group.add_argument("--template", help="for files: the prompt around the problem, e.g. 'Q: {problem} A:'")
+    group.add_argument("--split", default="test", choices=("test", "train"), help="default: test")
+    group.add_argument("--limit", type=_count, metavar="N", help="the first N problems only")
+
+
+def _add_sampling(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--temperature", type=_numbers, metavar="T", help="one, or several for a sweep: 0.2,0.6,1.0")
+    group.add_argument("--top-p", type=float, metavar="P", help="keep the likeliest tokens of this mass together")
+    group.add_argument("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens (default 0: all)")
+    group.add_argument("--max-new-tokens", type=_count, metavar="N", help="the length at which a response is cut off")
+    group.add_argument(
         "--chat",
         action=argparse.BooleanOptionalAction,
-        help="prompts in the chat template, or not (default: the task's)",
+        help="send prompts in the model's chat template, or as they are",
     )
-    parser.add_argument("--split", default="test", choices=("test", "train"))
-    parser.add_argument("--limit", type=int, help="the first so many problems only")
-    parser.add_argument("--backend", default="transformers", help="transformers (default), vllm or openai (any server)")
-    parser.add_argument("--base-url", help="for openai: the server's address, e.g. http://localhost:8000/v1")
-    parser.add_argument("--concurrency", type=int, default=16, help="for openai: requests at once (default 16)")
-    parser.add_argument("--batch-size", type=int, default=256, help="for transformers: rows at once (default 256)")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 (default auto: the checkpoint's)")
-    parser.add_argument("--revision", help="the model's revision on the hub")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_backend(group: "argparse._ArgumentGroup") -> None:
+    from simko.sampling.backends import BACKENDS
+
+    group.add_argument("--backend", default="transformers", choices=BACKENDS, help="default: transformers")
+    group.add_argument("--dtype", help="transformers, vllm: float32, bfloat16, ... (default: the checkpoint's)")
+    group.add_argument("--revision", help="transformers, vllm: the model's revision on the hub")
+    group.add_argument("--batch-size", type=_count, metavar="N", help="transformers, vllm: rows drawn together")
+    group.add_argument("--base-url", metavar="URL", help="openai: any compatible server, e.g. http://localhost:8000/v1")
+    group.add_argument("--concurrency", type=_count, metavar="N", help="openai: requests at once")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,66 +67,72 @@ def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
     from simko.evaluate.files import claimed
     from simko.evaluate.run import evaluate
+    from simko.sampling import open_sampler
     from simko.verifiers import get_verifier
 
-    tasks = [_task(name, args) for name in args.task.split(",")]
-    loaded = [(task, task.load(args.split, args.limit)) for task in tasks]
     if args.verifier:
         get_verifier(args.verifier)
+    tasks = [_task(name, args) for name in args.task.split(",")]
+    names = [task.name for task in tasks]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two tasks are called {max(names, key=names.count)!r}: evaluate them in two directories")
+    planned = [(task, settings) for task in tasks for settings in _settings(task, args)]
+    problems = {task.name: task.load(args.split, args.limit) for task in tasks}
+    options = {name: getattr(args, name) for name in _BACKEND_OPTIONS}
     with claimed(args.out), SampleStore(args.out / "samples.db") as store:
-        sampler = _sampler(args)
-        for task, problems in loaded:
-            for temperature in args.temperature or [task.temperature]:
-                evaluate(
-                    store,
-                    sampler,
-                    problems,
-                    args.verifier or task.verifier,
-                    args.samples or task.samples,
-                    _settings(task, temperature, args),
-                    task=task.name,
-                    revision=task.revision,
-                    seed=args.seed,
-                    progress=not args.quiet,
-                )
+        sampler = open_sampler(args.backend, args.model, **options)
+        for task, settings in planned:
+            evaluate(
+                store,
+                sampler,
+                problems[task.name],
+                args.verifier or task.verifier,
+                args.samples or task.samples,
+                settings,
+                task=task.name,
+                revision=task.revision,
+                seed=args.seed,
+                progress=not args.quiet,
+            )
     print_run(args.out)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
 def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor several, as in 0.2,0.6,1.0") from error
 
 
 def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import FILE_SUFFIXES, get_task, read_file
+    from simko.tasks import get_task, is_file_name, read_file
 
-    if not name.endswith(FILE_SUFFIXES):
+    if not is_file_name(name):
         if args.template:
             raise ValueError(f"--template is for files: {name} has a prompt of its own")
         return get_task(name)
     if not args.verifier:
         raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
-    return read_file(name, args.verifier, args.template)
+    return read_file(name, args.verifier, args.template, chat=args.chat)
 
 
-def _settings(task: "Task", temperature: float, args: argparse.Namespace) -> Any:
+def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]":
     from simko.sampling import SamplingSettings
 
-    return SamplingSettings(
-        temperature=temperature,
-        top_p=task.top_p if args.top_p is None else args.top_p,
-        top_k=args.top_k,
-        max_new_tokens=task.max_new_tokens if args.max_new_tokens is None else args.max_new_tokens,
-        stop=task.stop,
-        chat=task.chat if args.chat is None else args.chat,
-    )
-
-
-def _sampler(args: argparse.Namespace) -> "Sampler":
-    from simko.sampling import open_sampler
-
-    options: dict[str, dict[str, Any]] = {
-        "transformers": {"batch_size": args.batch_size, "dtype": args.dtype, "revision": args.revision},
-        "vllm": {"dtype": args.dtype, "revision": args.revision},
-        "openai": {"base_url": args.base_url, "concurrency": args.concurrency},
-    }
-    return open_sampler(args.backend, args.model, **options.get(args.backend, {}))
+    return [
+        SamplingSettings(
+            temperature=temperature,
+            top_p=task.top_p if args.top_p is None else args.top_p,
+            top_k=args.top_k,
+            max_new_tokens=args.max_new_tokens or task.max_new_tokens,
+            stop=task.stop,
+            chat=task.chat if args.chat is None else args.chat,
+        )
+        for temperature in ([task.temperature] if args.temperature is None else args.temperature)
+    ]

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
@@ -21,9 +22,16 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"simko: error: {message} (see {self.prog} --help)\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 2 for bad input (one line on stderr), 130 where interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="simko",
         description="Train language models with SimKO and its rivals, measure pass@K, see the concentration.",
         epilog="example: simko quickstart --out runs/quickstart",

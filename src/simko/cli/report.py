@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> None:
     from simko.report import read_sections, readme_figure, summarise, write_report, write_runs_page
 
     if (args.run / "samples.db").is_file():
+        if args.figure:
+            raise ValueError(f"--figure is for studies: {args.run} is an evaluation, whose figures are in its page")
         sections = read_sections([str(args.run)])
         print_sections(sections)
         print(write_runs_page(sections, args.run / "report.html"))

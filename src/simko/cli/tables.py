@@ -32,16 +32,16 @@ def print_sections(sections: "Sequence[Section]") -> None:
     for section in sections:
         what = f"{section.task} at {section.setting}: {section.problems} problems, {section.samples} samples each"
         console.print(escape(visible(what)), style="bold")
-        console.print(_curves(section))
+        console.print("pass@K, % (95 % interval)", _curves(section), sep="\n")
         if section.pairs:
-            console.print(_differences(section))
+            console.print("differences on the same problems, points (95 % interval)", _differences(section), sep="\n")
         for sentence in [*(headline(section) if section.pairs else []), *notes(section)]:
             console.print(f"  {escape(visible(sentence))}", soft_wrap=True)
         console.print()
 
 
 def _curves(section: "Section") -> Table:
-    table = _table("pass@K, % (95 % interval)")
+    table = _table()
     for side in section.sides:
         table.add_column(escape(visible(side.name)), justify="right")
     if section.guessing:
@@ -55,7 +55,7 @@ def _curves(section: "Section") -> Table:
 
 
 def _differences(section: "Section") -> Table:
-    table = _table("differences on the same problems, points (95 % interval)")
+    table = _table()
     for pair in section.pairs:
         table.add_column(escape(visible(f"{pair.ours} − {pair.other}")), justify="right")
     for i, k in enumerate(section.ks):
@@ -65,8 +65,8 @@ def _differences(section: "Section") -> Table:
     return table
 
 
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="")
+def _table() -> Table:
+    table = Table()  # a title of its own would be broken to the width of its columns
     table.add_column("K", justify="right")
     return table
 

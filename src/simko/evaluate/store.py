@@ -82,10 +82,14 @@ class SampleStore:
     ) -> Setting:
         """The setting `name` of `task`: made, or found with the same record and verifier. The larger n is kept.
 
-        ValueError that names what differs, with nothing changed, where the store holds another under this name.
+        ValueError that names what differs, with nothing changed, where the store holds another under this name. One
+        without any sample, which an error ended before the first, binds to nothing and is replaced.
         """
         found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
         wanted = json.loads(json.dumps(dict(record)))
+        if found is not None and not self._holds_samples(found):
+            self._forget(found)
+            found = None
         if found is not None:
             self._check_same(found, wanted | {"verifier": verifier})
         with self._transaction():
@@ -100,6 +104,15 @@ class SampleStore:
             else:
                 self._db.execute("UPDATE settings SET n = max(n, ?) WHERE id = ?", (n, found.id))
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
+
+    def _holds_samples(self, setting: Setting) -> bool:
+        query = "SELECT 1 FROM samples WHERE setting = ? LIMIT 1"
+        return self._db.execute(query, (setting.id,)).fetchone() is not None
+
+    def _forget(self, setting: Setting) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM problems WHERE setting = ?", (setting.id,))
+            self._db.execute("DELETE FROM settings WHERE id = ?", (setting.id,))
 
     def _check_same(self, found: Setting, wanted: Mapping[str, Any]) -> None:
         kept = {**found.record, "verifier": found.verifier}

@@ -13,7 +13,7 @@ def _transformers(
     revision: str | None = None,
     device: str | None = None,
     dtype: str = "auto",
-    batch_size: int = 64,
+    batch_size: int = 256,
     share_prefix: bool = True,
 ) -> Sampler:
     from simko.sampling.transformers_sampler import TransformersSampler
@@ -64,3 +64,5 @@ def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
         if error.name != _PACKAGES[backend]:
             raise
         raise ValueError(f"the back-end {backend} needs the package {error.name}: pip install {error.name}") from error
+    except OSError as error:  # Transformers' own words do not always name the model
+        raise OSError(f"the model {model!r} could not be opened: {error}") from error

@@ -5,8 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
+from simko.tasks.file_rows import FILE_SUFFIXES
 from simko.tasks.ifeval_file import ifeval_task
-from simko.tasks.local_file import FILE_SUFFIXES, file_task
+from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
 from simko.tasks.multiplication import MULTIPLICATION
@@ -15,7 +16,6 @@ from simko.tasks.reasoning_gym import reasoning_gym_task
 from simko.tasks.task import Loader, Split, Task
 
 __all__ = [
-    "FILE_SUFFIXES",
     "PREFIXES",
     "TASKS",
     "Loader",
@@ -23,6 +23,7 @@ __all__ = [
     "Task",
     "file_task",
     "get_task",
+    "is_file_name",
     "operator_puzzle_traces",
     "read_file",
 ]
@@ -43,19 +44,26 @@ def get_task(name: str) -> Task:
     prefix, slash, rest = name.partition("/")
     if slash and prefix in PREFIXES:
         return PREFIXES[prefix](rest)
-    if name.endswith(FILE_SUFFIXES):
+    if is_file_name(name):
         raise ValueError(f"{name} is a file and not a task of simko's: it needs a verifier (--verifier, or file_task)")
     close = get_close_matches(name, [*TASKS, *PREFIXES])
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(TASKS)}"
     raise ValueError(f"no task is called {name!r}; {hint} (simko tasks lists all; file_task takes a file)")
 
 
-def read_file(path: Path | str, verifier: str, template: str | None = None) -> Task:
+def is_file_name(name: str) -> bool:
+    """Whether `name` is that of a file of problems rather than of a task."""
+    return name.lower().endswith(FILE_SUFFIXES)
+
+
+def read_file(path: Path | str, verifier: str, template: str | None = None, *, chat: bool | None = None) -> Task:
     """The task over a file, in the form that its verifier reads: programs for "code", IFEval's rows for "instructions",
-    else prompts and answers (see `file_task`), the prompts inside `template`. ValueError where a form takes none."""
-    forms: dict[str, Callable[[Path | str], Task]] = {"code": code_task, "instructions": ifeval_task}
-    if verifier not in forms:
+    else prompts and answers (see `file_task`), the prompts inside `template`. ValueError where a form takes none.
+
+    chat: whether the prompts are for a model that is asked, where the form has prompts for both; None: the form's usual.
+    """
+    if verifier not in ("code", "instructions"):
         return file_task(path, verifier) if template is None else file_task(path, verifier, template=template)
     if template is not None:
         raise ValueError(f"the prompts of a file for the verifier {verifier!r} take no template")
-    return forms[verifier](path)
+    return ifeval_task(path) if verifier == "instructions" else code_task(path, chat is not False)

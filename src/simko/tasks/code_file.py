@@ -1,15 +1,12 @@
-"""Programming tasks from local files: HumanEval, MBPP, or one's own with stdin and stdout, as JSONL."""
+"""Programming tasks from local files: HumanEval, MBPP, or one's own with stdin and stdout."""
 
 import ast
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from simko.records import Problem
-from simko.tasks.task import Split, Task, check_request
-
-Row = Mapping[str, Any]
+from simko.tasks.file_rows import Row, problems_task, text_of
+from simko.tasks.task import Task
 
 _ANSWER_SO = "Answer with the whole program in one block that starts with ```python and ends with ```."
 
@@ -20,9 +17,9 @@ def humaneval_problem(row: Row, chat: bool = True) -> Problem:
     chat: the prompt asks for the whole function; else it is the bare signature and docstring, which a base model
     continues.
     """
-    signature = _text(row, "prompt")
+    signature = text_of(row, "prompt")
     asked = f"Complete this Python function. {_ANSWER_SO}\n\n```python\n{signature.rstrip()}\n```\n"
-    metadata = {"signature": signature, "entry_point": _text(row, "entry_point"), "test": _text(row, "test")}
+    metadata = {"signature": signature, "entry_point": text_of(row, "entry_point"), "test": text_of(row, "test")}
     return Problem(str(row["task_id"]), asked if chat else signature, str(row.get("canonical_solution", "")), metadata)
 
 
@@ -32,8 +29,8 @@ def mbpp_problem(row: Row, chat: bool = True) -> Problem:
     The prompt shows the tests, as the benchmark's authors do; what the program must define is read from the reference
     code. chat: the prompt says how to answer; else it ends where a base model goes on with a Python block.
     """
-    text = _text(row, "text" if "text" in row else "prompt")
-    tests, code = row.get("test_list"), _text(row, "code")
+    text = text_of(row, "prompt" if row.get("text") is None else "text")
+    tests, code = row.get("test_list"), text_of(row, "code")
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
         raise ValueError("the column 'test_list' must be a list of assert statements")
     imports = row.get("test_imports") or []
@@ -51,34 +48,28 @@ def stdin_problem(row: Row, chat: bool = True) -> Problem:
     for test in tests:
         if not isinstance(test, dict) or not all(isinstance(test.get(column), str) for column in ("input", "output")):
             raise ValueError("each of the column 'tests' must be an object with input and output, texts")
-    asked = f"{_text(row, 'prompt').rstrip()}\n\nThe program reads stdin and prints the answer. "
+    asked = f"{text_of(row, 'prompt').rstrip()}\n\nThe program reads stdin and prints the answer. "
     ending = f"{_ANSWER_SO}\n" if chat else "\n\n```python\n"
-    return Problem(str(row.get("id", row.get("task_id"))), asked + ending, "", {"tests": tests})
+    id = row["task_id"] if row.get("id") is None else row["id"]
+    return Problem(str(id), asked + ending, "", {"tests": tests})
 
 
 def code_task(path: Path | str, chat: bool = True) -> Task:
-    """A task over a UTF-8 JSONL file whose rows are HumanEval's, MBPP's or `stdin_problem`'s, told by their columns.
+    """A task over a JSONL, CSV or Parquet file whose rows are HumanEval's, MBPP's or `stdin_problem`'s, told by their
+    columns. CSV holds no lists, so it can be HumanEval's only.
 
     chat: prompts for a model that is asked, else for a base model that continues them. Loading raises ValueError naming
-    the file and line where a row does not fit.
+    the file and row where one does not fit.
     """
-    path = Path(path)
-
-    def load(split: Split, limit: int | None = None) -> list[Problem]:
-        check_request(str(path), split, limit)
-        return _read(path, chat)[:limit]
-
-    return Task(
-        name=path.stem,
+    return problems_task(
+        path,
+        lambda row, _: _problem(row, chat),
         description=f"the programs asked for in {path}",
         verifier="code",
-        load=load,
         temperature=1.0,
         top_p=1.0,
         max_new_tokens=2048,
         stop=(),
-        source=str(path),
-        licence="the file's own",
         chat=chat,
     )
 
@@ -91,61 +82,11 @@ _FORMS: dict[str, Callable[[Row, bool], Problem]] = {
 """{the column by which a form is known: how its rows are read}."""
 
 
-def _read(path: Path, chat: bool) -> list[Problem]:
-    problems: dict[str, Problem] = {}
-    for place, row in json_rows(path):
-        form = next((read for column, read in _FORMS.items() if column in row), None)
-        if form is None:
-            raise ValueError(f"{place}: expected one of the columns {', '.join(_FORMS)}: see code_task for the formats")
-        add_problem(problems, place, row, lambda row, form=form: form(row, chat))
-    return list(problems.values())
-
-
-def json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(place, object) of each line of a JSONL file that is not blank; ValueError naming the place of what is none."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    rows: list[tuple[str, dict[str, Any]]] = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the file is not UTF-8 ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{place}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{place}: expected an object")
-        rows.append((place, row))
-    if not rows:
-        raise ValueError(f"{path}: the file holds no problems")
-    return rows
-
-
-def add_problem(
-    problems: dict[str, Problem], place: str, row: dict[str, Any], read: Callable[[dict[str, Any]], Problem]
-) -> None:
-    """Put read(row) under its id; ValueError naming the place where the row does not fit or the id is taken."""
-    try:
-        problem = read(row)
-    except KeyError as error:
-        raise ValueError(f"{place}: the column {error} is missing") from error
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
-    if problem.id in problems:
-        raise ValueError(f"{place}: the id {problem.id!r} occurs twice")
-    problems[problem.id] = problem
-
-
-def _text(row: Row, column: str) -> str:
-    value = row[column]
-    if not isinstance(value, str):
-        raise ValueError(f"the column {column!r} must be a text, not {type(value).__name__}")
-    return value
+def _problem(row: Row, chat: bool) -> Problem:
+    read = next((read for column, read in _FORMS.items() if row.get(column) is not None), None)
+    if read is None:
+        raise ValueError(f"expected one of the columns {', '.join(_FORMS)}: see code_task for the formats")
+    return read(row, chat)
 
 
 def _defined(code: str) -> list[str]:

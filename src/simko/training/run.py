@@ -27,7 +27,7 @@ from simko.adapters.trl import (
 from simko.evaluate.files import claimed
 from simko.records import Problem
 from simko.sampling.transformers_sampler import stop_tokens
-from simko.tasks import Task, file_task, get_task
+from simko.tasks import Task, get_task, read_file
 from simko.training.recipe import Recipe, TrainingConfig, import_reward_function, is_file
 from simko.training.run_directory import (
     check_config,
@@ -53,7 +53,7 @@ def train(recipe: Recipe) -> Path:
     """
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
     _check_checkpoints_resume_exactly(recipe)
-    task = get_task(recipe.run.task) if recipe.run.task else file_task(str(recipe.run.train_file), _verifier_of(recipe))
+    task = get_task(recipe.run.task) if recipe.run.task else read_file(str(recipe.run.train_file), _verifier_of(recipe))
     dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
     _check_rollout_is_filled(len(dataset), args)
     held_out = _held_out(recipe) if recipe.run.passk_every else None
@@ -134,7 +134,7 @@ def _held_out(recipe: Recipe) -> tuple[list[Problem], str]:
     """The problems on which pass@K is measured during training, and their verifier."""
     name = str(recipe.run.passk_task or recipe.run.task)
     verifier = recipe.run.passk_verifier
-    task = file_task(name, str(verifier)) if is_file(name) else get_task(name)
+    task = read_file(name, str(verifier)) if is_file(name) else get_task(name)
     return task.load("test", recipe.run.passk_problems), verifier or task.verifier
 
 
