@@ -15,6 +15,7 @@ from kinds import BBH, KINDS, SUMS, hub_copy, write_rows
 from simko.cli.main import main
 from simko.evaluate import SampleStore, Setting
 from simko.records import Sample, Verdict
+from simko.tasks import get_task
 
 Speaker = Callable[[int], Path]
 Rows = list[tuple[Sample, Verdict | None]]
@@ -215,6 +216,7 @@ def test_a_larger_n_draws_the_missing_half_alone(speaker: Speaker, sums: list[st
     [
         (("--dtype", "bfloat16"), "dtype is 'float32' there and 'bfloat16' here"),
         (("--top-p", "0.5"), "top_p is 1.0 there and 0.5 here"),
+        (("--top-k", "3"), "top_k is 0 there and 3 here"),
         (("--max-new-tokens", "5"), "max_new_tokens is 6 there and 5 here"),
         (("--seed", "1"), "seed is 0 there and 1 here"),
         (("--limit", "2"), "problems is 3 there and 2 here"),
@@ -275,6 +277,11 @@ def test_several_tasks_share_a_directory(speaker: Speaker, sums: list[str], tmp_
     assert kept(tmp_path / "run", "multiplication")[0].verifier == "last_integer"
     assert main(words(speaker(0), sums, tmp_path / "alone")) == 0
     assert kept(tmp_path / "run", "sums")[1] == kept(tmp_path / "alone")[1]
+
+
+def test_the_training_side_is_evaluated_where_told(speaker: Speaker, tmp_path: Path) -> None:
+    assert main(words(speaker(0), ["multiplication"], tmp_path / "run", "--split", "train")) == 0
+    assert list(counts(tmp_path / "run")) == [p.id for p in get_task("multiplication").load("train", 3)]
 
 
 def test_what_could_not_be_graded_is_graded_again(speaker: Speaker, sums: list[str], tmp_path: Path) -> None:
