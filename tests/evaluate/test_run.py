@@ -192,6 +192,7 @@ def test_lone_surrogates_are_kept_as_question_marks(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"n": 0}, "n is 0"),
+        ({"settings": SamplingSettings(0.0)}, "n is 4 at temperature 0"),
         ({"problems": []}, "at least one problem"),
         ({"problems": PROBLEMS[:1] * 2}, "id of its own"),
     ],

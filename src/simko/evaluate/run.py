@@ -51,6 +51,8 @@ def evaluate(
         raise ValueError("give at least one problem, and every problem an id of its own")
     if n < 1:
         raise ValueError(f"n is {n}: draw at least one sample a problem")
+    if n > 1 and not settings.do_sample:
+        raise ValueError(f"n is {n} at temperature 0: all responses to a problem would be the same; draw one (-n 1)")
     check_problems(verifier, problems)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
