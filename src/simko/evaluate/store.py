@@ -125,6 +125,11 @@ class SampleStore:
             raise ValueError(
                 f"{self.path.parent} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
                 "choose another directory, or restore the configuration to continue that one"
+                + (
+                    "; simko audit --apply grades it with another verifier"
+                    if kept["verifier"] != wanted["verifier"]
+                    else ""
+                )
             )
 
     def settings(self) -> list[Setting]:
