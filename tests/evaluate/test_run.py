@@ -99,7 +99,7 @@ def test_a_larger_n_draws_the_missing_alone_and_never_repeats_a_draw(tmp_path: P
     assert sorted(second.drawn) == [(p.id, i) for p in PROBLEMS for i in range(3, 8)]
     assert not set(first.seeds) & set(second.seeds)
     assert setting.n == 8
-    assert run(tmp_path, n=2).n == 8
+    assert run(tmp_path, n=2).n == 2
     with SampleStore(tmp_path / "samples.db") as store:
         assert store.counts(setting)["p4"] == (8, 4)
 

@@ -12,7 +12,7 @@ from simko.cli.main import main
 from simko.evaluate import SampleStore, paired_difference, pass_at_k_curve
 from simko.records import Problem, Sample, Verdict
 from simko.report import read_sections, write_runs_page
-from simko.report.runs_page import headline, notes
+from simko.report.runs_page import as_json, headline, notes
 
 RECORD = {"backend": "b", "model": "m", "weights": "w", "temperature": 1.0, "top_p": 0.95, "problems_sha256": "x"}
 HOSTILE = "<script>top.pwned=1</script>{{7*7}}\x00\u202e"
@@ -122,10 +122,12 @@ def test_models_and_seeds_may_differ(tmp_path):
 
 def test_bad_groups_are_refused(tmp_path, three):
     for groups, reason in (
-        ([three[0], three[0]], "two groups are called 'base'"),
+        ([three[0], f"base={tmp_path}/s1"], "two groups are called 'base'"),
         (["=x"], "is no group"),
         (["a=x,,y"], "is no group"),
         ([str(tmp_path / "none")], "holds no samples"),
+        ([three[0], f"again={three[0]}"], "given twice"),
+        ([f"seeds={three[0]},{three[0]}"], "given twice"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_sections(groups)
@@ -202,3 +204,31 @@ def test_the_command_prints_writes_and_refuses(tmp_path, three, capsys):
     assert (Path(three[0]) / "report.html").is_file()
     assert main(["compare", three[0]]) == 2
     assert "at least two runs" in capsys.readouterr().err
+
+
+def test_unequal_n_is_said_and_solved_problems_are_not_compared(tmp_path):
+    few, many = write_run(tmp_path / "few", 0.1, n=4), write_run(tmp_path / "many", 0.1, n=16)
+    sections = read_sections([str(few), str(many)])
+    assert (sections[0].samples, sections[0].most_samples, sections[0].sides[0].entropy) == (4, 16, None)
+    assert "n is not the same for all: 4 to 16 samples a problem" in " ".join(notes(sections[0]))
+    page = write_runs_page(sections, tmp_path / "page.html").read_text()
+    assert "newly solved," not in page
+    assert json.loads(as_json(sections))[0]["pairs"][0]["newly_solved"] is None
+    equal = read_sections([str(few), str(write_run(tmp_path / "other", 0.5, n=4))])
+    assert "newly solved," in write_runs_page(equal, tmp_path / "page.html").read_text()
+
+
+def test_one_sample_a_problem_is_compared_without_a_crossing(tmp_path):
+    a, b = write_run(tmp_path / "a", 0.3, n=1), write_run(tmp_path / "b", 0.6, n=1)
+    (section,) = read_sections([str(a), str(b)])
+    assert section.pairs[0].crossing is None
+    assert [d.k for d in section.pairs[0].comparison.points] == [1]
+    assert "cross" not in " ".join(headline(section))
+
+
+def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path, capsys):
+    run = write_run(tmp_path / "a", 0.5)
+    (tmp_path / "file").write_text("")
+    assert main(["report", str(run), "--to", str(tmp_path / "file" / "page.html")]) == 2
+    assert "page.html cannot be written" in capsys.readouterr().err
+    assert main(["report", str(run), "--to", str(tmp_path / "page.html")]) == 0

@@ -67,6 +67,9 @@ class _Audit:
             f"{self.setting.task} {self.setting.name}: {self.setting.verifier}, then {self.verifier}: "
             f"{sum(self.kinds.values())} of {self.samples} verdicts differ"
         )
+        ungraded = store.tally(self.setting).outcomes.get("ungraded", 0)
+        if ungraded:
+            print(f"  {ungraded} samples have no verdict yet: simko evaluate grades them")
         for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
             print(f"  {kind}: {count}", *self.shown[kind], sep="\n    ")
 

@@ -30,7 +30,12 @@ def print_sections(sections: "Sequence[Section]") -> None:
 
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
     for section in sections:
-        what = f"{section.task} at {section.setting}: {section.problems} problems, {section.samples} samples each"
+        n = (
+            str(section.samples)
+            if section.samples == section.most_samples
+            else f"{section.samples}-{section.most_samples}"
+        )
+        what = f"{section.task} at {section.setting}: {section.problems} problems, {n} samples each"
         console.print(escape(visible(what)), style="bold")
         console.print("pass@K, % (95 % interval)", _curves(section), sep="\n")
         if section.pairs:

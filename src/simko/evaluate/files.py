@@ -16,8 +16,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A kill or a full disk leaves the old file, or none, but never a part of the new one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _unwritable(path, error) from error
     os.close(handle)
     try:
         yield Path(name)
@@ -25,8 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise
 
 
@@ -47,11 +52,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _unwritable(path: Path, error: OSError) -> OSError:
+    return OSError(f"{path} cannot be written ({error.strerror or error}): make room, or choose another place")
+
+
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
     """Hold a directory for one writing process; ValueError if another has it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = (directory / ".lock").open("w")
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

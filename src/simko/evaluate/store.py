@@ -40,7 +40,7 @@ _told: set[Path] = set()
 
 @dataclass(frozen=True)
 class Setting:
-    """One task at one sampling setting. record: all that decides its draws but n; n: how many a problem are wanted."""
+    """One task at one sampling setting. record: all that decides its draws but n; n: how many a problem were asked for last."""
 
     id: int
     task: str
@@ -80,7 +80,7 @@ class SampleStore:
     def begin(
         self, task: str, name: str, record: Mapping[str, Any], verifier: str, problems: Sequence[Problem], n: int
     ) -> Setting:
-        """The setting `name` of `task`: made, or found with the same record and verifier. The larger n is kept.
+        """The setting `name` of `task`: made, or found with the same record and verifier. n is set.
 
         ValueError that names what differs, with nothing changed, where the store holds another under this name. One
         without any sample, which an error ended before the first, binds to nothing and is replaced.
@@ -102,7 +102,7 @@ class SampleStore:
                 ]
                 self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
             else:
-                self._db.execute("UPDATE settings SET n = max(n, ?) WHERE id = ?", (n, found.id))
+                self._db.execute("UPDATE settings SET n = ? WHERE id = ?", (n, found.id))
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
 
     def _holds_samples(self, setting: Setting) -> bool:
@@ -123,8 +123,8 @@ class SampleStore:
         ]
         if differing:
             raise ValueError(
-                f"{self.path.parent} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
-                "choose another directory, or restore the configuration to continue that one"
+                f"{self.path} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
+                "choose another place, or restore the configuration to continue that one"
                 + (
                     "; simko audit --apply grades it with another verifier"
                     if kept["verifier"] != wanted["verifier"]
@@ -316,6 +316,8 @@ def _reader(path: Path) -> sqlite3.Connection:
         db.execute("SELECT COUNT(*) FROM settings").fetchone()
         return db
     except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            raise ValueError(f"{path} holds no evaluation") from error
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or Path(f"{path}-wal").exists():
             raise ValueError(f"{path} could not be read ({error})") from error
         return sqlite3.connect(f"{uri}?immutable=1", uri=True)  # closed well, in a directory without write access

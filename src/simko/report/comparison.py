@@ -48,24 +48,27 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """ours against other; p_holm: of the headline K, adjusted over all tasks and pairs of the comparison."""
+    """ours against other. crossing: None where a problem has one sample only; p_holm: of the headline K, adjusted over
+    all tasks and pairs of the comparison."""
 
     ours: str
     other: str
     comparison: Comparison
-    crossing: Crossing
+    crossing: Crossing | None
     p_holm: float
 
 
 @dataclass(frozen=True)
 class Section:
-    """One task at one setting. ks: powers of two that every problem has samples for; headline_k: the largest k <= n / 2;
+    """One task at one setting. samples: the fewest of any problem, most_samples: the most. ks: powers of two up to the fewest; headline_k: the
+    largest k <= n / 2;
     guessing: None where no problem has a known number of possible answers."""
 
     task: str
     setting: str
     problems: int
     samples: int
+    most_samples: int
     ks: tuple[int, ...]
     headline_k: int
     distinct_among: int
@@ -86,10 +89,10 @@ def read_sections(groups: Sequence[str], *, anyway: bool = False) -> list[Sectio
 
 def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated]]) -> Section:
     every = [e for group in groups for e in group]
-    samples = min(n for e in every for n, _ in e.counts.values())
+    sizes = {n for e in every for n, _ in e.counts.values()}
+    samples, most = min(sizes), max(sizes)
     ks = tuple(2**i for i in range(samples.bit_length()))
-    equal = len({n for e in every for n, _ in e.counts.values()}) == 1
-    sides = tuple(_side(name, group, ks, equal) for name, group in zip(names, groups, strict=True))
+    sides = tuple(_side(name, group, ks, samples == most) for name, group in zip(names, groups, strict=True))
     pairs = tuple(_pair(other, ours, ks) for other, ours in combinations(sides, 2))
     choices: dict[str, int | None] = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
     return Section(
@@ -97,6 +100,7 @@ def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated
         setting=key[1],
         problems=len(every[0].counts),
         samples=samples,
+        most_samples=most,
         ks=ks,
         headline_k=max((k for k in ks if 2 * k <= samples), default=1),
         distinct_among=ks[-1],
@@ -132,7 +136,8 @@ def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: boo
 def _pair(other: Side, ours: Side, ks: Sequence[int]) -> Pair:
     left: list[Counts] = [e.counts for e in ours.evaluations]
     right: list[Counts] = [e.counts for e in other.evaluations]
-    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossing(left, right), 1.0)
+    crossed = crossing(left, right) if ks[-1] > 1 else None
+    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0)
 
 
 def _adjusted(drafts: Sequence[Section]) -> list[Section]:

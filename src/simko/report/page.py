@@ -24,14 +24,14 @@ class SettingRow:
     differs: bool
 
 
-def write_report(study_dir: Path) -> Path:
-    """Write study_dir/report.html and return its path; an old page is replaced at once or not at all.
+def write_report(study_dir: Path, target: Path | None = None) -> Path:
+    """Write the page to target, by default study_dir/report.html, and return its path; an old page is replaced at once or not at all.
 
     ValueError where study_dir holds no study or no graded samples yet. Parts that are missing are named on the page.
     The same study gives the same bytes.
     """
     study = read_study(study_dir)
-    target = study_dir / "report.html"
+    target = target or study_dir / "report.html"
     write_whole(target, _render(study))
     return target
 

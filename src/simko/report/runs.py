@@ -94,6 +94,10 @@ def read_groups(groups: Sequence[Group], *, anyway: bool = False) -> dict[Key, l
     names = [group.name for group in groups]
     if len(set(names)) != len(names):
         raise ValueError(f"two groups are called {max(names, key=names.count)!r}: name them, a=... b=...")
+    places = [run.resolve() for group in groups for run in group.runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is given twice: a run can be compared with others only, and is one training seed")
     read = [[read_run(run) for run in group.runs] for group in groups]
     every = [run for group in read for run in group]
     keys = [key for key in every[0] if all(key in run for run in every)]

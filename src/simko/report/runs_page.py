@@ -77,7 +77,7 @@ def headline(section: Section) -> list[str]:
         said.append(
             f"{pair.ours} against {pair.other} at K = {section.headline_k}: {points_apart(d.difference)} points "
             f"({points_apart(d.low)} to {points_apart(d.high)}), {words}; p = {pair.p_holm:.3f} after Holm over all tasks "
-            f"and pairs. {pair.crossing.describe(pair.ours, pair.other)}"
+            f"and pairs.{f' {pair.crossing.describe(pair.ours, pair.other)}' if pair.crossing else ''}"
         )
     return said
 
@@ -85,6 +85,11 @@ def headline(section: Section) -> list[str]:
 def notes(section: Section) -> list[str]:
     """What to know before the numbers of a section are used."""
     said = []
+    if section.most_samples > section.samples:
+        said.append(
+            f"n is not the same for all: {section.samples} to {section.most_samples} samples a problem. More samples solve "
+            "more problems by that alone, so newly solved and newly lost ones are not counted."
+        )
     if section.headline_k < section.ks[-1]:
         said.append(
             f"† n = {section.samples} samples a problem: K above {section.samples // 2} hangs on single samples. "
@@ -99,7 +104,8 @@ def notes(section: Section) -> list[str]:
         )
     for side in section.sides:
         if side.lacking:
-            said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples. Run the same command again.")
+            wanted = max(e.setting.n for e in side.evaluations)
+            said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples of the {wanted} asked for.")
         shares = [f"{percent(side.shares[o])} {words}" for o, words in _SHARES.items() if side.shares[o] >= 0.005]
         if side.errors_as_correct is not None:
             best = at(side.errors_as_correct.points, section.headline_k)
@@ -211,9 +217,9 @@ def as_json(sections: Sequence[Section]) -> str:
                 "other": p.other,
                 "difference": {d.k: [d.difference, d.low, d.high] for d in p.comparison.points},
                 "p_holm": p.p_holm,
-                "crossing": p.crossing.describe(p.ours, p.other),
-                "newly_solved": p.comparison.newly_solved,
-                "newly_lost": p.comparison.newly_lost,
+                "crossing": p.crossing and p.crossing.describe(p.ours, p.other),
+                "newly_solved": p.comparison.newly_solved if s.samples == s.most_samples else None,
+                "newly_lost": p.comparison.newly_lost if s.samples == s.most_samples else None,
             }
             for p in s.pairs
         ]

@@ -39,7 +39,8 @@ class PassAtKCallback(TrainerCallback):
     dataset is conversational; verifier: a name of `simko.verifiers`, or a callable; n: responses to a problem, at the
     trainer's temperature, top_p, top_k and max_completion_length; ks: default 1, 2, 4 ... up to n; store: a file of a
     SampleStore that keeps the samples, a setting a step. Samples that it holds of a step are used, not drawn again: a
-    run that resumes from a checkpoint passes the same steps, and a new run needs a new file.
+    run that resumes from a checkpoint passes the same steps. A new run needs a new file; one of another output_dir,
+    trainer, learning rate, seed or sampling setting is refused.
 
     Logged: eval_pass@K, eval_pass@K_low, eval_pass@K_high, the shares eval_truncated, eval_unparsed and eval_errors (the
     verifier's own: they count as not correct), and eval_passk_seconds.
@@ -155,6 +156,9 @@ class PassAtKCallback(TrainerCallback):
             "backend": "trl+vllm" if trainer.use_vllm else "trl",
             "model": str(getattr(trainer.model.config, "_name_or_path", "")),
             "step": trainer.state.global_step,
+            "trainer": type(trainer).__name__,
+            "output_dir": str(args.output_dir),
+            "learning_rate": args.learning_rate,
             "temperature": args.temperature,
             "top_p": args.top_p,
             "top_k": args.top_k,
