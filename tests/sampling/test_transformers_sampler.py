@@ -1,15 +1,19 @@
 """TransformersSampler on tiny random models: prefix sharing, end tokens, seeding, and what it leaves untouched."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from simko.records import Problem, Sample
 from simko.sampling import Sampler, SamplingSettings, Wanted
+from simko.sampling.digest import checkpoint_at
 from simko.sampling.transformers_sampler import TransformersSampler, stop_tokens
 
 PAD, END = 0, 1
@@ -248,38 +252,105 @@ def test_a_saved_checkpoint_samples_alike(model: Any, tokenizer: Any, tmp_path: 
     assert differing == {"dtype"}
 
 
-def test_a_checkpoints_identity_follows_its_weights_and_tokenizer(model: Any, tokenizer: Any, tmp_path: Any) -> None:
+def test_a_checkpoints_identity_says_what_changed(model: Any, tokenizer: Any, tmp_path: Any) -> None:
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
 
-    def weights() -> str:
-        found: str = TransformersSampler.from_pretrained(tmp_path, device="cpu").identity["weights"]
+    def changed() -> set[str]:
+        identity = TransformersSampler.from_pretrained(tmp_path, device="cpu").identity
+        found = {key for key in identity if identity[key] != seen.get(key)}
+        seen.update(identity)
         return found
 
-    seen = [weights()]
+    seen: dict[str, Any] = {}
+    changed()
+    assert len(seen["weights"]) == len(seen["tokenizer_and_config"]) == 16
     (tmp_path / "README.md").write_text("notes")
-    assert weights() == seen[0]
+    assert changed() == set()
     (tmp_path / "chat_template.jinja").write_text("another template")
-    seen.append(weights())
-    name, tensor = next(iter(model.named_parameters()))
+    assert changed() == {"tokenizer_and_config"}
+    (tmp_path / "modeling_own.py").write_text("code of the model's own")
+    assert changed() == {"tokenizer_and_config"}
+    with nudged(model):
+        model.save_pretrained(tmp_path)
+    assert changed() == {"weights"}
+
+
+def test_a_models_identity_follows_its_tensors(model: Any, tokenizer: Any) -> None:
+    sampler = TransformersSampler(model, tokenizer)
+    before = dict(sampler.identity)
+    with nudged(model):
+        assert {key for key in before if before[key] != sampler.identity[key]} == {"weights"}
+    assert sampler.identity == before
+
+
+@contextmanager
+def nudged(model: Any) -> Iterator[None]:
+    """A first number of the model that is a little larger, for a while."""
+    tensor = next(model.parameters())
     before = tensor.detach().clone()
     try:
-        direct = TransformersSampler(model, tokenizer).identity["weights"]
         tensor.data.flatten()[0] += 1e-3
-        assert TransformersSampler(model, tokenizer).identity["weights"] != direct
-        model.save_pretrained(tmp_path)
+        yield
     finally:
         tensor.data.copy_(before)
-    assert TransformersSampler(model, tokenizer).identity["weights"] == direct, name
-    seen.append(weights())
-    assert len(set(seen)) == 3
 
 
-def test_a_folder_without_weights_is_refused(tmp_path: Any) -> None:
-    from simko.sampling.digest import digest_of_folder
+def test_an_adapters_identity_covers_its_base(tiny_model: Any, tokenizer: Any, tmp_path: Any) -> None:
+    peft = pytest.importorskip("peft")
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    tiny_model("llama").save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    lora = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).save_pretrained(adapter)
+    tokenizer.save_pretrained(adapter)
 
+    def changed() -> set[str]:
+        identity = TransformersSampler.from_pretrained(adapter, device="cpu").identity
+        found = {key for key in identity if identity[key] != seen.get(key)}
+        seen.update(identity)
+        return found
+
+    seen: dict[str, Any] = {}
+    changed()
+    assert seen["model"] == "adapter"
+    assert changed() == set()
+    other = AutoModelForCausalLM.from_pretrained(base)
+    with nudged(other):
+        other.save_pretrained(base)
+    assert changed() == {"weights"}
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64}))
+    assert changed() == {"tokenizer_and_config"}
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, adapter / "adapter_model.safetensors")
+    assert changed() == {"weights"}
+
+
+def test_an_adapter_of_a_model_on_the_hub_is_known_by_its_commit(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    adapter, repository = tmp_path / "adapter", tmp_path / "cache" / "models--some--model"
+    adapter.mkdir()
+    (adapter / "adapter_model.bin").write_bytes(b"tensors")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/model"}))
+    seen = [checkpoint_at(adapter)]
+    for commit in ("a" * 40, "b" * 40):
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / "main").write_text(commit)
+        (repository / "snapshots" / commit).mkdir(parents=True)
+        (repository / "snapshots" / commit / "config.json").write_text("{}")
+        seen.append(checkpoint_at(adapter))
+    assert len({checkpoint.weights for checkpoint in seen}) == 3
+    assert len({checkpoint.tokenizer_and_config for checkpoint in seen}) == 1
+
+
+def test_a_folder_without_a_model_is_refused_in_a_line(tmp_path: Any) -> None:
+    with pytest.raises(ValueError, match="holds no model") as refused:
+        TransformersSampler.from_pretrained(tmp_path)
+    assert "\n" not in str(refused.value)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="holds no weights"):
-        digest_of_folder(tmp_path)
+        checkpoint_at(tmp_path)
 
 
 def test_impossible_requests_are_refused(model: Any, tokenizer: Any) -> None:

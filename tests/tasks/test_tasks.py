@@ -161,7 +161,12 @@ def test_file_task_reads_problems(tmp_path: Path) -> None:
         ('{"prompt": "a", "answer": "1"}\n{"prompt": "b"}\n', "line 2: the column 'answer' is missing"),
         ('{"answer": "1"}\n', "line 1: there is no column prompt, problem or question"),
         ('{"problem": ["a"], "answer": "1"}\n', "line 1: the column 'problem' must be a text, not list"),
-        ('{"prompt": "a", "answer": 1}\n', "line 1: the column 'answer' must be a text, not int"),
+        ('{"prompt": "a", "answer": 0.5}\n', "line 1: the column 'answer' must be a text, not float"),
+        ('{"prompt": "a", "answer": true}\n', "line 1: the column 'answer' must be a text, not bool"),
+        ('{"prompt": 1, "answer": "1"}\n', "line 1: the column 'prompt' must be a text, not int"),
+        ('{"prompt": "a\\ud800", "answer": "1"}\n', r"line 1: the prompt holds '.ud800', half of a surrogate pair"),
+        ('{"prompt": "a", "answer": "1", "id": "\\udfff"}\n', r"line 1: the id holds '.udfff', half of a surrogate"),
+        ('{"prompt": "a", "answer": "\\ud83d"}\n', r"line 1: the answer holds '.ud83d', half of a surrogate pair"),
         ('{"prompt": "a"\n', "line 1: not JSON"),
         ("[1]\n", "line 1: expected an object"),
         ('{"prompt": "a", "answer": "1", "id": "x"}\n' * 2, "line 2: the id 'x' occurs twice"),
@@ -232,9 +237,16 @@ def test_a_csv_row_of_another_length_than_the_header_is_refused(tmp_path: Path, 
         file_task(path, "exact").load("test")
 
 
-def test_a_number_in_a_parquet_file_is_no_text(tmp_path: Path) -> None:
-    _write(tmp_path / "bad.parquet", [{"prompt": "a", "answer": 1}])
-    with pytest.raises(ValueError, match="row 1: the column 'answer' must be a text, not int"):
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_an_integer_answer_is_its_digits(tmp_path: Path, suffix: str) -> None:
+    _write(tmp_path / f"mine.{suffix}", [{"prompt": "\U0001f600", "answer": 2}, {"prompt": "b", "answer": -10}])
+    problems = file_task(tmp_path / f"mine.{suffix}", "exact").load("test")
+    assert [(problem.prompt, problem.answer) for problem in problems] == [("\U0001f600", "2"), ("b", "-10")]
+
+
+def test_a_float_in_a_parquet_file_is_no_text(tmp_path: Path) -> None:
+    _write(tmp_path / "bad.parquet", [{"prompt": "a", "answer": 0.5}])
+    with pytest.raises(ValueError, match="row 1: the column 'answer' must be a text, not float"):
         file_task(tmp_path / "bad.parquet", "exact").load("test")
 
 

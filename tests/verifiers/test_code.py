@@ -63,6 +63,51 @@ def test_a_problem_without_tests_is_named(metadata: dict[str, Any]) -> None:
         verify_code("```python\n1\n```", Problem("p7", "", "", metadata))
 
 
+CHECK = "def check(candidate):\n    assert candidate([1, 2]) == 3\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fault"),
+    [
+        ({"test": "def check(candidate):\n    asert candidate(1)\n", "entry_point": "f"}, "its test is not Python"),
+        ({"test": "METADATA = {}\n", "entry_point": "f"}, "its test does not define check"),
+        ({"test": "check(f)\n", "entry_point": "f"}, "its test does not define check"),
+        ({"test": CHECK, "entry_point": "f", "signature": "def f(xs:\n"}, "its signature is not Python"),
+        ({"test": "import numpy as np\n" + CHECK, "entry_point": "f"}, "its test imports 'numpy'"),
+        ({"test_list": ["assert f(1) = 1"]}, "its test_list is not Python"),
+        ({"test_list": ["return f(1)"]}, "its test_list is not Python"),
+        ({"test_list": ["assert f(1)"], "test_setup_code": "from numpy.linalg import inv"}, "'numpy.linalg'"),
+    ],
+)
+def test_tests_that_no_program_could_pass_are_refused_before_sampling(metadata: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=f"problem 'p7' cannot be judged: .*{fault}"):
+        verify_code("", Problem("p7", "", "", metadata))
+
+
+@pytest.mark.usefixtures("bwrap")
+@pytest.mark.parametrize("signature", ["def f(xs):\n", "import math\n\ndef f(xs):\n    # the sum\n"])
+def test_a_signature_without_a_docstring_is_completed(signature: str) -> None:
+    bare = Problem("p", "", "", {"signature": signature, "entry_point": "f", "test": CHECK})
+    responses = ["    return sum(xs)\n", "```python\ndef f(xs):\n    return sum(xs)\n```", "    return 0\n"]
+    assert [verify_code(response, bare).outcome for response in responses] == ["correct", "correct", "wrong"]
+
+
+@pytest.mark.usefixtures("bwrap")
+@pytest.mark.parametrize("fault", ["import numpy", "1 / 0", "assert isinstance(candidate, type)", "raise SystemExit"])
+def test_tests_that_fail_before_they_call_the_program_are_an_error(fault: str) -> None:
+    def outcome(line: str, program: str) -> str:
+        test = f"def check(candidate):\n    {line}\n    assert candidate(1) == 1\n"
+        return verify_code(
+            f"```python\n{program}\n```", Problem("p", "", "", {"entry_point": "f", "test": test})
+        ).outcome
+
+    good = "def f(x): return x"
+    assert outcome(fault, good) == "error"
+    # from here on it could be the program's doing, which must have no way out of "wrong"
+    assert outcome(f"candidate(2); {fault}", good) == "wrong"
+    assert [outcome(fault, bad) for bad in ("f = 5", "g = 5", "1 / 0", "import numpy")] == ["wrong"] * 4
+
+
 @pytest.mark.parametrize("piece", ["```python\n", "```\n", "`", " ", "\n", "def ", "x", "a = ", "\r\n", "# "])
 def test_extraction_is_linear(piece: str) -> None:
     start = time.process_time()

@@ -1,44 +1,106 @@
 """What a model is: digests of its files or tensors, by which a run is recognised."""
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # What decides a checkpoint's draws; a folder's other files (optimizer, logs, read-me) may change.
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _CONFIGURATION = (
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
+    "*.index.json",
+    "*.py",  # code of the model's own
     "tokenizer*",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template*",
     "vocab.*",
     "merges.txt",
+    "*.model",
 )
+_DIGITS = 16
+"""Hexadecimal digits of a digest in a record: enough to tell checkpoints apart, few enough to be read."""
 
 
-def weights_of(path: str | Path, revision: str | None = None) -> tuple[str, str]:
-    """(name, digest) of a checkpoint folder, or (id, commit) of a model on the hub."""
+class Checkpoint(NamedTuple):
+    """What a run's record says of a model: its name, and digests of its tensors and of the other files that decide draws.
+
+    Of a model on the hub, weights is the commit, which covers all files. An adapter's include those of its base model.
+    """
+
+    name: str
+    weights: str
+    tokenizer_and_config: str | None
+
+
+def checkpoint_at(path: str | Path, revision: str | None = None) -> Checkpoint:
+    """What there is at a checkpoint folder or hub id, once it has been loaded (a model of the hub: is in the cache)."""
     if Path(path).is_dir():
-        return Path(path).resolve().name, digest_of_folder(path)
+        return _of_folder(Path(path))
+    commit, adapter = _cached(str(path), "adapter_config.json", revision)
+    if adapter is not None:
+        base = _base_of(adapter)
+        return Checkpoint(str(path), f"{commit}+{base.weights}", base.tokenizer_and_config)
     from transformers import AutoConfig
 
-    return str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash
+    return Checkpoint(str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash, None)
 
 
-def digest_of_folder(folder: str | Path) -> str:
-    """The SHA-256 of a checkpoint folder's weights, configuration and tokenizer: of their names and contents."""
-    folder = Path(folder)
-    paths = {path for pattern in (*_WEIGHTS, *_CONFIGURATION) for path in folder.glob(pattern) if path.is_file()}
-    if not any(path.match(pattern) for path in paths for pattern in _WEIGHTS):
+def check_folder(path: str | Path) -> None:
+    """ValueError where `path` is a folder without a model. What is no folder is left to those who load it."""
+    folder = Path(path)
+    if folder.is_dir() and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{folder} holds no model (no config.json, no adapter_config.json): give a checkpoint folder")
+
+
+def _of_folder(folder: Path) -> Checkpoint:
+    check_folder(folder)
+    weights, configuration = _lines(folder, _WEIGHTS), _lines(folder, _CONFIGURATION)
+    if not weights:
         raise ValueError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin): give a checkpoint folder")
-    total = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        stat = path.stat()
-        total.update(f"{path.name} {_file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns)}\n".encode())
-    return total.hexdigest()
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        base = _base_of(adapter)
+        weights.append(f"base {base.weights}")
+        configuration.append(f"base {base.tokenizer_and_config}")
+    return Checkpoint(folder.resolve().name, _short(weights), _short(configuration))
+
+
+def _base_of(adapter_config: Path) -> Checkpoint:
+    """The model below an adapter: by its folder's digests, the commit in the cache, or where that is unknown its name."""
+    config = json.loads(adapter_config.read_text(encoding="utf-8"))
+    name = str(config.get("base_model_name_or_path"))
+    if Path(name).is_dir():
+        return _of_folder(Path(name))
+    commit, _ = _cached(name, "config.json", config.get("revision"))
+    return Checkpoint(name, commit or name, None)
+
+
+def _cached(name: str, file: str, revision: str | None) -> tuple[str | None, Path | None]:
+    """(commit, path) of a file of a model on the hub in the local cache, or (None, None)."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except HFValidationError:  # a path that is not here
+        return None, None
+    return (Path(found).parent.name, Path(found)) if isinstance(found, str) else (None, None)
+
+
+def _lines(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    """Name and SHA-256 of each file."""
+    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    stats = [(path, path.stat()) for path in sorted(paths, key=lambda path: path.name)]
+    return [f"{path.name} {_file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns)}" for path, stat in stats]
+
+
+def _short(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGITS]
 
 
 @cache
@@ -48,11 +110,11 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 
 def digest_of_model(model: Any) -> str:
-    """The SHA-256 of a model's parameters and buffers: of their names, dtypes, shapes and values."""
+    """A digest of a model's parameters and buffers: of their names, dtypes, shapes and values."""
     import torch  # here, so that the digest of a folder does not need it
 
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
+    return total.hexdigest()[:_DIGITS]

@@ -17,7 +17,7 @@ from openai import AsyncOpenAI
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import lay_out
-from simko.sampling.digest import weights_of
+from simko.sampling.digest import checkpoint_at
 from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_wanted
 
 
@@ -117,11 +117,13 @@ class OpenAISampler:
             server = self._server(chat=False)
         except _NoEndpointError:  # many hosted servers speak chat alone
             server = self._server(chat=True)
-        name, weights = weights_of(self.model) if Path(self.model).is_dir() else (self.model, None)
+        local = Path(self.model).is_dir()
+        name, weights, tokenizer_and_config = checkpoint_at(self.model) if local else (self.model, None, None)
         return {
             "backend": "openai",
             "model": name,
             "weights": weights,
+            "tokenizer_and_config": tokenizer_and_config,
             "dtype": None,
             "seeds": "honoured" if server.seeds_honoured else "not honoured",
         }

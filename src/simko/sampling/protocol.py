@@ -49,7 +49,7 @@ class Sampler(Protocol):
     """A model that draws responses.
 
     identity: JSON values that, with the settings, decide what is drawn, and by which a run is recognised: back-end,
-    model, its revision or the digest of its weights, dtype, and whatever of its own layout changes the draws.
+    model, its revision or digests of weights and other files, dtype, and whatever of its own layout changes the draws.
     """
 
     @property

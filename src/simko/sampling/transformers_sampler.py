@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import Batch, lay_out
-from simko.sampling.digest import digest_of_model, weights_of
+from simko.sampling.digest import check_folder, checkpoint_at, digest_of_model
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, check_wanted
 
@@ -23,7 +23,7 @@ class TransformersSampler:
     The model's own generation defaults count for nothing but its end tokens. Generation ends at a token whose text
     contains a stop string; one that spans tokens is looked for every max_new_tokens / 4 tokens (at least 16).
     name: what the model is called in `identity`; weights: the digest or revision that stands there, None for the digest
-    of the model's tensors; batch_size: sequences generated together; share_prefix: compute the prompt once and copy its
+    of the model's tensors; tokenizer_and_config: the digest of a checkpoint's other files there; batch_size: sequences generated together; share_prefix: compute the prompt once and copy its
     key-value cache for all samples; turn it off for a model whose cache cannot be copied.
 
     The samples still missing come out as in an uninterrupted run on the same hardware. The model's mode, its generation
@@ -37,6 +37,7 @@ class TransformersSampler:
         *,
         name: str = "model",
         weights: str | None = None,
+        tokenizer_and_config: str | None = None,
         batch_size: int = 64,
         share_prefix: bool = True,
     ) -> None:
@@ -46,6 +47,7 @@ class TransformersSampler:
         self.tokenizer = tokenizer
         self.name = name
         self.weights = weights
+        self.tokenizer_and_config = tokenizer_and_config
         self.batch_size = batch_size
         self.share_prefix = share_prefix
 
@@ -62,13 +64,12 @@ class TransformersSampler:
     ) -> "TransformersSampler":
         """A sampler over a checkpoint folder or hub id; device None: a GPU if there is one."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        check_folder(path)
         model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
-        name, weights = weights_of(path, revision)
         return cls(
             model.to(device),
             AutoTokenizer.from_pretrained(path, revision=revision),
-            name=name,
-            weights=weights,
+            **checkpoint_at(path, revision)._asdict(),
             batch_size=batch_size,
             share_prefix=share_prefix,
         )
@@ -80,6 +81,7 @@ class TransformersSampler:
             "backend": "transformers",
             "model": self.name,
             "weights": self.weights or digest_of_model(self.model),
+            "tokenizer_and_config": self.tokenizer_and_config,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "batch_size": self.batch_size,
         }

@@ -8,7 +8,7 @@ from vllm import LLM, SamplingParams
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import lay_out
-from simko.sampling.digest import weights_of
+from simko.sampling.digest import check_folder, checkpoint_at
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_wanted
 
@@ -16,16 +16,25 @@ from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_
 class VLLMSampler:
     """Draws samples from a `vllm.LLM`.
 
-    name, weights: what stands in `identity`; batch_size: sequences handed to the engine together, which schedules them
+    name, weights, tokenizer_and_config: what stands in `identity`; batch_size: sequences handed to the engine together, which schedules them
     itself; a list of samples comes when all of them are done.
     """
 
-    def __init__(self, llm: LLM, *, name: str = "model", weights: str | None = None, batch_size: int = 1024) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        *,
+        name: str = "model",
+        weights: str | None = None,
+        tokenizer_and_config: str | None = None,
+        batch_size: int = 1024,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give at least 1")
         self.llm = llm
         self.name = name
         self.weights = weights
+        self.tokenizer_and_config = tokenizer_and_config
         self.batch_size = batch_size
 
     @classmethod
@@ -39,9 +48,9 @@ class VLLMSampler:
         **engine: Any,
     ) -> "VLLMSampler":
         """A sampler over a checkpoint folder or hub id; engine: further arguments of `vllm.LLM`."""
-        name, weights = weights_of(path, revision)
+        check_folder(path)
         llm = LLM(model=str(path), revision=revision, tokenizer_revision=revision, dtype=dtype, **engine)
-        return cls(llm, name=name, weights=weights, batch_size=batch_size)
+        return cls(llm, **checkpoint_at(path, revision)._asdict(), batch_size=batch_size)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -50,6 +59,7 @@ class VLLMSampler:
             "backend": "vllm",
             "model": self.name,
             "weights": self.weights,
+            "tokenizer_and_config": self.tokenizer_and_config,
             "dtype": str(self.llm.llm_engine.model_config.dtype).removeprefix("torch."),
             "batch_size": self.batch_size,
         }

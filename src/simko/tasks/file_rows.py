@@ -40,11 +40,15 @@ def problems_task(path: Path | str, read: Reader, **fields: Any) -> Task:
 
 
 def read_problems(path: Path, read: Reader) -> list[Problem]:
-    """All problems of a file. ValueError naming the file and row where one does not fit or an id comes a second time."""
+    """All problems of a file.
+
+    ValueError naming the file and row where one does not fit, is no Unicode, or an id comes a second time.
+    """
     problems: dict[str, Problem] = {}
     for place, number, row in file_rows(path):
         try:
             problem = read(row, number)
+            _check_characters(problem)
         except KeyError as error:
             raise ValueError(f"{place}: the column {error} is missing") from error
         except ValueError as error:
@@ -79,6 +83,15 @@ def text_of(row: Row, column: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"the column {column!r} must be a text, not {type(value).__name__}")
     return value
+
+
+def _check_characters(problem: Problem) -> None:
+    """JSON can spell half of a surrogate pair, which neither a tokenizer nor a database takes."""
+    for part in ("id", "prompt", "answer"):
+        text = getattr(problem, part)
+        half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
+        if half is not None:
+            raise ValueError(f"the {part} holds {half!a}, half of a surrogate pair, which is no character")
 
 
 def _digest(path: Path) -> str:

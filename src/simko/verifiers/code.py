@@ -1,7 +1,12 @@
 """Programs judged by tests, run in a sandbox: see `simko.verifiers.sandbox` for what that guarantees."""
 
+import ast
+import functools
 import os
 import re
+import symtable
+import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,8 +45,9 @@ def verify_code(response: str, problem: Problem) -> Verdict:
     "test_setup_code" and "names", what the program is to define.
 
     "unparsed": no program; "timeout": out of CPU, memory or wall time; "error": the sandbox's own fault, twice, or
-    tests which hand the program an object that cannot leave them. `extracted` is the program. Only the standard library
-    is there. Raises ValueError where the problem has no tests, SandboxMissing where there is no sandbox.
+    tests which hand the program an object that cannot leave them or which fail before they ask anything of it.
+    `extracted` is the program. Only the standard library is there. Raises ValueError where the problem has no tests, or
+    tests that fail whatever the program is (no Python, no check, a package); SandboxMissing where there is no sandbox.
     """
     work = _work(response, problem)
     return _judge(work)
@@ -96,21 +102,66 @@ def _function_body(completion: str) -> str:
 
 
 def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], ProgramTests | None]:
-    data = problem.metadata
+    data, tests, fault = problem.metadata, None, ""
     if "tests" in data:
         pairs = tuple((_text(problem, test, "input"), _text(problem, test, "output")) for test in data["tests"])
         if pairs:
             return pairs, None
     elif "test" in data and "entry_point" in data:
-        entry = str(data["entry_point"])
-        return (), ProgramTests(f"{data['test']}\ncheck({entry})\n", (entry,), helpers=str(data.get("signature", "")))
+        entry, test, helpers = str(data["entry_point"]), str(data["test"]), _with_body(str(data.get("signature", "")))
+        fault = _fault(helpers, "signature") or _fault(test, "test", defines="check") or _fault(entry, "entry_point")
+        tests = ProgramTests(f"{test}\ncheck({entry})\n", (entry,), helpers)
     elif data.get("test_list"):
         code, names = "\n".join(data["test_list"]), tuple(data.get("names", ()))
-        return (), ProgramTests(code, names, setup=str(data.get("test_setup_code") or ""))
+        setup = str(data.get("test_setup_code") or "")
+        fault = _fault(setup, "test_setup_code") or _fault(code, "test_list")
+        tests = ProgramTests(code, names, setup=setup)
+    if fault:
+        raise ValueError(f"problem {problem.id!r} cannot be judged: {fault}")
+    if tests:
+        return (), tests
     raise ValueError(
         f"problem {problem.id!r} has no tests: its metadata needs tests (a list of objects with input and output), "
         "test and entry_point, or test_list"
     )
+
+
+def _with_body(signature: str) -> str:
+    """The signature as a statement of its own: without a docstring it needs a body."""
+    if not _syntax_error(signature):
+        return signature
+    last = signature.rstrip().rpartition("\n")[2]
+    indent = last[: len(last) - len(last.lstrip())]
+    return f"{signature.rstrip()}\n{indent}    pass\n"
+
+
+@functools.lru_cache(maxsize=4096)
+def _fault(code: str, column: str, defines: str = "") -> str:
+    """Why this part of the tests fails whatever the program is; "" where it need not."""
+    error = _syntax_error(code)
+    if error:
+        return f"its {column} is not Python ({error})"
+    for node in ast.parse(code).body:
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for module in modules:
+            if module.partition(".")[0] not in sys.stdlib_module_names:
+                return f"its {column} imports {module or 'a relative module'!r}, but only the standard library is there"
+    symbols = {symbol.get_name(): symbol for symbol in symtable.symtable(code, "tests", "exec").get_symbols()}
+    if defines and not (defines in symbols and (symbols[defines].is_assigned() or symbols[defines].is_imported())):
+        return f"its {column} does not define {defines}"
+    return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _syntax_error(code: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tests have invalid escapes such as "\d"
+            compile(code, "tests", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def _text(problem: Problem, test: Any, column: str) -> str:

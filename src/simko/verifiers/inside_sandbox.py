@@ -176,6 +176,7 @@ class Program:
 
     def __init__(self, channel: Channel, line_bytes: int) -> None:
         self.channel, self.line_bytes = channel, line_bytes
+        self.asked = True  # whether the tests depend on it by now; that it loads is the first question
 
     def result(self) -> Any:
         """The result in the next message, or the exception there, as one of the builtin ones where it is one."""
@@ -188,6 +189,7 @@ class Program:
 
     def name(self, name: str) -> Any:
         """The program's global of that name."""
+        self.asked = True
         try:
             self.channel.send(["name", name])
             return self.decode(self.result()[0])
@@ -196,6 +198,7 @@ class Program:
 
     def ask(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """function(*args, **kwargs) over there; what it changed in list, dict and set arguments is changed here."""
+        self.asked = True
         self.channel.send([function, [_leave(a) for a in args], {k: _leave(v) for k, v in kwargs.items()}])
         result, changed = self.result()
         for index, wire in changed:
@@ -249,7 +252,7 @@ class Names(dict[str, Any]):
 
 
 def run_judge(work: dict[str, Any], channel: Channel, line_bytes: int) -> str:
-    """What work["tests"] say of the program: "correct", "wrong", "died", "memory", or "failed" (our own fault)."""
+    """What work["tests"] say of the program: "correct", "wrong", "died", "memory", or "failed" (not its fault)."""
     program = Program(channel, line_bytes)
     names = Names(program)
     try:
@@ -259,10 +262,11 @@ def run_judge(work: dict[str, Any], channel: Channel, line_bytes: int) -> str:
         return "failed"
     try:
         program.result()
+        found = {name: program.name(name) for name in work["names"]}
+        program.asked = any(not isinstance(value, Remote) for value in found.values())
         for code in (work["helpers"], _imports_and_functions(work["setup"])):
             exec(compile(code, "helpers.py", "exec"), names)
-        for name in work["names"]:
-            names[name] = program.name(name)
+        names.update(found)
         exec(compile(work["tests"], "tests.py", "exec"), names)
     except MemoryError:
         return "memory"
@@ -271,7 +275,7 @@ def run_judge(work: dict[str, Any], channel: Channel, line_bytes: int) -> str:
     except Unsupported:
         return "failed"
     except BaseException:
-        return "wrong"
+        return "wrong" if program.asked else "failed"  # any other program would have met the same
     return "correct"
 
 

@@ -112,7 +112,8 @@ def run_sandboxed(program: str, stdin: str = "", limits: Limits = Limits()) -> R
 def run_tests(program: str, tests: ProgramTests, limits: Limits = Limits()) -> TestEnding:
     """Run `tests` on a Python program: see the top of this file for what that guarantees. SandboxMissing without bwrap.
 
-    "failed" is the sandbox's own fault, or that of tests which hand the program an object that cannot leave them.
+    "failed" is the sandbox's own fault, or that of tests which hand the program an object that cannot leave them, or
+    which fail before they ask anything of it.
     """
     check_sandbox()
     deadline = time.monotonic() + limits.wall_seconds
