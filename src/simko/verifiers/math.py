@@ -46,6 +46,7 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
 
     tolerance: how far a number may be from a numeric gold, absolute; by default the relative ones of this module.
     """
+    within = None if tolerance is None else Fraction(tolerance)
     answer_form, gold_form = normal_form(answer), normal_form(gold)
     if not gold_form:
         return None
@@ -56,7 +57,7 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
     is_decimal = "." in tidy(gold) or "\\times 10" in tidy(gold)
     if is_equation(gold_form) and not _RELATION.search(tidy(answer)):
         return False
-    return _match_forms(answer_form, gold_form, is_decimal, None if tolerance is None else Fraction(tolerance))
+    return _match_forms(answer_form, gold_form, is_decimal, within)
 
 
 def _match_forms(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool | None:
@@ -101,9 +102,11 @@ def _every(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def _value(form: str) -> Fraction | None:
-    """The number, or the number of per cent, that a normal form spells."""
+    """The number, or the number of per cent, that a normal form spells; None for anything else, 1/0 too."""
     form = form.removesuffix("%")
-    return Fraction(form) if _SPELLED.fullmatch(form) else None
+    if not _SPELLED.fullmatch(form) or set(form.partition("/")[2]) == {"0"}:
+        return None
+    return Fraction(form)
 
 
 def _lists_match(answers: list[str], golds: list[str], is_decimal: bool, tolerance: Fraction | None) -> bool | None:
