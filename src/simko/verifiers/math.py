@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from simko.verifiers.math_form import normal_form, split_outside, tidy
+from simko.verifiers.math_form import PARTED_DIGITS, normal_form, split_outside, tidy
 
 DECIMAL_TOLERANCE = Fraction(1, 10**4)
 """Relative, for golds written as decimals; as in the Qwen2.5-Math grader."""
@@ -53,6 +53,8 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
     if answer_form == gold_form:
         return True
     if not answer_form or (_PROSE.search(answer_form) and not _PROSE.search(gold_form)):
+        return False
+    if PARTED_DIGITS.search(answer_form) and not PARTED_DIGITS.search(gold_form):
         return False
     is_decimal = "." in tidy(gold) or "\\times 10" in tidy(gold)
     if is_equation(gold_form) and not _RELATION.search(tidy(answer)):
