@@ -189,6 +189,14 @@ def test_quick_match_is_reflexive_and_never_raises(one: str, other: str) -> None
     quick_match(one, other)
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.one_of(ANSWERS, ANSWERS.map("\\boxed{%s}".__mod__)), ANSWERS), max_size=3))
+def test_no_answer_ends_a_run(pairs: list[tuple[str, str]]) -> None:
+    problems = [Problem("p", "", gold if normal_form(gold) and "boxed" not in gold else "3") for _, gold in pairs]
+    answers = [(response, problem) for (response, _), problem in zip(pairs, problems, strict=True)]
+    assert "error" not in {verdict.outcome for verdict in grade_many("math", answers)}
+
+
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.lists(st.one_of(st.text(alphabet=string.printable, max_size=8), PIECES, st.just("the answer is ")), max_size=12)

@@ -1,5 +1,6 @@
 """The grading pool: what becomes of a job, whoever calls, whatever is killed."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from judges import OBEY
 
 from simko.records import Problem, Verdict
-from simko.verifiers import check_problems, grade_many
+from simko.verifiers import Bounded, check_problems, grade_many
 from simko.verifiers.pool import SHARED, GradingPool, Job
 
 GOLD = Problem("p", "", "42")
@@ -358,3 +359,19 @@ def test_problems_that_cannot_be_judged_are_named() -> None:
         check_problems(OBEY, [GOLD, Problem("q", "")])
     with pytest.raises(ValueError, match=r"problem 'q'.*not an integer"):
         check_problems("last_integer", [GOLD, Problem("q", "", "x")])
+
+
+@pytest.mark.parametrize("step", ["extract", "quick", "form"])
+def test_an_answer_that_a_step_raises_on_is_an_error(step: str, caplog: pytest.LogCaptureFixture) -> None:
+    def fragile(text: str, *_: Problem) -> str:
+        return str(1 / (1 - text.count("bad"))) and text
+
+    def same(text: str, problem: Problem) -> bool:
+        return (fragile(text) if step == "quick" else text) == problem.answer
+
+    plain = Bounded("fragile", lambda text, _: text, same, "judges:obey")
+    verifier = plain if step == "quick" else dataclasses.replace(plain, **{step: fragile})
+    verdicts = verifier.grade_many([("bad", problem := Problem("p7", "", "5")), ("5", problem), ("bad", problem)])
+    assert [verdict.outcome for verdict in verdicts] == ["error", "correct", "error"]
+    assert [record.message.count("'p7'") for record in caplog.records] == [1]
+    assert "ZeroDivisionError" in caplog.text

@@ -18,12 +18,13 @@ What counts as equal, where graders differ:
 - The base of a number may be left out but not changed: 52_8 takes 52, not 52_9.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from simko.verifiers.math_form import normal_form, split_outside, tidy
+from simko.verifiers.math_form import PARTED_DIGITS, normal_form, split_outside, tidy
 
 DECIMAL_TOLERANCE = Fraction(1, 10**4)
 """Relative, for golds written as decimals; as in the Qwen2.5-Math grader."""
@@ -32,6 +33,7 @@ CLOSED_FORM_TOLERANCE = Fraction(1, 10**6)
 """Relative, for a decimal answer to a gold that is a fraction or a closed form."""
 
 _MAX_ITEMS = 64
+_POINTS = 6  # the first three with positive names only
 _NUMERIC = re.compile(r"[-0-9.,/()\[\]: ]+")
 _SPELLED = re.compile(r"-?[0-9]+(?:/[0-9]+|(?:\.[0-9]+)?(?:e-?[0-9]{1,4})?)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -46,6 +48,7 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
 
     tolerance: how far a number may be from a numeric gold, absolute; by default the relative ones of this module.
     """
+    within = None if tolerance is None else Fraction(tolerance)
     answer_form, gold_form = normal_form(answer), normal_form(gold)
     if not gold_form:
         return None
@@ -53,10 +56,12 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
         return True
     if not answer_form or (_PROSE.search(answer_form) and not _PROSE.search(gold_form)):
         return False
+    if PARTED_DIGITS.search(answer_form) and not PARTED_DIGITS.search(gold_form):
+        return False
     is_decimal = "." in tidy(gold) or "\\times 10" in tidy(gold)
     if is_equation(gold_form) and not _RELATION.search(tidy(answer)):
         return False
-    return _match_forms(answer_form, gold_form, is_decimal, None if tolerance is None else Fraction(tolerance))
+    return _match_forms(answer_form, gold_form, is_decimal, within)
 
 
 def _match_forms(answer: str, gold: str, is_decimal: bool, tolerance: Fraction | None) -> bool | None:
@@ -101,9 +106,11 @@ def _every(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def _value(form: str) -> Fraction | None:
-    """The number, or the number of per cent, that a normal form spells."""
+    """The number, or the number of per cent, that a normal form spells; None for anything else, 1/0 too."""
     form = form.removesuffix("%")
-    return Fraction(form) if _SPELLED.fullmatch(form) else None
+    if not _SPELLED.fullmatch(form) or set(form.partition("/")[2]) == {"0"}:
+        return None
+    return Fraction(form)
 
 
 def _lists_match(answers: list[str], golds: list[str], is_decimal: bool, tolerance: Fraction | None) -> bool | None:
@@ -121,7 +128,7 @@ def _lists_match(answers: list[str], golds: list[str], is_decimal: bool, toleran
 
 
 def symbolic_match(answer: str, gold: str) -> bool:
-    r"""Whether answer equals gold: quick_match where that is sure, else math-verify and values at three points.
+    r"""Whether answer equals gold: quick_match where that is sure, else math-verify and values at some points.
 
     Only for a process that can be killed: some texts (9^{9^9}) take for ever or all memory, and math-verify's own
     time limits are off, since they go by the wall clock. Refused although math-verify passes them: an equality chain
@@ -132,7 +139,7 @@ def symbolic_match(answer: str, gold: str) -> bool:
         return sure
     answer_form, gold_form = normal_form(answer), normal_form(gold)
     equations = [text for text in (tidy(answer), tidy(gold)) if len(split_outside(text, "=")) == 2]
-    if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form) and _verify(*equations):  # 2x-y=0 is y=2x
+    if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form) and _equations_agree(*equations):  # 2x-y=0 is y=2x
         return True
     return not is_equation(gold_form) and all(_verify(side, gold_form) for side in split_outside(answer_form, "="))
 
@@ -142,18 +149,46 @@ def is_equation(text: str) -> bool:
     return len(split_outside(text, "=")) > 1
 
 
-def _verify(answer: str, gold: str) -> bool:
+def _equations_agree(answer: str, gold: str) -> bool:
+    """Whether lhs - rhs of two equations differ by a nonzero constant factor, or the equations are equal side by side.
+
+    Solution sets would prove less: x^2+1=0 and x^2+2=0 have the same real one, none.
+    """
+    sides = [split_outside(text, "=") for text in (answer, gold)]
+    differences = [_parse(f"({left})-({right})") for left, right in sides]
+    if all(differences) and (factor := _constant_factor(differences[0][0], differences[1][0])) is not None:
+        return factor
+    return all(_verify(*pair) for pair in zip(*sides, strict=True))
+
+
+def _constant_factor(answer: Any, gold: Any) -> bool | None:
+    """Whether answer / gold is the same nonzero number at every point; None where neither can be evaluated."""
+    ratios = []
+    for value, target in _values(answer, gold):
+        if value == 0 or target == 0:
+            return False
+        ratios.append(value / target)
+    if not ratios:
+        return None
+    return all(abs(ratio - ratios[0]) <= 1e-12 * abs(ratios[0]) for ratio in ratios)
+
+
+def _parse(text: str) -> list[Any]:
     # here: they load sympy, half a second and 60 MB that only workers need
     from latex2sympy2_extended import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import LatexExtractionConfig, parse
+
+    # its units are off: they drop the m of 6m and the t of \frac{1}{m}t
+    as_latex = LatexExtractionConfig(normalization_config=NormalizationConfig(units=False, malformed_operators=True))
+    return list(parse("\\boxed{" + text + "}", extraction_config=[as_latex], parsing_timeout=None))
+
+
+def _verify(answer: str, gold: str) -> bool:
+    from math_verify import verify
 
     if answer == gold:
         return True
-    # its units are off: they drop the m of 6m and the t of \frac{1}{m}t
-    as_latex = LatexExtractionConfig(normalization_config=NormalizationConfig(units=False, malformed_operators=True))
-    answers, golds = (
-        parse("\\boxed{" + text + "}", extraction_config=[as_latex], parsing_timeout=None) for text in (answer, gold)
-    )
+    answers, golds = _parse(answer), _parse(gold)
     if not answers or not golds:
         return False
     agree = _values_agree(answers[0], golds[0])
@@ -163,26 +198,42 @@ def _verify(answer: str, gold: str) -> bool:
 
 
 def _values_agree(answer: Any, gold: Any) -> bool | None:
-    """Whether two sympy expressions have the same values at three positive points; None where they have none there.
+    """Whether two sympy expressions have the same values at every point; None where they have none.
 
     Equal is a relative difference of at most 1e-12 (CLOSED_FORM_TOLERANCE for a plain decimal number) in 30 digits.
     Exact simplification proves less: it misses sqrt(1/n) = 1/sqrt(n), and rounds 2^-98 and 2^-99 to the same 0.
     """
+    pairs = _values(answer, gold)
+    tolerance = CLOSED_FORM_TOLERANCE if pairs and answer.is_Float else Fraction(1, 10**12)
+    return all(abs(value - target) <= float(tolerance) * abs(target) for value, target in pairs) if pairs else None
+
+
+def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
+    """The values of two sympy expressions at _POINTS points; none if they have none at one where all names are positive.
+
+    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone. Points with
+    negative names count where both values are real: sqrt(x^2) is not x, but 2 ln(x) is ln(x^2).
+    """
     import sympy
 
     if not isinstance(answer, sympy.Expr) or not isinstance(gold, sympy.Expr):
-        return None
+        return []
     names = sorted({symbol.name for symbol in answer.free_symbols | gold.free_symbols})
-    tolerance = CLOSED_FORM_TOLERANCE if answer.is_Float else Fraction(1, 10**12)
-    for shift in range(3) if names else range(1):
-        point = {name: sympy.Rational(17 + 4 * k + 5 * shift, 13 + 3 * k) for k, name in enumerate(names)}
+    digest = f"{answer}\0{gold}"
+    pairs = []
+    for number in range(_POINTS if names else 1):
+        point: dict[str, Any] = {}
+        for name in names:
+            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number}".encode()).digest()[:8])
+            negative = number == 3 or (number > 3 and draw % 2)
+            point[name] = sympy.Rational(1013 + draw // 2 % 1500, -1009 if negative else 1009)
         point["i"] = sympy.I
         value, target = (_value_at(side, point) for side in (answer, gold))
-        if value is None or target is None:
-            return None
-        if abs(value - target) > float(tolerance) * abs(target):
-            return False
-    return True
+        if number < 3 and (value is None or target is None):
+            return []
+        if number < 3 or all(side is not None and side.is_real for side in (value, target)):
+            pairs.append((value, target))
+    return pairs
 
 
 def _value_at(expression: Any, point: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ normal_form  tidy, numbers in one spelling and lists in one order: what answers 
 """
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from simko.verifiers.last_box import closing_brace, normalise_answer
@@ -39,14 +40,24 @@ _SYMBOLS = str.maketrans(
 )
 _NUMERAL = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _TEXT = r"\\(?:text|mbox|mathrm|textnormal|textbf|textit|mathbf)"
-_NO_UNITS = r"alpha|beta|gamma|delta|theta|lambda|omega|sigma|hundred|thousand|million|billion|trillion"
-_REWRITES = [
+# words after a number that are no unit: the number says something else with them. One list for plain text and \text{}
+_NO_UNIT = (
+    r"(?! *(?:squared|cubed)(?![A-Za-z]))(?![^{}0-9]*(?<![A-Za-z])(?i:"
+    r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]{3,6}teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundred|thousand|(?:m|b|tr)illions?|hundreds|thousands|dozens?|half|halves|first|(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?"
+    r"|plus|minus|times +[a-z]+|over|divided|multiplied|mod|modulo|factorial|power|root|matrix|sqrt|sin|cos|tan|log|ln|exp|inf|infinity|infinite|pi"
+    r"|negative|below|not?|none|never|cannot|isn|aren|wasn|incorrect|wrong|false|or|and|but|also|either|maybe|if|unless|except|is|are|was|than"
+    r"|less|more|fewer|greater|least|most|alpha|beta|gamma|delta|theta|lambda|omega|sigma)(?![A-Za-z]))"
+)
+_LENGTH = r"(?:(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|feet|foot|yards?|miles?|units?|cm|mm|km|ft|m)"
+_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"\\\$", ""),
         # 10,\!080 and 58{,}500 and 4\,100 are one number each, as is 1 000
         (r"(?<=[0-9])(?:, *\\! *|\{,\}|\\[,;! ] *)(?=[0-9]{3}(?![0-9]))", ""),
-        (r"(?<![0-9.,])([0-9]{1,3}) ([0-9]{3})(?=(?: [0-9]{3})*(?![0-9,]))", r"\1\2"),
+        (r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9,])", lambda number: number.group().replace(" ", "")),
+        (r"(?<=[0-9]) *\\[,;: ] *(?=[0-9])", " "),
         (r"\\(?:lbrace|\{)", r"\\{"),
         (r"\\(?:rbrace|\})", r"\\}"),
         (r"\\(?:le|leqslant)(?![A-Za-z])|<=", r"\\leq "),
@@ -54,7 +65,7 @@ _REWRITES = [
         (r"\\ne(?![A-Za-z])|!=", r"\\neq "),
         (r":=|==", "="),
         (r"\\(?:varnothing|emptyset)(?![A-Za-z])", r"\\emptyset "),
-        (r"\\(begin|end) *\{[bvB]matrix\}", r"\\\1{pmatrix}"),
+        (r"\\(begin|end) *\{[bB]matrix\}", r"\\\1{pmatrix}"),
         (r"\^ *\{? *\\(?:circ|degree)(?![A-Za-z]) *\}?|\\degree(?![A-Za-z])", ""),
         (r"\\%|\b(?:per ?cent(?:age)?|pct)\b|\\text *\{ *per ?cent *\}", "%"),
         (_TEXT + r" *\{ *,? *(?:and|or) *\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])", " , "),
@@ -63,14 +74,14 @@ _REWRITES = [
         (r"(?:np|numpy|math)\.(?=arc|sin|cos|tan|sqrt|exp|log|pi)", r"\\"),
         (r"^ *(?:\\(?:approx|simeq|sim)(?![A-Za-z])|=)", ""),
         # values are compared, not units: words in \text after a number, or plain ones too long to be a product
-        (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
-        (r"(?<=\\pi) *" + _TEXT + r" *\{[^{}0-9]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
+        (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
+        (r"(?<=\\pi) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (
-            rf"(?<=[0-9}}]) (?!(?:{_NO_UNITS})(?![A-Za-z]))(?:[A-Za-z]{{3,20}}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{{2,20}})*$",
+            r"(?<=[0-9}]) " + _NO_UNIT + r"(?:[A-Za-z]{3,20}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{2,20})*$",
             "",
         ),
         (r"(?<=[0-9])(?:cm|mm|km|kg)$", ""),
-        (r"(?<=[0-9}]) *(?:square|cubic|sq|cu)? *(?:[A-Za-z]{3,20}|cm|mm|km|ft|m) *\^ *\{? *[23] *\}? *$", ""),
+        (r"(?<=[0-9}]) *(?:square|cubic|sq|cu)? *" + _LENGTH + r" *\^ *\{? *[23] *\}? *$", ""),
         (rf"(?<![A-Za-z0-9.\\])({_NUMERAL})[eE]\+?(-?[0-9]+)(?![A-Za-z0-9.])", r"\1\\times 10^{\2}"),
         (r"(?<=[0-9]) *[*xX] *(?=10 *(?:\^|\*\*))|(?<=[0-9]) *\\cdot *(?=10 *\^)", r"\\times "),
     ]
@@ -135,8 +146,10 @@ def normal_form(answer: str) -> str:
 def parse_number(text: str) -> Fraction | None:
     r"""The number that a tidied text is: 12, -0.5, 4.5\times10^{33}, 3/4, \frac{3}{4}, 1\frac{4}{5}; else None.
 
-    None too beyond _MAX_DIGITS digits or powers of ten: numbers stay cheap.
+    None too for digits parted by a space (3 4), and beyond _MAX_DIGITS digits or powers of ten: numbers stay cheap.
     """
+    if PARTED_DIGITS.search(text):
+        return None
     text = text.replace(" ", "")
     if len(text) > _MAX_DIGITS or not (match := _NUMBER.fullmatch(text)):
         return None
@@ -154,6 +167,7 @@ def parse_number(text: str) -> Fraction | None:
     return sign * (Fraction(match["whole"] or 0) + Fraction(numerator) / Fraction(denominator))
 
 
+PARTED_DIGITS = re.compile(r"[0-9.] +[0-9.]")
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)(?:(?P<numeral>{_NUMERAL})"
     rf"|(?:(?P<mantissa>{_NUMERAL})\\times)?10\^(?P<power>\{{[-+]?[0-9]{{1,9}}\}}|[0-9])"
