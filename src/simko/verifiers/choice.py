@@ -88,6 +88,9 @@ def verify_bbh(response: str, problem: Problem) -> Verdict:
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
+_NEGATION = re.compile(r"\bnot\b|n['\u2019]t\b", re.IGNORECASE)
+
+
 def _place(response: str) -> tuple[str, bool]:
     """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
     if _BOX.search(response):
@@ -132,7 +135,7 @@ def _letters(response: str) -> list[str]:
         position = _end_of(_JOINT, text, letter.end())
     if whole and text[position:].strip(_MARGIN):
         # prose: a letter in brackets is the only sign of a choice
-        found = [letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", text)]
+        found = [] if _NEGATION.search(text) else [letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", text)]
     return list(dict.fromkeys(found))
 
 

@@ -38,7 +38,7 @@ _NUMERIC = re.compile(r"[-0-9.,/()\[\]: ]+")
 _SPELLED = re.compile(r"-?[0-9]+(?:/[0-9]+|(?:\.[0-9]+)?(?:e-?[0-9]{1,4})?)")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{12,}")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?", re.DOTALL)
+_CHOICE = re.compile(r"\(?([A-Z])(?:[).:](?!.*(?<![A-Za-z])[A-Z](?:[).:]|$)).*)?", re.DOTALL)  # one option, not a list
 _BASED = re.compile(r"([0-9A-Z]+)_(?:\{([0-9]+)\}|([0-9]))")
 _RELATION = re.compile(r"=|<|>|\\(?:leq|geq|neq|in)(?![A-Za-z])")
 
@@ -138,6 +138,8 @@ def symbolic_match(answer: str, gold: str) -> bool:
     if sure is not None:
         return sure
     answer_form, gold_form = normal_form(answer), normal_form(gold)
+    if answer_form.count("'") != gold_form.count("'"):
+        return False  # math-verify drops the primes of f'(x)
     equations = [text for text in (tidy(answer), tidy(gold)) if len(split_outside(text, "=")) == 2]
     if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form) and _equations_agree(*equations):  # 2x-y=0 is y=2x
         return True

@@ -13,7 +13,7 @@ _MAX_CUES = 20
 _BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{(?:[^{}]{0,60}\W)?(?:and|or),? *\}|and|or)*")
 _LAST_WORD = re.compile(r"\bfinal[ \t]+answer[ \t]+is\b[ \t]*:?[\s*_]{0,40}(?=[-+.$\\({\[0-9\u2212])", re.IGNORECASE)
 _CUE = re.compile(
-    r"\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
+    r"(?<!\bif )(?<!\bif the )(?<!\bwhether the )(?<!\bsuppose the )\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
     re.IGNORECASE,
 )
 _SPACE = re.compile(r"[\s*_]{0,40}")
