@@ -68,10 +68,13 @@ def main() -> None:
     timed(f"{args.samples} x {args.count}, realistic duplicates", responses(chosen, args.samples, args.distinct, seed))
     unlike = [(f"\\boxed{{{p.answer}+k^{{{n}}}}}", p) for p in chosen for n in range(2, 12)]
     timed("all different, all for math-verify", unlike)
-    good = [(f"\\boxed{{{p.answer}}}", p) for p in chosen] + [("\\boxed{x^2+1}", Problem("p", "", "1+x^2"))] * 30
+    good = [(f"\\boxed{{{p.answer}}}", p) for p in problems(args.problems, 170, seed)]
+    good += [("\\boxed{x^2+1}", Problem(f"p{i}", "", "1+x^2")) for i in range(30)]
     texts = ["".join(part * times for part, times in row) for row in json.loads(HOSTILE.read_text())]
     hostile = [(f"\\boxed{{{text}}}", Problem("h", "", "42")) for text in texts]
     timed(f"{len(good)} right and {len(hostile)} hostile", good + hostile)
+    twice = [(text, Problem(f"{p.id}{i}", "", p.answer)) for i in range(2) for text, p in hostile]
+    timed(f"{len(twice)} hostile, then 16 right", twice + good[-16:])
 
 
 if __name__ == "__main__":
