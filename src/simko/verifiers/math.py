@@ -220,7 +220,8 @@ def _values_agree(answer: Any, gold: Any) -> bool | None:
 def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
     """The values of two sympy expressions at _POINTS points; none if they have none at one where all names are positive.
 
-    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone. Points with
+    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone, and
+    every second one mirrors the one before, so that max(x, y) is neither x nor y. Points with
     negative names count where both values are real: sqrt(x^2) is not x, but 2 ln(x) is ln(x^2).
     """
     import sympy
@@ -233,9 +234,11 @@ def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
     for number in range(_POINTS if names else 1):
         point: dict[str, Any] = {}
         for name in names:
-            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number}".encode()).digest()[:8])
+            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number // 2}".encode()).digest()[:8])
             negative = number == 3 or (number > 3 and draw % 2)
-            point[name] = sympy.Rational(1013 + draw // 2 % 1500, -1009 if negative else 1009)
+            step = draw // 2 % 1500
+            step = 1499 - step if number % 2 else step
+            point[name] = sympy.Rational(1013 + step, -1009 if negative else 1009)
         point["i"] = sympy.I
         value, target = (_value_at(side, point) for side in (answer, gold))
         if number < 3 and (value is None or target is None):

@@ -34,6 +34,11 @@ _SYMBOLS = str.maketrans(
         "\u00b1": "\\pm ",
         "\u00b2": "^2 ",
         "\u00b3": "^3 ",
+        "\u221a": "\\sqrt ",
+        "\u00bd": "\\frac{1}{2}",
+        "\u00bc": "\\frac{1}{4}",
+        "\u00be": "\\frac{3}{4}",
+        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},  # full-width
         "\u20ac": "",
         "\u00a3": "",
     }
