@@ -168,9 +168,9 @@ def test_lasting_failures_end_with_one_line(serve: Callable[..., Any]) -> None:
 
 def test_a_slow_answer_times_out(serve: Callable[..., Any]) -> None:
     server = serve()
-    sampler = open_sampler(server, retries=0, timeout=0.2)
+    sampler = open_sampler(server, retries=0)
     assert sampler.identity
-    server.delay = 1.0
+    sampler.timeout, server.delay = 0.2, 1.0
     with pytest.raises(RuntimeError, match=r"did not answer within 0.2 s"):
         draw(sampler, 1)
 

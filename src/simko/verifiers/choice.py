@@ -1,7 +1,7 @@
 r"""Answers that are an option, a yes or no, or a short string, and BIG-Bench Hard, which asks for each.
 
 The answer is looked for in three places, in this order:
-1. the last \boxed{...}; a last box that never closes (a cut-off response) is no answer;
+1. the last \boxed{...}, with those directly before it (\boxed{A}, \boxed{B} lists two); a last box that never closes (a cut-off response) is no answer;
 2. the text after the last "answer is" or "answer:", to the end of the line or sentence;
 3. the last line that is not blank, if it is nothing but an answer; for strings, if it is the only line.
 What a response says first there counts. One that lists several options ("A or B") has not chosen: it is wrong.
@@ -10,8 +10,9 @@ What a response says first there counts. One that lists several options ("A or B
 import re
 
 from simko.records import Problem, Verdict
-from simko.verifiers.last_box import last_box
+from simko.verifiers.last_box import box_starts, last_box
 from simko.verifiers.last_integer import verify_last_integer
+from simko.verifiers.math_extract import last_boxes
 
 _BOX = re.compile(r"\\(?:boxed|fbox)[ \t\r\n]*\{")
 _ANSWER_IS = re.compile(r"\banswer(?:[ \t]+is\b|[ \t]*[:=])[ \t]*:?", re.IGNORECASE)
@@ -21,6 +22,7 @@ _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|oper
 _MARGIN = " \t\r\n.,;:!?\"'"
 
 _LETTER = re.compile(r"\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'])(?!\s+[a-z])|([A-Z])(?=\s+(?:and|or)\b)")
+_NOT_LETTER = re.compile(r"(?:\b(?:not|never|neither|cannot)|n['\u2019]t)\b[^().;,]{0,60}\([A-Za-z]\)", re.IGNORECASE)
 _LONE_LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _LEAD = re.compile(r"(?:\s|\(?(?:the|option|choice|answer)\b\)?|[:\-])*", re.IGNORECASE)
 _JOINT = re.compile(r"\s*(?:,|;|/|&)?\s*(?:and\b|or\b)?\s*(?:option\b|choice\b)?\s*", re.IGNORECASE)
@@ -88,13 +90,10 @@ def verify_bbh(response: str, problem: Problem) -> Verdict:
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
-_NEGATION = re.compile(r"\bnot\b|n['\u2019]t\b", re.IGNORECASE)
-
-
 def _place(response: str) -> tuple[str, bool]:
     """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
     if _BOX.search(response):
-        return _box(response), False
+        return last_boxes(response, list(box_starts(response))) or "", False
     start = None
     for said in _ANSWER_IS.finditer(response):
         start = said.end()
@@ -134,8 +133,10 @@ def _letters(response: str) -> list[str]:
         found.append((letter[1] or letter[2] or letter[3]).upper())
         position = _end_of(_JOINT, text, letter.end())
     if whole and text[position:].strip(_MARGIN):
+        if _NOT_LETTER.search(text):
+            return []
         # prose: a letter in brackets is the only sign of a choice
-        found = [] if _NEGATION.search(text) else [letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", text)]
+        found = [letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", text)]
     return list(dict.fromkeys(found))
 
 

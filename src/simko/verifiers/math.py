@@ -14,7 +14,9 @@ What counts as equal, where graders differ:
 - Units, degree and currency signs, and a name before = (x=3) are not compared.
 - Every side of an equality chain must equal the gold: 3/6=1/2 is 1/2, 1=2=149 is not 149.
 - Lists and sets have no order; tuples do. A comma is never a decimal point.
-- A gold of three or more letters is a word, not a product: "seat" is not "east".
+- A gold of two or more letters is a word, not a product: "seat" is not "east", BA not AB; its case is not compared.
+- A single letter's case is (X is not x), but an option may be given as a small letter: c for the gold C, not C for c.
+- f'(x) is not f(x): primes count.
 - The base of a number may be left out but not changed: 52_8 takes 52, not 52_9.
 """
 
@@ -36,9 +38,12 @@ _MAX_ITEMS = 64
 _POINTS = 6  # the first three with positive names only
 _NUMERIC = re.compile(r"[-0-9.,/()\[\]: ]+")
 _SPELLED = re.compile(r"-?[0-9]+(?:/[0-9]+|(?:\.[0-9]+)?(?:e-?[0-9]{1,4})?)")
-_WORD = re.compile(r"[A-Za-z]{3,}")
+_WORD = re.compile(r"[A-Za-z]{2,}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{12,}")
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:](?!.*(?<![A-Za-z])[A-Z](?:[).:]|$)).*)?", re.DOTALL)  # one option, not a list
+_CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?", re.DOTALL)
+_NEXT_CHOICE = re.compile(r"(?<![A-Za-z\\])[A-Z](?=[).:,;]|$)")
+_TIMES = re.compile(r"\\cdot(?![A-Za-z]) *|\*")
+_PRIME = re.compile(r"'|\\prime(?![A-Za-z])")
 _BASED = re.compile(r"([0-9A-Z]+)_(?:\{([0-9]+)\}|([0-9]))")
 _RELATION = re.compile(r"=|<|>|\\(?:leq|geq|neq|in)(?![A-Za-z])")
 
@@ -74,9 +79,13 @@ def _match_forms(answer: str, gold: str, is_decimal: bool, tolerance: Fraction |
     if len(sides) > max(2, len(split_outside(gold, "="))):
         return False
     if _WORD.fullmatch(gold):
-        return answer.lower() == gold.lower()
+        return _TIMES.sub("", answer).lower() == gold.lower()
     if len(gold) == 1 and gold.isupper() and (choice := _CHOICE.fullmatch(answer)):
-        return choice[1] == gold
+        return choice[1] == gold and not _NEXT_CHOICE.search(answer, choice.end(1))
+    if len(gold) == len(answer) == 1 and gold.isalpha() and answer.isalpha():
+        return gold in "ABCDE" and answer.upper() == gold
+    if len(_PRIME.findall(answer)) != len(_PRIME.findall(gold)):
+        return False
     if _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
         return answer == gold.partition("_")[0]
     number, gold_number = _value(answer), _value(gold)
@@ -138,8 +147,6 @@ def symbolic_match(answer: str, gold: str) -> bool:
     if sure is not None:
         return sure
     answer_form, gold_form = normal_form(answer), normal_form(gold)
-    if answer_form.count("'") != gold_form.count("'"):
-        return False  # math-verify drops the primes of f'(x)
     equations = [text for text in (tidy(answer), tidy(gold)) if len(split_outside(text, "=")) == 2]
     if len(equations) == 2 and re.search(r"[A-Za-z]", gold_form) and _equations_agree(*equations):  # 2x-y=0 is y=2x
         return True
@@ -213,7 +220,8 @@ def _values_agree(answer: Any, gold: Any) -> bool | None:
 def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
     """The values of two sympy expressions at _POINTS points; none if they have none at one where all names are positive.
 
-    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone. Points with
+    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone, and
+    every second one mirrors the one before, so that max(x, y) is neither x nor y. Points with
     negative names count where both values are real: sqrt(x^2) is not x, but 2 ln(x) is ln(x^2).
     """
     import sympy
@@ -226,9 +234,11 @@ def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
     for number in range(_POINTS if names else 1):
         point: dict[str, Any] = {}
         for name in names:
-            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number}".encode()).digest()[:8])
+            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number // 2}".encode()).digest()[:8])
             negative = number == 3 or (number > 3 and draw % 2)
-            point[name] = sympy.Rational(1013 + draw // 2 % 1500, -1009 if negative else 1009)
+            step = draw // 2 % 1500
+            step = 1499 - step if number % 2 else step
+            point[name] = sympy.Rational(1013 + step, -1009 if negative else 1009)
         point["i"] = sympy.I
         value, target = (_value_at(side, point) for side in (answer, gold))
         if number < 3 and (value is None or target is None):

@@ -13,7 +13,11 @@ _MAX_CUES = 20
 _BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{(?:[^{}]{0,60}\W)?(?:and|or),? *\}|and|or)*")
 _LAST_WORD = re.compile(r"\bfinal[ \t]+answer[ \t]+is\b[ \t]*:?[\s*_]{0,40}(?=[-+.$\\({\[0-9\u2212])", re.IGNORECASE)
 _CUE = re.compile(
-    r"(?<!\bif )(?<!\bif the )(?<!\bwhether the )(?<!\bsuppose the )\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
+    r"\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    r"\b(?:if|whether|suppos(?:e|ing)|assum(?:e|ing)|unless)(?:[ \t]+(?:that|the|an|our|your|this|final|correct)){0,4}[ \t]*\Z",
     re.IGNORECASE,
 )
 _SPACE = re.compile(r"[\s*_]{0,40}")
@@ -37,6 +41,7 @@ def extract_answer(response: str) -> str | None:
     2. Else what follows the last of "answer is", "answers are", "answer:", "answer =", "####", or "answer" directly
        before $, \( or \[: a display formula whole, otherwise the rest of the line up to the end of the sentence or a
        word such as "because". A lead-in is dropped: "The largest n is 34." gives 34. "####" needs a number or formula.
+       Not where it is only supposed: "if the answer is 3".
     3. None too where the answer is empty or longer than MAX_ANSWER characters.
 
     Takes any text, in linear time.
@@ -45,7 +50,7 @@ def extract_answer(response: str) -> str | None:
     if starts:
         if overriding := _after_last_box(response, starts[-1]):
             return _bounded(overriding)
-        boxed = _last_boxes(response, starts)
+        boxed = last_boxes(response, starts)
         if boxed is None or boxed.strip():
             return _bounded(boxed)
     for cue in reversed(_last_cues(response)):
@@ -68,7 +73,7 @@ def _after_last_box(text: str, start: int) -> str:
     return _after_cue(text, last[0]) if last else ""
 
 
-def _last_boxes(text: str, starts: list[int]) -> str | None:
+def last_boxes(text: str, starts: list[int]) -> str | None:
     """The content of the last box and of those that stand in one list with it; equal ones once."""
     end = closing_brace(text, starts[-1])
     if end is None:
@@ -88,6 +93,8 @@ def _last_boxes(text: str, starts: list[int]) -> str | None:
 def _last_cues(text: str) -> list[re.Match[str]]:
     cues: list[re.Match[str]] = []
     for cue in _CUE.finditer(text):
+        if _SUPPOSED.search(text, max(0, cue.start() - 40), cue.start()):
+            continue
         cues.append(cue)
         if len(cues) > 2 * _MAX_CUES:
             del cues[:_MAX_CUES]

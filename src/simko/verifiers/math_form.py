@@ -34,6 +34,11 @@ _SYMBOLS = str.maketrans(
         "\u00b1": "\\pm ",
         "\u00b2": "^2 ",
         "\u00b3": "^3 ",
+        "\u221a": "\\sqrt ",
+        "\u00bd": "\\frac{1}{2}",
+        "\u00bc": "\\frac{1}{4}",
+        "\u00be": "\\frac{3}{4}",
+        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},  # full-width
         "\u20ac": "",
         "\u00a3": "",
     }
@@ -106,7 +111,8 @@ def tidy(answer: str) -> str:
     r"""The answer in plain LaTeX: no $, sizes, spacing, fonts, degree signs, currency, units or thousands separators.
 
     4.5e33 becomes 4.5\times 10^{33}; "and" and "or" become commas; matrices become pmatrix. A leading \approx goes, and
-    so does everything from a later one on: 1/3 \approx 0.33 is 1/3 (but after a name it reads as =).
+    so does everything from a later one on: 1/3 \approx 0.33 is 1/3 (but after a name, or between
+    plain numbers far apart, 3 \approx 4, it reads as =).
     """
     if len(answer) > MAX_FORM:
         return answer
@@ -118,9 +124,23 @@ def tidy(answer: str) -> str:
         text = pattern.sub(replacement, text.strip().rstrip("."))
     if sign := _APPROXIMATELY.search(text):
         exact = text[: sign.start()].strip()
-        text = exact + "=" + text[sign.end() :] if is_name(exact) else exact
+        rounded = text[sign.end() :].strip()
+        text = f"{exact}={rounded}" if is_name(exact) or _contradicts(rounded, exact) else exact
     text = _drop_groups(_brace_arguments(_WRAPPER.sub("", text))).strip()
     return _THOUSANDS.sub(lambda number: number.group().replace(",", ""), text)
+
+
+def _contradicts(rounded: str, exact: str) -> bool:
+    """Whether both are plain numbers, further apart than 1% and one unit of the rounded one's last place.
+
+    An exact form stands whatever its approximation: 1/3 \\approx 1.3 is 1/3.
+    """
+    near, number = parse_number(rounded), parse_number(exact.rpartition("=")[2])
+    if near is None or number is None or "/" in exact or "frac" in exact:
+        return False
+    places = len(rounded.partition(".")[2])
+    unit = Fraction(1, 10**places) if places else Fraction(1, 2)
+    return abs(near - number) > max(unit, abs(number) / 100)
 
 
 def normal_form(answer: str) -> str:
@@ -252,8 +272,7 @@ def split_outside(text: str, marks: str = ",;") -> list[str]:
 
 
 def _list_form(text: str, depth: int) -> str:
-    items = sorted(_item_form(signed, depth) for item in split_outside(text) for signed in _both_signs(item))
-    return ", ".join(item for i, item in enumerate(items) if item[:1] not in "([" or item not in items[:i])
+    return ", ".join(sorted(_item_form(signed, depth) for item in split_outside(text) for signed in _both_signs(item)))
 
 
 def _both_signs(item: str) -> list[str]:
