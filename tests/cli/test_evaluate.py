@@ -185,7 +185,8 @@ def test_every_kind_is_killed_resumed_compared_and_reported(
     task = task_of(kind)
     given = words(speaker(0), task, tmp_path / "run", *SLOWLY)
     kill(stopped_half_way(given, tmp_path / "run"))
-    assert 0 < len(kept(tmp_path / "run")[1]) < 3 * 128
+    graded = [verdict for _, verdict in kept(tmp_path / "run")[1] if verdict is not None]
+    assert 0 < len(graded) < 3 * 128  # where grading is slow, all may be drawn by then
     assert main(given) == 0
     assert main(words(speaker(0), task, tmp_path / "whole", *SLOWLY)) == 0
     assert kept(tmp_path / "run") == kept(tmp_path / "whole")
