@@ -40,7 +40,7 @@ __all__ = [
     "verify_synlogic",
 ]
 
-verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym:judge")
+verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge")
 
 VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
