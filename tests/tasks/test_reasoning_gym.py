@@ -9,6 +9,7 @@ import pytest
 
 from simko.records import Problem
 from simko.tasks.reasoning_gym import ALLOWED, CHOICES, REFUSED, reasoning_gym_task
+from simko.verifiers import grade_many
 from simko.verifiers.reasoning_gym import MAX_ANSWER, extract_answer_tag, judge, quick
 
 pytest.importorskip("reasoning_gym")
@@ -21,8 +22,6 @@ import resource, signal, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 from simko.tasks.reasoning_gym import reasoning_gym_task
 from simko.verifiers.reasoning_gym import MAX_ANSWER as N, judge
-from simko.verifiers import grade_many
-from simko.tasks import get_task
 
 HOSTILE = ["", " ", "\n", "None", "null", "nan", "NaN", "inf", "[]", "{}", "hello", "1e9999", "1e999999999", "-1e-999999999",
     "1/0", "9**9**9**9", "__import__('os')._exit(7)", "\ud800", "[NaN, NaN]", "nan+nani", "[" * 900, "9" * N, "[" * N,
@@ -141,7 +140,7 @@ def test_quick_knows_the_gold_the_empty_and_the_endless() -> None:
 
 
 def test_wrong_answers_through_the_pool_are_wrong_and_not_timeouts() -> None:
-    problems = get_task("reasoning_gym/simple_equations").load("test", 2)
+    problems = reasoning_gym_task("simple_equations").load("test", 2)
     answers = [(f"<answer>{i}x</answer>", problem) for problem in problems for i in range(20)]
     answers += [(f"<answer>{problem.answer}</answer>", problem) for problem in problems]
     outcomes = [verdict.outcome for verdict in grade_many("reasoning_gym", answers)]
