@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS samples (
 CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
 """
 _COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted"
+_GRADE = "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?"
 _ROWS_AT_ONCE = 256
 _NO_WAL = (
     "lies where SQLite cannot keep a write-ahead log (a network file system): rows are written through a rollback "
@@ -159,18 +160,14 @@ class SampleStore:
         """Set the verdicts on samples that are kept."""
         rows = [(v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts]
         with self._transaction():
-            self._db.executemany(
-                "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?", rows
-            )
+            self._db.executemany(_GRADE, rows)
 
     def regrade(self, setting: Setting, verifier: str, verdicts: Iterable[tuple[Sample, Verdict]]) -> Setting:
         """Set another verifier's verdicts on all samples of a setting, and its name, in one transaction."""
         rows = ((v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts)
         with self._transaction():
             self._db.execute("UPDATE settings SET verifier = ? WHERE id = ?", (verifier, setting.id))
-            self._db.executemany(
-                "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?", rows
-            )
+            self._db.executemany(_GRADE, rows)
         return next(s for s in self.settings() if s.id == setting.id)
 
     def missing(self, setting: Setting, n: int) -> dict[str, Sequence[int]]:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from simko.evaluate import Comparison, Counts, Curve, paired_difference, pass_at_k_curve
+from simko.evaluate import Comparison, Counts, Curve, paired_difference, pass_at_k_curve, reliable
 from simko.evaluate.answers import (
     GuessingLine,
     answer_entropy,
@@ -102,7 +102,7 @@ def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated
         samples=samples,
         most_samples=most,
         ks=ks,
-        headline_k=max((k for k in ks if 2 * k <= samples), default=1),
+        headline_k=max((k for k in ks if reliable(samples, k)), default=1),
         distinct_among=ks[-1],
         sides=sides,
         pairs=pairs,

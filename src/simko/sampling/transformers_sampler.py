@@ -23,8 +23,9 @@ class TransformersSampler:
     The model's own generation defaults count for nothing but its end tokens. Generation ends at a token whose text
     contains a stop string; one that spans tokens is looked for every max_new_tokens / 4 tokens (at least 16).
     name: what the model is called in `identity`; weights: the digest or revision that stands there, None for the digest
-    of the model's tensors; tokenizer_and_config: the digest of a checkpoint's other files there; batch_size: sequences generated together; share_prefix: compute the prompt once and copy its
-    key-value cache for all samples; turn it off for a model whose cache cannot be copied.
+    of the model's tensors; tokenizer_and_config: the digest of a checkpoint's other files there; batch_size: sequences
+    generated together; share_prefix: compute the prompt once and copy its key-value cache for all samples; turn it off
+    for a model whose cache cannot be copied.
 
     The samples still missing come out as in an uninterrupted run on the same hardware. The model's mode, its generation
     defaults and torch's random state are left as they were found.

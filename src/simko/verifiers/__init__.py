@@ -15,7 +15,7 @@ from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_pool import grade_math, verify_math
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
-from simko.verifiers.reasoning_gym import extract_answer_tag, quick
+from simko.verifiers.reasoning_gym import verify_reasoning_gym
 from simko.verifiers.sandbox import check_sandbox
 from simko.verifiers.synlogic import verify_synlogic
 
@@ -39,8 +39,6 @@ __all__ = [
     "verify_reasoning_gym",
     "verify_synlogic",
 ]
-
-verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge")
 
 VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,

@@ -1,7 +1,8 @@
 r"""Answers that are an option, a yes or no, or a short string, and BIG-Bench Hard, which asks for each.
 
 The answer is looked for in three places, in this order:
-1. the last \boxed{...}, with those directly before it (\boxed{A}, \boxed{B} lists two); a last box that never closes (a cut-off response) is no answer;
+1. the last \boxed{...}, with those directly before it (\boxed{A}, \boxed{B} lists two); a last box that never closes (a
+   cut-off response) is no answer;
 2. the text after the last "answer is" or "answer:", to the end of the line or sentence;
 3. the last line that is not blank, if it is nothing but an answer; for strings, if it is the only line.
 What a response says first there counts. One that lists several options ("A or B") has not chosen: it is wrong.
@@ -14,7 +15,6 @@ from simko.verifiers.last_box import box_starts, last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.math_extract import last_boxes
 
-_BOX = re.compile(r"\\(?:boxed|fbox)[ \t\r\n]*\{")
 _ANSWER_IS = re.compile(r"\banswer(?:[ \t]+is\b|[ \t]*[:=])[ \t]*:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"([ \t()\[\]{}<>\\]*)\}")
@@ -86,14 +86,15 @@ def verify_bbh(response: str, problem: Problem) -> Verdict:
     if kind == "string":
         return verify_exact(response, problem)
     if kind == "integer":
-        return verify_last_integer(_box(response) if _BOX.search(response) else response, problem)
+        boxed = last_box(response) or ""
+        return verify_last_integer(boxed if any(box_starts(response)) else response, problem)
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
 def _place(response: str) -> tuple[str, bool]:
     """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
-    if _BOX.search(response):
-        return last_boxes(response, list(box_starts(response))) or "", False
+    if starts := list(box_starts(response)):
+        return last_boxes(response, starts) or "", False
     start = None
     for said in _ANSWER_IS.finditer(response):
         start = said.end()
@@ -103,15 +104,9 @@ def _place(response: str) -> tuple[str, bool]:
     return response.rstrip().rpartition("\n")[2], True
 
 
-def _box(response: str) -> str:
-    return last_box(response) or ""
-
-
 def _boxed_brackets(response: str) -> str | None:
     r"""What stands in the last box if that is brackets alone: in \boxed{} ]} it is "} ]"; else None."""
-    start = None
-    for box in _BOX.finditer(response):
-        start = box.end()
+    start = max(box_starts(response), default=None)
     found = None if start is None else _BRACKETS.match(response, start)
     return found[1] if found else None
 

@@ -220,9 +220,9 @@ def _values_agree(answer: Any, gold: Any) -> bool | None:
 def _values(answer: Any, gold: Any) -> list[tuple[Any, Any]]:
     """The values of two sympy expressions at _POINTS points; none if they have none at one where all names are positive.
 
-    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone, and
-    every second one mirrors the one before, so that max(x, y) is neither x nor y. Points with
-    negative names count where both values are real: sqrt(x^2) is not x, but 2 ln(x) is ln(x^2).
+    The points follow from a hash of both expressions, so that no answer can be made to agree at them alone, and every
+    second one mirrors the one before, so that max(x, y) is neither x nor y. Points with negative names count where both
+    values are real: sqrt(x^2) is not x, but 2 ln(x) is ln(x^2).
     """
     import sympy
 

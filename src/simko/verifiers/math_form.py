@@ -111,8 +111,8 @@ def tidy(answer: str) -> str:
     r"""The answer in plain LaTeX: no $, sizes, spacing, fonts, degree signs, currency, units or thousands separators.
 
     4.5e33 becomes 4.5\times 10^{33}; "and" and "or" become commas; matrices become pmatrix. A leading \approx goes, and
-    so does everything from a later one on: 1/3 \approx 0.33 is 1/3 (but after a name, or between
-    plain numbers far apart, 3 \approx 4, it reads as =).
+    so does everything from a later one on: 1/3 \approx 0.33 is 1/3 (but after a name, or between plain numbers far
+    apart, 3 \approx 4, it reads as =).
     """
     if len(answer) > MAX_FORM:
         return answer

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from simko.records import Problem
+from simko.verifiers.bounded import Bounded
 from simko.verifiers.last_box import last_box
 
 MAX_ANSWER = 20_000
@@ -53,7 +54,7 @@ def judge(extracted: str, problem: Problem) -> bool:
     dataset, entry = _entry(problem)
     try:
         score = dataset.score_answer(extracted, entry)
-    except (Exception, RecursionError):
+    except Exception:
         return False
     return bool(score == 1.0)
 
@@ -61,19 +62,22 @@ def judge(extracted: str, problem: Problem) -> bool:
 def _entry(problem: Problem) -> tuple[Any, dict[str, Any]]:
     """(the dataset, the problem's entry, a fresh copy: scorers write into it)."""
     try:
-        name, config = str(problem.metadata["dataset"]), problem.metadata["config"]
+        name = str(problem.metadata["dataset"])
         entry = json.loads(json.dumps(problem.metadata["entry"]))
         entry["answer"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"problem {problem.id!r} does not hold a reasoning-gym entry ({error!r})") from error
-    return _dataset(name, json.dumps(config, sort_keys=True)), entry
+    return _dataset(name), entry
 
 
 @functools.lru_cache(maxsize=128)
-def _dataset(name: str, config: str) -> Any:
+def _dataset(name: str) -> Any:
     """A dataset object to score with; its own problems do not matter."""
     try:
         import reasoning_gym
     except ModuleNotFoundError as missing:
         raise RuntimeError("judging reasoning-gym answers needs: pip install reasoning-gym") from missing
-    return reasoning_gym.create_dataset(name, **{**json.loads(config), "seed": 0, "size": 1})
+    return reasoning_gym.create_dataset(name, seed=0, size=1)
+
+
+verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge")
