@@ -1,0 +1,55 @@
+"""How hidden states become logits: the language-model head, as the fused paths see it."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Head(NamedTuple):
+    """logits = softcap tanh(scale (h W' + b) / softcap) / temperature; without a softcap, scale (h W' + b) / temperature.
+
+    weight [V, d]; bias [V] or None; softcap None or positive; the rest numbers.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    temperature: float = 1.0
+    softcap: float | None = None
+    scale: float = 1.0
+
+    def project(self, hidden: Float[Tensor, "n d"], out: Float[Tensor, "n V"]) -> Float[Tensor, "n V"]:
+        """h W' + b into `out`, float32 or wider: half-precision factors, but a product that is never rounded to them."""
+        if hidden.dtype == self.weight.dtype == out.dtype:
+            torch.mm(hidden, self.weight.t(), out=out)
+        elif hidden.is_cuda and hidden.dtype == self.weight.dtype:
+            torch.mm(hidden, self.weight.t(), out_dtype=out.dtype, out=out)
+        else:
+            torch.mm(hidden.to(out.dtype), self.weight.to(out.dtype).t(), out=out)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def transform_(self, products: Tensor) -> Tensor:
+        """h W' + b -> logits, in place."""
+        if self.softcap is None:
+            factor = self.scale / self.temperature
+            return products if factor == 1 else products.mul_(factor)
+        return products.mul_(self.scale / self.softcap).tanh_().mul_(self.softcap / self.temperature)
+
+    def transform(self, products: Tensor) -> Tensor:
+        """h W' + b -> logits, differentiable."""
+        products = products * self.scale
+        if self.softcap is not None:
+            products = self.softcap * torch.tanh(products / self.softcap)
+        return products / self.temperature
+
+    def chain_(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """d loss / d logits -> d loss / d (h W' + b), in place in `gradient`; may overwrite `logits`.
+
+        The cap's derivative is 1 - tanh^2, and tanh is logits temperature / softcap.
+        """
+        if self.softcap is not None:
+            slope = logits.mul_(self.temperature / self.softcap).square_().neg_().add_(1)
+            gradient.mul_(slope)
+        factor = self.scale / self.temperature
+        return gradient if factor == 1 else gradient.mul_(factor)
