@@ -1,6 +1,6 @@
 """Time of one SimKO update beside one GRPO update in TRL: same model, same batch, the two in turn.
 
-    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7]
+    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--no-gate]
 
 Prints the median seconds of forward + backward and the median of the pairwise ratios. One thread; a loaded machine moves
 single times, the ratio little.
@@ -9,6 +9,7 @@ single times, the ratio little.
 import argparse
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from simko.studies.warm_start import puzzle_tokenizer
 PROMPT = 16
 
 
-def trainer(kind: type, config: type, vocabulary: int, rows: int, tokenizer: PreTrainedTokenizerFast) -> Any:
+def trainer(kind: type, config: Any, vocabulary: int, rows: int, tokenizer: PreTrainedTokenizerFast) -> Any:
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(
         Qwen3Config(
@@ -71,18 +72,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--no-gate", action="store_true", help="SimKO on every token: one pass over the head")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = puzzle_tokenizer()
+    simko_config = partial(SimKOConfig, simko_gate_quantile=None) if args.no_gate else SimKOConfig
     pair = [
         trainer(kind, config, args.vocabulary, args.rows, tokenizer)
-        for kind, config in ((GRPOTrainer, GRPOConfig), (SimKOTrainer, SimKOConfig))
+        for kind, config in ((GRPOTrainer, GRPOConfig), (SimKOTrainer, simko_config))
     ]
     inputs = batch(args.vocabulary, args.rows, args.tokens, pair[0].accelerator.device)
     times = [[seconds(made, inputs) for made in pair] for _ in range(args.repeats + 1)][1:]
     grpo, simko = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(s / g for g, s in times)
-    print(f"vocabulary {args.vocabulary}, {args.rows} x {args.tokens} tokens, {args.repeats} pairs after one warm-up")
+    print(
+        f"vocabulary {args.vocabulary}, {args.rows} x {args.tokens} tokens, {args.repeats} pairs after one warm-up"
+        f"{', no gate' if args.no_gate else ''}"
+    )
     print(f"GRPO {grpo:.3f} s   SimKO {simko:.3f} s   SimKO / GRPO {ratio:.3f}")
 
 

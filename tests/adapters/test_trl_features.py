@@ -223,10 +223,29 @@ def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
         make_trainer(tmp_path, max_steps=1).train()
 
 
+@pytest.mark.parametrize(
+    ("quantile", "said", "by_trl"), [(0.8, "beside TRL's scoring", True), (None, "every score", False)]
+)
+def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplog, quantile, said, by_trl):
+    """A gate: TRL scores, and the gated tokens are looked at again. None: one pass over the head gives everything."""
+    trainer, positions = make_trainer(tmp_path, max_steps=2, simko_gate_quantile=quantile), []
+    original = trl_utils._ChunkedLogProbFunction.apply
+
+    def apply(hidden, *args):
+        if torch.is_grad_enabled():
+            positions.append(len(hidden))
+        return original(hidden, *args)
+
+    monkeypatch.setattr(trl_utils, "_ChunkedLogProbFunction", type("Counted", (), {"apply": staticmethod(apply)}))
+    trainer.train()
+    assert [said in r.getMessage() for r in caplog.records if "candidates are taken" in r.getMessage()] == [True]
+    assert bool(positions) is by_trl
+
+
 def test_a_head_that_is_never_called_stops_the_run(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("simko.adapters.trl.link.watch_head", lambda observe: nullcontext())
+    monkeypatch.setattr("simko.adapters.trl.link.watch_head", lambda observe, top_k: nullcontext())
     with pytest.raises(RuntimeError, match="in 0 calls of its head"):
         make_trainer(tmp_path, max_steps=1).train()
 

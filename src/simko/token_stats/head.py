@@ -1,6 +1,6 @@
 """How hidden states become logits: the language-model head, as the fused paths see it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,10 @@ class Head(NamedTuple):
     temperature: float = 1.0
     softcap: float | None = None
     scale: float = 1.0
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the weight, as fused_token_stats takes it."""
+        return {name: value for name, value in self._asdict().items() if name != "weight"}
 
     def for_products(self, hidden: Tensor) -> "Head":
         """This head with a weight that `project` can multiply `hidden` by: of its type on a GPU, whose matrix products

@@ -1,8 +1,9 @@
 """Reads candidates off TRL's fused LM head while it runs.
 
-TRL never materialises the logits: it calls one autograd function on (hidden states, head weight, labels). This file
-watches that call, so that temperature, logit scale, soft cap, gathered FSDP weights and dtypes are TRL's own, and
-takes the few logits that a method needs from the same tensors, inside the model's forward.
+TRL never materialises the logits: it calls one autograd function on (hidden states, head weight, labels), inside the
+model's forward, where FSDP's weights are gathered. This file stands in for that call and either lets it score the labels
+and takes the few logits that a method needs from the same tensors, or takes all statistics in one pass of its own
+(fused_token_stats), where so many positions need candidates that looking at their logits twice costs more.
 
 Legend: N scored positions, H hidden size, V vocabulary, K candidates.
 """
@@ -10,6 +11,7 @@ Legend: N scored positions, H hidden size, V vocabulary, K candidates.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
@@ -20,56 +22,63 @@ from simko.token_stats import Head, TokenStats, candidate_logits, fused_token_st
 
 @dataclass(frozen=True)
 class HeadCall:
-    """One call of TRL's fused head. hidden [N, H]; weight [V, H]; bias [V]; labels [N]; logp, entropy [N]."""
+    """One call of TRL's fused head. hidden [N, H]; labels [N]; logp, entropy [N], TRL's or those of `stats`.
+
+    stats: the whole head's, or None where TRL scored; trl_logp(rows): TRL's own log-probabilities of some positions.
+    """
 
     hidden: Tensor
-    weight: Tensor
-    bias: Tensor | None
+    head: Head
     labels: Tensor
-    temperature: float
-    softcap: float | None
-    scale: float
     logp: Tensor
     entropy: Tensor
-
-    @property
-    def head(self) -> Head:
-        """The head's weight and what TRL makes of its products, in the type of the hidden states as TRL has it."""
-        bias = None if self.bias is None else self.bias.to(self.hidden.dtype)
-        return Head(self.weight, bias, self.temperature, self.softcap, self.scale)
+    stats: TokenStats | None
+    trl_logp: Callable[[Tensor], Tensor]
 
     def candidate_logits(self, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient, and the
-        candidates' ids [n, K]. K + 1 dot products a position; the full rows are looked at without gradient."""
+        """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient and less a number
+        that may differ by position, and the candidates' ids [n, K]."""
+        if self.stats is not None:
+            return self.stats.topk_logp[rows], self.stats.logp[rows], self.stats.topk_ids[rows]
         return candidate_logits(self.hidden[rows], self.head, self.labels[rows], top_k=top_k)
-
-    def token_stats(self, rows: Tensor, tokens: Tensor, top_k: int) -> TokenStats:
-        """Statistics of `tokens` [n] at the positions `rows` [n]."""
-        head = self.head
-        return fused_token_stats(
-            self.hidden[rows], head.weight, tokens, top_k=top_k, bias=head.bias, temperature=head.temperature,
-            softcap=head.softcap, scale=head.scale,
-        )  # fmt: skip
 
     @torch.no_grad()
     def logp_error(self, rows: Tensor) -> float:
-        """Largest difference between the head's log-probabilities and those of `token_stats`, over `rows`."""
+        """Largest difference between TRL's log-probabilities and those of `head`, over `rows`."""
         if not len(rows):
             return 0.0
-        return float((self.token_stats(rows, self.labels[rows], 1).logp - self.logp[rows]).abs().max())
+        ours = _stats(self.hidden[rows], self.head, self.labels[rows], 1).logp
+        return float((ours - self.trl_logp(rows)).abs().max())
 
 
 @contextmanager
-def watch_head(observe: Callable[[HeadCall], None]) -> Iterator[None]:
-    """While open, `observe` is called inside every call of TRL's fused head, after it has scored its labels."""
+def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) -> Iterator[None]:
+    """While open, `observe` is called inside every call of TRL's fused head, after its labels are scored: by TRL, or
+    where `top_k` is given by fused_token_stats, with so many candidates for every position."""
     name = "_ChunkedLogProbFunction"
     original = getattr(trl_utils, name)
 
     class Watched:
         @staticmethod
         def apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs):  # type: ignore[no-untyped-def]
-            scored = original.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
-            observe(HeadCall(hidden, weight, bias, labels, temperature, softcap, scale, *scored[:2]))
+            def by_trl(hidden: Tensor, labels: Tensor) -> Any:
+                return original.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
+
+            head, stats = Head(weight, bias, temperature, softcap, scale), None
+            ours = hidden
+            if torch.is_autocast_enabled(hidden.device.type):
+                ours = hidden.to(torch.get_autocast_dtype(hidden.device.type))  # as TRL does
+            if top_k is None:
+                scored = by_trl(hidden, labels)
+            elif set(outputs) <= {"log_probs", "entropy"}:
+                stats = _stats(ours, head, labels, top_k)
+                scored = (stats.logp, stats.entropy, None, None, None)
+            else:
+                raise RuntimeError(f"TRL asks its head for {', '.join(outputs)}: simko gives log_probs and entropy")
+            logp, entropy = scored[:2]
+            observe(
+                HeadCall(ours, head, labels, logp, entropy, stats, lambda rows: by_trl(hidden[rows], labels[rows])[0])
+            )
             return scored
 
     setattr(trl_utils, name, Watched)
@@ -77,6 +86,10 @@ def watch_head(observe: Callable[[HeadCall], None]) -> Iterator[None]:
         yield
     finally:
         setattr(trl_utils, name, original)
+
+
+def _stats(hidden: Tensor, head: Head, labels: Tensor, top_k: int) -> TokenStats:
+    return fused_token_stats(hidden, head.weight, labels, top_k=top_k, **head.options())
 
 
 def completion_rows(positions: int, valid: Tensor) -> Tensor:

@@ -67,6 +67,12 @@ class SimKOLink:
             f"{self.penalty}; {gate}"
         )
 
+    @property
+    def whole_head_candidates(self) -> int | None:
+        """K where every token needs candidates: one pass over the head then gives all statistics. None where the gate
+        leaves a part of them, whose logits are looked at again beside TRL's own scoring."""
+        return self.top_k if self.gate_quantile is None else None
+
     def score(self, call: HeadCall, inputs: dict[str, Any]) -> GatedTokens:
         """The gate, and the candidates of gated tokens whose response has an advantage."""
         valid = inputs["completion_mask"] != 0
@@ -142,7 +148,15 @@ class LinkMetrics:
     def _tell(self, changed: float) -> None:
         if not self.receipt_given:
             self.receipt_given = True
-            logger.warning("%s; the first update changes %.1f%% of its tokens", self.objective, 100 * changed)
+            path = (
+                "of gated tokens, beside TRL's scoring"
+                if self.link.whole_head_candidates is None
+                else "with every score"
+            )
+            logger.warning(
+                "%s; the first update changes %.1f%% of its tokens; candidates are taken off the head %s",
+                self.objective, 100 * changed, path,
+            )  # fmt: skip
         self.idle_steps = 0 if changed else self.idle_steps + 1
         if self.idle_steps and self.idle_steps % _IDLE_STEPS == 0:
             logger.warning(
@@ -189,7 +203,7 @@ class LinkedTrainer(RLVRTrainer):
             scored.append(link.score(call, inputs))
             self._check_head(call)
 
-        with watch_head(observe):
+        with watch_head(observe, link.whole_head_candidates):
             logp, entropy, aux_loss = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
         if len(scored) != 1:
             raise RuntimeError(f"TRL scored the loss's tokens in {len(scored)} calls of its head, SimKO expects one")

@@ -228,11 +228,10 @@ class RLVRTrainer(GRPOTrainer):
             batch = {k: v[start : start + size] for k, v in rollout.items()}
             ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
             attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-            labels = batch["completion_ids"]
-            observe = partial(_keep_stats, labels, batch["completion_mask"] != 0, parts)
-            with watch_head(observe):
+            observe = partial(_keep_stats, batch["completion_mask"] != 0, parts)
+            with watch_head(observe, top_k=_PROBE_CANDIDATES):
                 self._get_per_token_logps_and_entropies(
-                    self.model, ids, attention, labels.size(1), compute_entropy=True
+                    self.model, ids, attention, batch["completion_ids"].size(1), compute_entropy=True
                 )
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
@@ -243,13 +242,13 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
     return mask & (batch["tool_mask"] != 0) if "tool_mask" in batch else mask
 
 
-def _keep_stats(labels: Tensor, valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
-    """Append the statistics of completion tokens `labels` [B, T], from the head's own tensors; zeros off `valid`."""
+def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
+    """Append the statistics of completion tokens [B, T]; zeros off `valid`."""
     rows = completion_rows(len(call.labels), valid)[valid]
     spread = []
-    for x in call.token_stats(rows, labels[valid], _PROBE_CANDIDATES):
+    for x in call.stats or ():
         spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
-        spread[-1][valid] = x
+        spread[-1][valid] = x[rows]
     kept.append(TokenStats(*spread))
 
 
