@@ -1,6 +1,7 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU; read when they are first imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import shutil

@@ -91,9 +91,7 @@ def _empty_stats(positions: int, top_k: int, like: Tensor, dtype: torch.dtype) -
     return RowStats(logp, entropy, topk_logp, torch.empty_like(topk_logp, dtype=torch.long), highest, total)
 
 
-def _output_gradients(
-    stats: RowStats, g_logp: Any, g_entropy: Any, g_topk: Any
-) -> tuple[Tensor, Tensor | None, Tensor]:
+def output_gradients(stats: RowStats, g_logp: Any, g_entropy: Any, g_topk: Any) -> tuple[Tensor, Tensor | None, Tensor]:
     """None is no gradient: zeros, except for the entropy, whose term is then left out."""
     g_logp = torch.zeros_like(stats.logp) if g_logp is None else g_logp
     return g_logp, g_entropy, torch.zeros_like(stats.topk_logp) if g_topk is None else g_topk
@@ -124,7 +122,7 @@ class ChunkedHeadStats(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         hidden, weight, bias, tokens, *saved = ctx.saved_tensors
         stats, head = RowStats(*saved), Head(weight, bias, *ctx.rest).for_products(hidden)
-        g_logp, g_entropy, g_topk = _output_gradients(stats, *gradients[:3])
+        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
         dtype, wants = stats.logp.dtype, ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if wants[0] else None
         d_weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device) if wants[1] else None
@@ -142,17 +140,17 @@ class ChunkedHeadStats(torch.autograd.Function):
             if d_hidden is not None:
                 d_hidden[rows] = dz @ head.weight
             if d_weight is not None:
-                _add_product(d_weight, dz, hidden[rows].to(dz.dtype))
+                add_product(d_weight, dz.t(), hidden[rows].to(dz.dtype))
         d_weight = None if d_weight is None else d_weight.to(weight.dtype)
         return d_hidden, d_weight, None if d_bias is None else d_bias.to(bias.dtype), None, None, None, None
 
 
-def _add_product(total: Tensor, dz: Tensor, hidden: Tensor) -> None:
-    """total += dz' hidden, never rounded to half precision."""
-    if dz.dtype == total.dtype:
-        total.addmm_(dz.t(), hidden)
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b, never rounded to half precision."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
     else:
-        torch.addmm(total, dz.t(), hidden, out_dtype=total.dtype, out=total)
+        torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
 
 
 class ChunkedLogitStats(torch.autograd.Function):
@@ -180,7 +178,7 @@ class ChunkedLogitStats(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         logits, tokens, *saved = ctx.saved_tensors
         stats = RowStats(*saved)
-        g_logp, g_entropy, g_topk = _output_gradients(stats, *gradients[:3])
+        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
         gradient = logits.detach() if ctx.overwrite else torch.empty_like(logits)
         for rows, buffer in _Chunks(len(logits), ctx.chunk, logits.shape[-1], logits, stats.logp.dtype):
             z = buffer.copy_(logits[rows]).div_(ctx.temperature)

@@ -44,13 +44,7 @@ def fused_token_stats(
     impl = choose(impl)
     if impl == "eager":
         return eager_token_stats(head.logits(hidden), tokens, top_k)
-    if impl == "triton":
-        from simko.token_stats.triton_stats import triton_fused_token_stats
-
-        found = triton_fused_token_stats(rows, head, labels, top_k=top_k, chunk=chunk)
-        return shaped(tokens, *found[:4])
-    outputs = ChunkedHeadStats.apply(rows, weight, bias, labels, top_k, head[2:], chunk)
-    return shaped(tokens, *outputs)
+    return shaped(tokens, *_head_stats(impl).apply(rows, weight, bias, labels, top_k, head[2:], chunk))
 
 
 def fused_candidate_gap(
@@ -137,9 +131,7 @@ class _LookedUpProducts(torch.autograd.Function):
 @torch.no_grad()
 def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int, impl: Implementation) -> Tensor:
     if choose(impl) == "triton":
-        from simko.token_stats.triton_stats import triton_fused_token_stats
-
-        return triton_fused_token_stats(hidden, head, tokens, top_k=top_k, chunk=chunk).topk_ids
+        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head[2:], chunk)[3]
     ids = tokens.new_empty(len(hidden), top_k)
     head = head.for_products(hidden)
     buffer = hidden.new_empty(min(chunk, len(hidden)), len(head.weight), dtype=wide(hidden.dtype))
@@ -147,6 +139,14 @@ def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk
         rows = hidden[start : start + chunk]
         ids[start : start + chunk] = top_candidates(head.transform_(head.project(rows, buffer[: len(rows)])), top_k)
     return ids
+
+
+def _head_stats(impl: Implementation) -> Any:
+    if impl == "triton":
+        from simko.token_stats.triton_stats import TritonHeadStats
+
+        return TritonHeadStats
+    return ChunkedHeadStats
 
 
 def _checked_head(

@@ -36,15 +36,13 @@ def token_stats(
     impl = choose(impl)
     if impl == "eager":
         return eager_token_stats(logits, tokens, top_k, temperature)
+    rows, labels = logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1)
     if impl == "triton":
-        from simko.token_stats.triton_stats import triton_token_stats
+        from simko.token_stats.triton_stats import TritonLogitStats
 
-        return triton_token_stats(
-            logits, tokens, top_k=top_k, temperature=temperature, overwrite_logits=overwrite_logits
-        )
-    rows, chunk = logits.reshape(-1, logits.shape[-1]), default_chunk(logits.device, logits.shape[-1])
-    outputs = ChunkedLogitStats.apply(rows, tokens.reshape(-1), top_k, temperature, chunk, overwrite_logits)
-    return shaped(tokens, *outputs)
+        return shaped(tokens, *TritonLogitStats.apply(rows, labels, top_k, temperature, overwrite_logits))
+    chunk = default_chunk(logits.device, logits.shape[-1])
+    return shaped(tokens, *ChunkedLogitStats.apply(rows, labels, top_k, temperature, chunk, overwrite_logits))
 
 
 def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids: Tensor) -> TokenStats:

@@ -1,0 +1,123 @@
+"""Two Triton kernels over rows of logits, or over tiles of them that a language-model head makes piece by piece.
+
+Legend: one row is one position; z = softcap tanh(scale x / softcap) / T or scale x / T of the product x; a tile holds
+the vocabulary's columns first_id .. first_id + n_cols - 1.
+"""
+
+import triton
+import triton.language as tl
+
+_LOWEST = tl.constexpr(-1e30)  # below every finite logit; finite, so that differences of it are no NaN
+_NO_ID = tl.constexpr(0x7FFFFFFF)
+
+
+@triton.jit
+def _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP: tl.constexpr):
+    x = x.to(tl.float32) * scale
+    if HAS_SOFTCAP:
+        x = softcap * (2 * tl.sigmoid(2 * x / softcap) - 1)  # tanh
+    return x * inverse_temperature
+
+
+@triton.jit
+def forward_kernel(
+    products, row_stride, tokens, highest, total, shifted_sum, token_logit, top_logits, top_ids,
+    first_id, n_cols, scale, softcap, inverse_temperature,
+    FIRST: tl.constexpr, HAS_SOFTCAP: tl.constexpr, K: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a row: one read of a tile into the row's state, which is begun where FIRST and carried on elsewhere.
+
+        m = max z;  s = sum exp(z - m);  t = sum (z - m) exp(z - m);  the token's z;  the K largest z and their ids
+
+    When the maximum moves from m to n: s -> s a and t -> a (t + (m - n) s) with a = exp(m - n). Candidates are extracted
+    while a block's best beats the K-th: about K ln(V / BLOCK) times a row. Equal ones rank by id, the lowest first: tiles
+    come in the order of ids. The K stay unordered in their lanes (LANES: K's next power of two).
+    """
+    row = tl.program_id(0).to(tl.int64)
+    lanes = tl.arange(0, LANES)
+    if FIRST:
+        m = _LOWEST
+        s = 0.0
+        t = 0.0
+        best = tl.where(lanes < K, -float("inf"), float("inf"))
+        best_ids = tl.where(lanes < K, _NO_ID, -1)
+    else:
+        m = tl.load(highest + row)
+        s = tl.load(total + row)
+        t = tl.load(shifted_sum + row)
+        best = tl.load(top_logits + row * K + lanes, mask=lanes < K, other=float("inf"))
+        best_ids = tl.load(top_ids + row * K + lanes, mask=lanes < K, other=-1)
+    worst = tl.min(best, 0)
+    worst_id = tl.max(tl.where(best == worst, best_ids, -1), 0)
+    start_of_row = products + row * row_stride
+    for start in range(0, n_cols, BLOCK):
+        cols = start + tl.arange(0, BLOCK)
+        inside = cols < n_cols
+        x = tl.load(start_of_row + cols, mask=inside, other=0.0)
+        z = tl.where(inside, _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP), -float("inf"))
+        block_best = tl.max(z, 0)
+        new_m = tl.maximum(m, block_best)
+        a = tl.exp(m - new_m)
+        e = tl.exp(z - new_m)
+        t = a * (t + (m - new_m) * s) + tl.sum(tl.where(e > 0, e * (z - new_m), 0.0), 0)
+        s = a * s + tl.sum(e, 0)
+        m = new_m
+        ids = tl.where(inside, first_id + cols, _NO_ID)  # _NO_ID: not in the vocabulary, or taken
+        better = (block_best > worst) | (worst_id == _NO_ID)
+        while better:
+            found = tl.min(tl.where(z == block_best, ids, _NO_ID), 0)
+            if found != _NO_ID:
+                lane = tl.min(tl.where((best == worst) & (best_ids == worst_id), lanes, LANES), 0)
+                best = tl.where(lanes == lane, block_best, best)
+                best_ids = tl.where(lanes == lane, found, best_ids)
+                worst = tl.min(best, 0)
+                worst_id = tl.max(tl.where(best == worst, best_ids, -1), 0)
+                z = tl.where(ids == found, -float("inf"), z)
+                ids = tl.where(ids == found, _NO_ID, ids)
+                block_best = tl.max(z, 0)
+            better = (found != _NO_ID) & ((block_best > worst) | (worst_id == _NO_ID))
+    tl.store(highest + row, m)
+    tl.store(total + row, s)
+    tl.store(shifted_sum + row, t)
+    tl.store(top_logits + row * K + lanes, best, mask=lanes < K)
+    tl.store(top_ids + row * K + lanes, best_ids, mask=lanes < K)
+    local = tl.load(tokens + row) - first_id
+    if (local >= 0) & (local < n_cols):
+        x = tl.load(start_of_row + local)
+        tl.store(token_logit + row, _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP))
+
+
+@triton.jit
+def backward_kernel(
+    products, row_stride, gradient, gradient_stride, tokens, highest, total, entropy, top_ids, g_logp, g_entropy, g_topk,
+    first_id, n_cols, scale, softcap, inverse_temperature,
+    HAS_ENTROPY: tl.constexpr, HAS_SOFTCAP: tl.constexpr, K: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a block of a row: d loss / d x into `gradient`, which may be `products` itself.
+
+    dz = g_logp onehot_y + sum_k g_k onehot_k - p (G + g_H (log p + H)),   G = g_logp + sum_k g_k
+    """
+    row = tl.program_id(0).to(tl.int64)
+    cols = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = cols < n_cols
+    x = tl.load(products + row * row_stride + cols, mask=inside, other=0.0)
+    z = _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP)
+    log_p = (z - tl.load(highest + row)) - tl.log(tl.load(total + row))
+    token = (tl.load(tokens + row) - first_id).to(tl.int32)
+    g_token = tl.load(g_logp + row)
+    every = g_token
+    for k in tl.static_range(K):
+        every += tl.load(g_topk + row * K + k)
+    factor = tl.zeros((BLOCK,), tl.float32) + every
+    if HAS_ENTROPY:
+        factor += tl.load(g_entropy + row) * (tl.maximum(log_p, -1e4) + tl.load(entropy + row))  # 0 x -inf is 0
+    dz = -tl.exp(log_p) * factor
+    dz += tl.where(cols == token, g_token, 0.0)
+    for k in tl.static_range(K):
+        chosen = (tl.load(top_ids + row * K + k) - first_id).to(tl.int32)
+        dz += tl.where(cols == chosen, tl.load(g_topk + row * K + k), 0.0)
+    dx = dz * inverse_temperature * scale
+    if HAS_SOFTCAP:
+        tanh = z / (softcap * inverse_temperature)
+        dx *= 1 - tanh * tanh
+    tl.store(gradient + row * gradient_stride + cols, dx.to(gradient.dtype.element_ty), mask=inside)
