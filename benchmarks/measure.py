@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +147,13 @@ def measure(
     baseline: str,
     exact: dict[str, Tensor],
     say: Callable[[str], None],
+    deadline: float = float("inf"),
 ) -> list[Row]:
     """One Row a way: name -> (outputs, loader). Memory first, which also warms up; then `rounds` rounds, each way once in each.
 
     ratio is the median over rounds of a way's seconds to the baseline's in the same round: load that comes and goes
     moves both. gradient_error: of hidden.grad, relative in norm, on the first tokens, whose gradients `exact` holds
-    for each kind of outputs.
+    for each kind of outputs. No round is begun after `deadline`, of time.monotonic, but the first.
     """
     rows, loaded = [], {}
     for name, (outputs, load) in ways.items():
@@ -177,7 +177,9 @@ def measure(
         if problem.hidden.is_cuda:
             torch.cuda.empty_cache()
         say(f"  {name}: {row.note or f'{row.extra:.2f} N V 4 bytes'}")
-    for _ in range(rounds):
+    for number in range(rounds):
+        if number and time.monotonic() > deadline:
+            break
         for row, way in loaded.values():
             row.times.append(seconds(way, problem))
     problem.clear()
@@ -221,42 +223,6 @@ def paired_ratio(rows: list[Row], name: str, other: str) -> float:
     return statistics.median(a / b for a, b in pairs) if pairs else float("nan")
 
 
-def number(value: float, digits: int = 2) -> str:
-    return "" if value != value else f"{value:.{digits}f}"
-
-
-def cells(rows: list[Row], *, milliseconds: bool = False) -> list[list[str]]:
-    """Header and rows of the table, as text."""
-    table = [["way", "gradients of", "ms" if milliseconds else "s", "x GRPO eager", "extra memory", "gradient error"]]
-    for row in rows:
-        if row.note:
-            table.append([row.name, row.outputs, "", "", "", row.note])
-        else:
-            took = number(row.seconds * 1000, 1) if milliseconds else number(row.seconds, 3)
-            error = "" if row.gradient_error != row.gradient_error else f"{row.gradient_error:.0e}"
-            table.append([row.name, row.outputs, took, number(row.ratio), number(row.extra), error])
-    return table
-
-
-def target_cells(targets: list[Target]) -> list[list[str]]:
-    table = [["target", "measured", ""]]
-    for target in targets:
-        sign = "<=" if target.at_most else ">="
-        table.append([f"{target.text} {sign} {target.bound:.3g}", number(target.figure, 3), target.verdict])
-    return table
-
-
-def aligned(table: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown(table: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([head, "|" + "---|" * len(table[0]), *body])
-
-
 def machine(device: str) -> str:
     """Processor or card, threads, versions; one line."""
     if device == "cuda":
@@ -268,8 +234,3 @@ def machine(device: str) -> str:
         threads = torch.get_num_threads()
         name = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
     return f"{name}, Python {platform.python_version()}, torch {torch.__version__}"
-
-
-def today() -> str:
-    day = date.today()
-    return f"{day.day} {day:%B %Y}"

@@ -89,7 +89,7 @@ def k_fold() -> Way:
         logits = full_logits(problem).float()
         K = problem.top_k
         logp = selected_logp(logits, problem.tokens.view(logits.shape[:-1])).flatten()
-        entropy = chunked_entropy(logits)
+        entropy = (logits.logsumexp(-1) - (logits.softmax(-1) * logits).sum(-1)).flatten()
         ids = logits.detach().topk(K, dim=-1).indices
         copies = logits.flatten(0, 1).repeat_interleave(K, dim=0)
         topk_logp = SelectedLogp.apply(copies, ids.flatten()).view(-1, K)
