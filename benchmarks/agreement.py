@@ -1,8 +1,9 @@
 """Whether the fast paths agree with the plain one, on the machine at hand.
 
 A path's error against float64 must not exceed the plain path's own error in the same precision by more than 1e-5
-(float32) or 1e-3 (half precision), of the largest entry where a gradient's is above 1: its sums grow with N. Candidates'
-ids are compared where the next candidate is clearly apart.
+(float32) or 1e-3 (half precision). A gradient's tolerance is of its largest entry where that is above 1, since its sums
+grow with N, and in half precision no less than one rounding of it: matrix products take the logits' gradient rounded.
+Candidates' ids are compared where the next candidate is clearly apart.
 """
 
 import itertools
@@ -42,7 +43,7 @@ class Disagreement:
 
 def distance(found: Tensor, exact: Tensor) -> float:
     """Largest difference, equal infinities apart; infinite where `found` holds a NaN."""
-    found = found.detach().double()
+    found, exact = found.detach().double(), exact.detach()
     apart = torch.where(found == exact, 0.0, (found - exact).abs())
     return float(apart.nan_to_num(torch.inf).max()) if apart.numel() else 0.0
 
@@ -72,11 +73,13 @@ def compare(
     names = ["gap"] if isinstance(found, Tensor) else ["logp", "entropy", "topk_logp"]
     triples = zip(*([x] if isinstance(x, Tensor) else x[:3] for x in (found, twin, exact)), strict=True)
     of_gradients = zip(gradients, twin_gradients, exact_gradients, strict=True)
-    named = [(name, *triple, 1.0) for name, triple in zip(names, triples, strict=True)]
+    named = [(name, *triple, tolerance) for name, triple in zip(names, triples, strict=True)]
+    rounding = max(tolerance, torch.finfo(leaves[0].dtype).eps)
     for i, triple in enumerate(of_gradients):
-        named.append((f"gradient {i}", *triple, max(1.0, distance(triple[2], torch.zeros_like(triple[2])))))
-    for name, of_path, of_twin, truth, scale in named:
-        error, budget = distance(of_path, truth), distance(of_twin, truth) + tolerance * scale
+        largest = distance(triple[2], torch.zeros_like(triple[2]))
+        named.append((f"gradient {i}", *triple, rounding * max(1.0, largest)))
+    for name, of_path, of_twin, truth, allowance in named:
+        error, budget = distance(of_path, truth), distance(of_twin, truth) + allowance
         if not error <= budget:
             yield Disagreement(case, name, error, budget)
     if isinstance(found, TokenStats):
