@@ -212,24 +212,20 @@ def verl_chunked() -> Way:
 
 
 def ways(device: str) -> dict[str, tuple[str, Callable[[], Way]]]:
-    """name -> (outputs, loader), the plain ones first: they are what the others are compared with."""
-    made = {
-        EAGER_GRPO: (GRPO, eager_grpo),
-        EAGER_SIMKO: (SIMKO, partial(ours_simko, "eager")),
-        K_FOLD: (SIMKO, k_fold),
-        "GRPO, TRL on full logits": (GRPO, trl_logits),
-        "GRPO, TRL fused head": (GRPO, trl_head),
-        "GRPO, verl chunked head": (GRPO, verl_chunked),
-        "GRPO, Liger fused head": (GRPO, liger_head),
-    }
-    if device == "cuda":
-        made["GRPO, verl linear_cross_entropy"] = (GRPO, verl_kernel)
-        made["log-prob, cut-cross-entropy"] = (LOGP, cut_cross_entropy_head)
+    """name -> (outputs, loader): the plain ones, ours, other libraries'."""
+    made = {EAGER_GRPO: (GRPO, eager_grpo), EAGER_SIMKO: (SIMKO, partial(ours_simko, "eager")), K_FOLD: (SIMKO, k_fold)}
     for impl in ("chunked", "triton") if device == "cuda" else ("chunked",):
         made[ours("GRPO", impl)] = (GRPO, partial(ours_grpo, impl))
         made[ours("SimKO", impl)] = (SIMKO, partial(ours_simko, impl))
         made[gated(impl)] = (SIMKO, partial(gap_where_gated, partial(ours_grpo, impl), impl))
     made["SimKO, TRL fused head + our gated gap"] = (SIMKO, partial(gap_where_gated, trl_head, "auto"))
+    made["GRPO, TRL on full logits"] = (GRPO, trl_logits)
+    made["GRPO, TRL fused head"] = (GRPO, trl_head)
+    made["GRPO, verl chunked head"] = (GRPO, verl_chunked)
+    made["GRPO, Liger fused head"] = (GRPO, liger_head)
+    if device == "cuda":
+        made["GRPO, verl linear_cross_entropy"] = (GRPO, verl_kernel)
+        made["log-prob, cut-cross-entropy"] = (LOGP, cut_cross_entropy_head)
     return made
 
 

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import torch
+from layout import aligned, cells, markdown, target_cells, today
 from measure import Problem, Row, Target, figure, machine, measure, paired_ratio
 from peers import EAGER_GRPO, EAGER_SIMKO, K_FOLD, exact_gradients, ours, versions, ways
-from tables import aligned, cells, markdown, target_cells, today
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

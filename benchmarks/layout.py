@@ -44,7 +44,7 @@ def aligned(table: list[list[str]]) -> str:
 
 
 def markdown(table: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in table]
+    head, *body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *body])
 
 
