@@ -1,5 +1,16 @@
-"""Logits -> what an objective needs of each token."""
+"""Logits, or hidden states and a language-model head -> what an objective needs of each token."""
 
-from simko.token_stats.eager import TokenStats, token_stats, top_candidates
+from simko.token_stats.eager import TokenStats, top_candidates
+from simko.token_stats.fused import candidate_logits, fused_candidate_gap, fused_token_stats
+from simko.token_stats.head import Head
+from simko.token_stats.stats import token_stats
 
-__all__ = ["TokenStats", "token_stats", "top_candidates"]
+__all__ = [
+    "Head",
+    "TokenStats",
+    "candidate_logits",
+    "fused_candidate_gap",
+    "fused_token_stats",
+    "token_stats",
+    "top_candidates",
+]

@@ -17,23 +17,10 @@ class TokenStats(NamedTuple):
     is_top1: Bool[Tensor, "*N"]
 
 
-def token_stats(
-    logits: Float[Tensor, "*N V"], tokens: Int[Tensor, "*N"], *, top_k: int, temperature: float = 1.0
+def eager_token_stats(
+    logits: Float[Tensor, "*N V"], tokens: Int[Tensor, "*N"], top_k: int, temperature: float = 1.0
 ) -> TokenStats:
-    """Log-probability, entropy and top-K candidates of softmax(logits / temperature) at each position.
-
-        logp = log p_y;  entropy = -sum_v p_v log p_v (0 log 0 = 0);  topk_logp = the K largest log p_v, descending;
-        is_top1 = (y is topk_ids[0])
-
-    logits [..., V] of any float type, worked in float32 or better; tokens [...]: the sampled ids. Equal logits rank
-    by id, the lowest first. ValueError where top_k is not in 1..V, temperature not positive, or shapes differ.
-    """
-    if tokens.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
-        )
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    """The reference: token_stats by a log-softmax of all logits and autograd."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     all_logp = logits.log_softmax(-1)
     ids = top_candidates(logits.detach(), top_k)
@@ -51,11 +38,12 @@ def top_candidates(logits: Float[Tensor, "*N V"], top_k: int) -> Int[Tensor, "*N
     """Ids of the K largest logits, descending; equal ones by id, the lowest first, which torch.topk does not promise."""
     if not 1 <= top_k <= logits.shape[-1]:
         raise ValueError(f"top_k must lie in 1..{logits.shape[-1]} (the vocabulary), got {top_k}")
-    values, ids = logits.topk(top_k, dim=-1)
+    values, ids = logits.topk(min(top_k + 1, logits.shape[-1]), dim=-1)
+    tied = (values[..., top_k - 1 : top_k] == values[..., top_k:]).any(-1)  # the next one equals the last taken
+    values, ids = values[..., :top_k], ids[..., :top_k]
     by_id = ids.argsort(-1)
     values, ids = values.gather(-1, by_id), ids.gather(-1, by_id)
     ids = ids.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
-    tied = (logits >= values.min(-1, keepdim=True).values).sum(-1) > top_k
     if tied.any():
         ids[tied] = logits[tied].sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
     return ids

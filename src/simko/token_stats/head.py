@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,15 +20,25 @@ class Head(NamedTuple):
     softcap: float | None = None
     scale: float = 1.0
 
+    def for_products(self, hidden: Tensor) -> "Head":
+        """This head with a weight that `project` can multiply `hidden` by: of its type on a GPU, whose matrix products
+        of half-precision factors have a float32 result, and float32 or wider on a CPU, whose have not."""
+        return self._replace(weight=self.weight.to(hidden.dtype if hidden.is_cuda else wide(hidden.dtype)))
+
     def project(self, hidden: Float[Tensor, "n d"], out: Float[Tensor, "n V"]) -> Float[Tensor, "n V"]:
-        """h W' + b into `out`, float32 or wider: half-precision factors, but a product that is never rounded to them."""
-        if hidden.dtype == self.weight.dtype == out.dtype:
+        """h W' + b into `out`, float32 or wider, never rounded to half precision. Ask for_products first."""
+        hidden = hidden.to(self.weight.dtype)
+        if self.weight.dtype == out.dtype:
             torch.mm(hidden, self.weight.t(), out=out)
-        elif hidden.is_cuda and hidden.dtype == self.weight.dtype:
-            torch.mm(hidden, self.weight.t(), out_dtype=out.dtype, out=out)
         else:
-            torch.mm(hidden.to(out.dtype), self.weight.to(out.dtype).t(), out=out)
+            torch.mm(hidden, self.weight.t(), out_dtype=out.dtype, out=out)
         return out if self.bias is None else out.add_(self.bias)
+
+    def logits(self, hidden: Float[Tensor, "*N d"]) -> Float[Tensor, "*N V"]:
+        """The logits of all of `hidden`, float32 or wider, differentiable."""
+        dtype = wide(hidden.dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return self.transform(F.linear(hidden.to(dtype), self.weight.to(dtype), bias))
 
     def transform_(self, products: Tensor) -> Tensor:
         """h W' + b -> logits, in place."""
@@ -53,3 +64,8 @@ class Head(NamedTuple):
             gradient.mul_(slope)
         factor = self.scale / self.temperature
         return gradient if factor == 1 else gradient.mul_(factor)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type that statistics of `dtype` are worked in."""
+    return torch.promote_types(dtype, torch.float32)

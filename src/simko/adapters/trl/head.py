@@ -12,13 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 import trl.trainer.utils as trl_utils
 from torch import Tensor
 
-from simko.token_stats import top_candidates
-
-_ROWS_AT_ONCE = 512
+from simko.token_stats import Head, TokenStats, candidate_logits, fused_token_stats
 
 
 @dataclass(frozen=True)
@@ -35,38 +32,31 @@ class HeadCall:
     logp: Tensor
     entropy: Tensor
 
+    @property
+    def head(self) -> Head:
+        """The head's weight and what TRL makes of its products, in the type of the hidden states as TRL has it."""
+        bias = None if self.bias is None else self.bias.to(self.hidden.dtype)
+        return Head(self.weight, bias, self.temperature, self.softcap, self.scale)
+
     def candidate_logits(self, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient, and the
         candidates' ids [n, K]. K + 1 dot products a position; the full rows are looked at without gradient."""
-        hidden, labels = self.hidden[rows], self.labels[rows]
-        with torch.no_grad():
-            chunks = [top_candidates(self.logits(chunk), top_k) for chunk in hidden.split(_ROWS_AT_ONCE)]
-        ids = torch.cat(chunks) if chunks else labels.new_zeros(0, top_k)
-        looked_up = torch.cat([ids, labels[:, None]], 1)
-        dots = (hidden[:, None].float() * F.embedding(looked_up, self.weight).float()).sum(-1)
-        if self.bias is not None:
-            dots = dots + self.bias[looked_up].float()
-        logits = self._transform(dots)
-        return logits[:, :-1], logits[:, -1], ids
+        return candidate_logits(self.hidden[rows], self.head, self.labels[rows], top_k=top_k)
+
+    def token_stats(self, rows: Tensor, tokens: Tensor, top_k: int) -> TokenStats:
+        """Statistics of `tokens` [n] at the positions `rows` [n]."""
+        head = self.head
+        return fused_token_stats(
+            self.hidden[rows], head.weight, tokens, top_k=top_k, bias=head.bias, temperature=head.temperature,
+            softcap=head.softcap, scale=head.scale,
+        )  # fmt: skip
 
     @torch.no_grad()
     def logp_error(self, rows: Tensor) -> float:
-        """Largest difference between the head's log-probabilities and those of `logits`, over `rows`."""
+        """Largest difference between the head's log-probabilities and those of `token_stats`, over `rows`."""
         if not len(rows):
             return 0.0
-        ours = self.logits(self.hidden[rows]).log_softmax(-1).gather(-1, self.labels[rows, None]).squeeze(-1)
-        return float((ours - self.logp[rows]).abs().max())
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[n, H] -> [n, V] in float32, scaled, capped and divided by the temperature as TRL does."""
-        bias = None if self.bias is None else self.bias.to(hidden.dtype)
-        return self._transform(F.linear(hidden, self.weight.to(hidden.dtype), bias))
-
-    def _transform(self, logits: Tensor) -> Tensor:
-        logits = logits.float() * self.scale
-        if self.softcap is not None:
-            logits = self.softcap * torch.tanh(logits / self.softcap)
-        return logits / self.temperature
+        return float((self.token_stats(rows, self.labels[rows], 1).logp - self.logp[rows]).abs().max())
 
 
 @contextmanager

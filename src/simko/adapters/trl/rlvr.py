@@ -14,14 +14,13 @@ from trl import GRPOConfig, GRPOTrainer
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.rewards import refuse_nan
 from simko.diagnostics import concentration_summary
-from simko.token_stats import TokenStats, token_stats
+from simko.token_stats import TokenStats
 
 logger = logging.getLogger("simko")
 
 _ROW_SKIPPING_LOSSES = ("dapo", "cispo")
 _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _PROBE_CANDIDATES = 6
-_PROBE_TOKENS = 1024
 
 
 @dataclass
@@ -246,13 +245,9 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
 
 def _keep_stats(labels: Tensor, valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
     """Append the statistics of completion tokens `labels` [B, T], from the head's own tensors; zeros off `valid`."""
-    rows = completion_rows(len(call.labels), valid)[valid].split(_PROBE_TOKENS)
-    chunks = [
-        token_stats(call.logits(call.hidden[at]), tokens, top_k=_PROBE_CANDIDATES)
-        for at, tokens in zip(rows, labels[valid].split(_PROBE_TOKENS), strict=True)
-    ]
+    rows = completion_rows(len(call.labels), valid)[valid]
     spread = []
-    for x in (torch.cat(tensors) for tensors in zip(*chunks, strict=True)):
+    for x in call.token_stats(rows, labels[valid], _PROBE_CANDIDATES):
         spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
         spread[-1][valid] = x
     kept.append(TokenStats(*spread))

@@ -1,0 +1,193 @@
+"""Statistics a few rows at a time, so that never more than `chunk` x V logits are held beside the inputs.
+
+Legend: N positions, n rows of a chunk, V vocabulary, d hidden size, K candidates.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from simko.token_stats.eager import top_candidates
+from simko.token_stats.head import Head, wide
+
+_NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
+
+
+class RowStats(NamedTuple):
+    """Of n rows: logp, entropy [n]; topk_logp, topk_ids [n, K]; the largest logit m and sum exp(z - m) [n].
+
+    m and the sum stay apart: log Z in one float32 number loses three digits at an offset of 1,000.
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    topk_logp: Tensor
+    topk_ids: Tensor
+    highest: Tensor
+    total: Tensor
+
+
+def row_stats_(logits: Float[Tensor, "n V"], tokens: Int[Tensor, " n"], top_k: int) -> RowStats:
+    """Statistics of softmax(logits); overwrites `logits`.
+
+    m = max z;  s = sum exp(z - m);  log p = z - m - log s;  entropy = log s - sum (z - m) exp(z - m) / s
+    """
+    ids = top_candidates(logits, top_k)
+    looked_up = logits.gather(-1, torch.cat([tokens[:, None], ids], -1))
+    highest = looked_up[:, 1].clone()  # the first candidate
+    shifted = logits.sub_(highest[:, None])
+    weights = torch.exp(shifted)
+    total = weights.sum(-1)
+    mean = weights.mul_(shifted.clamp_(min=_NO_PROBABILITY)).sum(-1) / total  # 0 x -inf is 0
+    logp = (looked_up - highest[:, None]) - total.log()[:, None]
+    return RowStats(logp[:, 0], total.log() - mean, logp[:, 1:], ids, highest, total)
+
+
+def logit_gradient_(
+    logits: Float[Tensor, "n V"],
+    stats: RowStats,
+    tokens: Int[Tensor, " n"],
+    g_logp: Float[Tensor, " n"],
+    g_entropy: Float[Tensor, " n"] | None,
+    g_topk: Float[Tensor, "n K"],
+) -> Tensor:
+    """d loss / d logits, over `logits`, from the gradients of the outputs.
+
+    dz = g_logp onehot_y + sum_k g_k onehot_k - p (G + g_H (log p + H)),   G = g_logp + sum_k g_k
+    """
+    every = g_logp + g_topk.sum(-1)
+    shifted = logits.sub_(stats.highest[:, None])
+    if g_entropy is None:
+        gradient = shifted.exp_().mul_((-every / stats.total)[:, None])
+    else:  # log p + H = (z - m) + (H - log s), and p = exp(z - m) / s
+        weights = torch.exp(shifted)
+        constant = every + g_entropy * (stats.entropy - stats.total.log())
+        shifted.clamp_(min=_NO_PROBABILITY)
+        scaled = (-1 / stats.total)[:, None]
+        gradient = shifted.mul_(g_entropy[:, None] * scaled).add_(constant[:, None] * scaled).mul_(weights)
+    chosen, g_chosen = torch.cat([tokens[:, None], stats.topk_ids], -1), torch.cat([g_logp[:, None], g_topk], -1)
+    return gradient.scatter_add_(-1, chosen, g_chosen)
+
+
+class _Chunks:
+    """Row ranges of N positions, with a buffer for their logits."""
+
+    def __init__(self, positions: int, chunk: int, width: int, like: Tensor, dtype: torch.dtype) -> None:
+        self.positions, self.chunk = positions, min(chunk, positions)
+        self.buffer = torch.empty(self.chunk, width, dtype=dtype, device=like.device)
+
+    def __iter__(self) -> Any:
+        for start in range(0, self.positions, max(self.chunk, 1)):
+            rows = slice(start, min(start + self.chunk, self.positions))
+            yield rows, self.buffer[: rows.stop - start]
+
+
+def _empty_stats(positions: int, top_k: int, like: Tensor, dtype: torch.dtype) -> RowStats:
+    logp, entropy, highest, total = torch.empty(4, positions, dtype=dtype, device=like.device).unbind()
+    topk_logp = torch.empty(positions, top_k, dtype=dtype, device=like.device)
+    return RowStats(logp, entropy, topk_logp, torch.empty_like(topk_logp, dtype=torch.long), highest, total)
+
+
+def _output_gradients(
+    stats: RowStats, g_logp: Any, g_entropy: Any, g_topk: Any
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """None is no gradient: zeros, except for the entropy, whose term is then left out."""
+    g_logp = torch.zeros_like(stats.logp) if g_logp is None else g_logp
+    return g_logp, g_entropy, torch.zeros_like(stats.topk_logp) if g_topk is None else g_topk
+
+
+class ChunkedHeadStats(torch.autograd.Function):
+    """(hidden [N, d], weight [V, d], bias [V] or None) -> logp, entropy, topk_logp, topk_ids; logits are made anew in
+    the backward pass. The weight's gradient is summed in float32 or wider."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, rest: tuple, chunk: int
+    ) -> Any:
+        head, dtype = Head(weight, bias, *rest).for_products(hidden), wide(hidden.dtype)
+        stats = _empty_stats(len(hidden), top_k, hidden, dtype)
+        for rows, buffer in _Chunks(len(hidden), chunk, len(weight), hidden, dtype):
+            logits = head.transform_(head.project(hidden[rows], buffer))
+            for whole, part in zip(stats, row_stats_(logits, tokens[rows], top_k), strict=True):
+                whole[rows] = part
+        ctx.save_for_backward(hidden, weight, bias, tokens, *stats)
+        ctx.rest, ctx.chunk = rest, chunk
+        ctx.mark_non_differentiable(stats.topk_ids)
+        ctx.set_materialize_grads(False)
+        return stats[:4]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        hidden, weight, bias, tokens, *saved = ctx.saved_tensors
+        stats, head = RowStats(*saved), Head(weight, bias, *ctx.rest).for_products(hidden)
+        g_logp, g_entropy, g_topk = _output_gradients(stats, *gradients[:3])
+        dtype, wants = stats.logp.dtype, ctx.needs_input_grad
+        d_hidden = torch.empty_like(hidden) if wants[0] else None
+        d_weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device) if wants[1] else None
+        d_bias = torch.zeros(len(weight), dtype=dtype, device=weight.device) if wants[2] else None
+        for rows, buffer in _Chunks(len(hidden), ctx.chunk, len(weight), hidden, dtype):
+            logits = head.transform_(head.project(hidden[rows], buffer))
+            capped = logits.clone() if head.softcap is not None else logits
+            part = RowStats(*(s[rows] for s in stats))
+            of_entropy = None if g_entropy is None else g_entropy[rows]
+            dz = logit_gradient_(logits, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows])
+            dz = head.chain_(dz, capped)
+            if d_bias is not None:
+                d_bias += dz.sum(0)
+            dz = dz.to(head.weight.dtype)  # half precision on a GPU, as in every mixed-precision backward pass
+            if d_hidden is not None:
+                d_hidden[rows] = dz @ head.weight
+            if d_weight is not None:
+                _add_product(d_weight, dz, hidden[rows].to(dz.dtype))
+        d_weight = None if d_weight is None else d_weight.to(weight.dtype)
+        return d_hidden, d_weight, None if d_bias is None else d_bias.to(bias.dtype), None, None, None, None
+
+
+def _add_product(total: Tensor, dz: Tensor, hidden: Tensor) -> None:
+    """total += dz' hidden, never rounded to half precision."""
+    if dz.dtype == total.dtype:
+        total.addmm_(dz.t(), hidden)
+    else:
+        torch.addmm(total, dz.t(), hidden, out_dtype=total.dtype, out=total)
+
+
+class ChunkedLogitStats(torch.autograd.Function):
+    """logits [N, V] -> the same outputs, with no copy of the logits in the forward pass; the backward pass makes their
+    gradient, in the logits' own memory where `overwrite`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, tokens: Tensor, top_k: int, temperature: float, chunk: int, overwrite: bool
+    ) -> Any:
+        dtype = wide(logits.dtype)
+        stats = _empty_stats(len(logits), top_k, logits, dtype)
+        for rows, buffer in _Chunks(len(logits), chunk, logits.shape[-1], logits, dtype):
+            part = row_stats_(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], top_k)
+            for whole, of_rows in zip(stats, part, strict=True):
+                whole[rows] = of_rows
+        ctx.save_for_backward(logits, tokens, *stats)
+        ctx.temperature, ctx.chunk, ctx.overwrite = temperature, chunk, overwrite
+        ctx.mark_non_differentiable(stats.topk_ids)
+        ctx.set_materialize_grads(False)
+        return stats[:4]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        logits, tokens, *saved = ctx.saved_tensors
+        stats = RowStats(*saved)
+        g_logp, g_entropy, g_topk = _output_gradients(stats, *gradients[:3])
+        gradient = logits.detach() if ctx.overwrite else torch.empty_like(logits)
+        for rows, buffer in _Chunks(len(logits), ctx.chunk, logits.shape[-1], logits, stats.logp.dtype):
+            z = buffer.copy_(logits[rows]).div_(ctx.temperature)
+            part = RowStats(*(s[rows] for s in stats))
+            of_entropy = None if g_entropy is None else g_entropy[rows]
+            dz = logit_gradient_(z, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows])
+            gradient[rows] = dz.div_(ctx.temperature).to(logits.dtype)
+        if ctx.overwrite:
+            torch.autograd.graph.increment_version(logits)
+        return gradient, None, None, None, None, None

@@ -1,0 +1,169 @@
+"""Hidden states and the language-model head -> statistics, without the logits of all positions at once."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from simko.objectives.effective import CandidateWeights, candidate_gap
+from simko.token_stats.choice import Implementation, choose, default_chunk
+from simko.token_stats.chunked import ChunkedHeadStats
+from simko.token_stats.eager import TokenStats, eager_token_stats, top_candidates
+from simko.token_stats.head import Head, wide
+from simko.token_stats.stats import check_options, shaped
+
+
+def fused_token_stats(
+    hidden: Float[Tensor, "*N d"],
+    weight: Float[Tensor, "V d"],
+    tokens: Int[Tensor, "*N"],
+    *,
+    top_k: int,
+    temperature: float = 1.0,
+    bias: Float[Tensor, " V"] | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    chunk: int | None = None,
+    impl: Implementation = "auto",
+) -> TokenStats:
+    """token_stats of the logits that the head makes of `hidden`, with never more than `chunk` x V of them held.
+
+        logits = softcap tanh(scale (hidden weight' + bias) / softcap) / temperature
+
+    (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
+    are exact, the backward pass makes the logits anew. Logits and the sum of the weight's gradient are float32 or wider
+    whatever the types of hidden and weight. chunk: positions at a time, chosen where None. impl as in token_stats.
+    ValueError for sizes that do not fit, top_k outside 1..V, temperature or softcap not positive, chunk below 1.
+    """
+    head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
+    chunk = chunk or default_chunk(hidden.device, len(weight))
+    rows, labels = hidden.reshape(-1, hidden.shape[-1]), tokens.reshape(-1)
+    impl = choose(impl)
+    if impl == "eager":
+        return eager_token_stats(head.logits(hidden), tokens, top_k)
+    if impl == "triton":
+        from simko.token_stats.triton_stats import triton_fused_token_stats
+
+        found = triton_fused_token_stats(rows, head, labels, top_k=top_k, chunk=chunk)
+        return shaped(tokens, *found[:4])
+    outputs = ChunkedHeadStats.apply(rows, weight, bias, labels, top_k, head[2:], chunk)
+    return shaped(tokens, *outputs)
+
+
+def fused_candidate_gap(
+    hidden: Float[Tensor, "*N d"],
+    weight: Float[Tensor, "V d"],
+    tokens: Int[Tensor, "*N"],
+    where: Bool[Tensor, "*N"],
+    *,
+    top_k: int,
+    weights: CandidateWeights = "uniform",
+    temperature: float = 1.0,
+    bias: Float[Tensor, " V"] | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    chunk: int | None = None,
+    impl: Implementation = "auto",
+) -> Float[Tensor, "*N"]:
+    """objectives.candidate_gap at the positions `where`, 0 elsewhere; all that SimKO's positive part needs of a head.
+
+        gap = sum_n w_n z_(n) - z_y
+
+    log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
+    to find the candidates. Arguments as in fused_token_stats; impl="eager" takes the gap of all positions from full
+    logits.
+    """
+    head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
+    if where.shape != tokens.shape:
+        raise ValueError(f"where {list(where.shape)} must have the shape of tokens {list(tokens.shape)}")
+    if impl == "eager":
+        stats = eager_token_stats(head.logits(hidden), tokens, top_k)
+        return torch.where(where, candidate_gap(stats.topk_logp, stats.logp, weights), 0.0)
+    topk_logits, logits, _ = candidate_logits(hidden[where], head, tokens[where], top_k=top_k, chunk=chunk, impl=impl)
+    gap = candidate_gap(topk_logits, logits, weights)
+    return gap.new_zeros(where.shape).masked_scatter(where, gap)
+
+
+def candidate_logits(
+    hidden: Float[Tensor, "n d"],
+    head: Head,
+    tokens: Int[Tensor, " n"],
+    *,
+    top_k: int,
+    chunk: int | None = None,
+    impl: Implementation = "auto",
+) -> tuple[Float[Tensor, "n K"], Float[Tensor, " n"], Int[Tensor, "n K"]]:
+    """The K largest logits and the token's, with gradient, and the candidates' ids: K + 1 dot products a position."""
+    ids = _candidate_ids(
+        hidden.detach(), head, tokens, top_k, chunk or default_chunk(hidden.device, len(head.weight)), impl
+    )
+    looked_up = torch.cat([ids, tokens[:, None]], -1)
+    products = _LookedUpProducts.apply(hidden, head.weight, looked_up)
+    if head.bias is not None:
+        products = products + head.bias.to(products.dtype)[looked_up]
+    logits = head.transform(products)
+    return logits[:, :-1], logits[:, -1], ids
+
+
+class _LookedUpProducts(torch.autograd.Function):
+    """hidden [n, d], weight [V, d], ids [n, m] -> hidden_i . weight[ids_ij], float32 or wider, as is the sum of the
+    weight's gradient: plain indexing would sum it in the weight's own type."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
+        rows = F.embedding(ids, weight)
+        ctx.save_for_backward(hidden, rows, ids)
+        ctx.weight_shape, ctx.weight_dtype = weight.shape, weight.dtype
+        return (hidden[:, None].to(wide(hidden.dtype)) * rows).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        hidden, rows, ids = ctx.saved_tensors
+        d_hidden = d_weight = None
+        if ctx.needs_input_grad[0]:
+            d_hidden = torch.einsum("nm,nmd->nd", gradient, rows.to(gradient.dtype)).to(hidden.dtype)
+        if ctx.needs_input_grad[1]:
+            d_weight = gradient.new_zeros(ctx.weight_shape)
+            for m in range(ids.shape[-1]):
+                d_weight.index_add_(0, ids[:, m], gradient[:, m, None] * hidden)
+            d_weight = d_weight.to(ctx.weight_dtype)
+        return d_hidden, d_weight, None
+
+
+@torch.no_grad()
+def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int, impl: Implementation) -> Tensor:
+    if choose(impl) == "triton":
+        from simko.token_stats.triton_stats import triton_fused_token_stats
+
+        return triton_fused_token_stats(hidden, head, tokens, top_k=top_k, chunk=chunk).topk_ids
+    ids = tokens.new_empty(len(hidden), top_k)
+    head = head.for_products(hidden)
+    buffer = hidden.new_empty(min(chunk, len(hidden)), len(head.weight), dtype=wide(hidden.dtype))
+    for start in range(0, len(hidden), chunk):
+        rows = hidden[start : start + chunk]
+        ids[start : start + chunk] = top_candidates(head.transform_(head.project(rows, buffer[: len(rows)])), top_k)
+    return ids
+
+
+def _checked_head(
+    hidden: Tensor, weight: Tensor, tokens: Tensor, top_k: int, temperature: float, bias: Tensor | None,
+    softcap: float | None, scale: float, chunk: int | None,
+) -> Head:  # fmt: skip
+    if tokens.shape != hidden.shape[:-1]:
+        raise ValueError(
+            f"tokens {list(tokens.shape)} must have the shape of hidden {list(hidden.shape)} less the last"
+        )
+    if hidden.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"hidden {list(hidden.shape)} and weight {list(weight.shape)} differ in their last size")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias {list(bias.shape)} must have one value a row of weight {list(weight.shape)}")
+    check_options(top_k, len(weight), temperature)
+    if softcap is not None and not 0 < softcap < float("inf"):
+        raise ValueError(f"softcap must be positive and finite, or None, got {softcap}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1 position, got {chunk}")
+    return Head(weight, bias, temperature, softcap, scale)

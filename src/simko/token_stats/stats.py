@@ -1,0 +1,62 @@
+"""Logits -> TokenStats, by the fastest rendering that fits."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from simko.token_stats.choice import Implementation, choose, default_chunk
+from simko.token_stats.chunked import ChunkedLogitStats
+from simko.token_stats.eager import TokenStats, eager_token_stats
+
+
+def token_stats(
+    logits: Float[Tensor, "*N V"],
+    tokens: Int[Tensor, "*N"],
+    *,
+    top_k: int,
+    temperature: float = 1.0,
+    overwrite_logits: bool = False,
+    impl: Implementation = "auto",
+) -> TokenStats:
+    """Log-probability, entropy and top-K candidates of softmax(logits / temperature) at each position.
+
+        logp = log p_y;  entropy = -sum_v p_v log p_v (0 log 0 = 0);  topk_logp = the K largest log p_v, descending;
+        is_top1 = (y is topk_ids[0])
+
+    logits [..., V] of any float type, worked in float32 or better; tokens [...]: the sampled ids. Equal logits rank
+    by id, the lowest first. overwrite_logits: the backward pass may write the gradient over the logits, which saves
+    their size in memory; whoever else needs them afterwards gets torch's error about a tensor changed in place.
+    impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or
+    "auto": the fastest of these. ValueError where top_k is not in 1..V, temperature not positive, or shapes differ.
+    """
+    if tokens.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
+        )
+    check_options(top_k, logits.shape[-1], temperature)
+    impl = choose(impl)
+    if impl == "eager":
+        return eager_token_stats(logits, tokens, top_k, temperature)
+    if impl == "triton":
+        from simko.token_stats.triton_stats import triton_token_stats
+
+        return triton_token_stats(
+            logits, tokens, top_k=top_k, temperature=temperature, overwrite_logits=overwrite_logits
+        )
+    rows, chunk = logits.reshape(-1, logits.shape[-1]), default_chunk(logits.device, logits.shape[-1])
+    outputs = ChunkedLogitStats.apply(rows, tokens.reshape(-1), top_k, temperature, chunk, overwrite_logits)
+    return shaped(tokens, *outputs)
+
+
+def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids: Tensor) -> TokenStats:
+    """Outputs over N rows -> TokenStats in the shape of `tokens`."""
+    shape = tokens.shape
+    ids = ids.view(*shape, ids.shape[-1])
+    return TokenStats(logp.view(shape), entropy.view(shape), topk_logp.view(ids.shape), ids, ids[..., 0] == tokens)
+
+
+def check_options(top_k: int, vocabulary: int, temperature: float) -> None:
+    """ValueError where they are out of range."""
+    if not 1 <= top_k <= vocabulary:
+        raise ValueError(f"top_k must lie in 1..{vocabulary} (the vocabulary), got {top_k}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
