@@ -42,10 +42,12 @@ lint: venv
 	$(BIN)/lint-imports
 
 bench: venv
-	$(BIN)/python benchmarks/trl_step.py
+	$(BIN)/python benchmarks/trl_step.py --json $(OUT)/trl_step.json
+	$(BIN)/python benchmarks/token_stats.py --trl-step $(OUT)/trl_step.json
 
-gpu-check: venv
-	$(BIN)/pytest -m 'not slow' tests/objectives tests/token_stats tests/adapters
+# Needs torch, triton and jaxtyping alone, of .venv or else of $(PYTHON); PEERS: a folder of other libraries to measure.
+gpu-check:
+	PYTHONPATH=src $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py $(if $(PEERS),--peers $(PEERS))
 
 clean:
 	rm -rf $(VENV) build dist

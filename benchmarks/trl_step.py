@@ -1,15 +1,18 @@
 """Time of one SimKO update beside one GRPO update in TRL: same model, same batch, the two in turn.
 
     python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--no-gate]
+    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--json FILE]
 
 Prints the median seconds of forward + backward and the median of the pairwise ratios. One thread; a loaded machine moves
 single times, the ratio little.
 """
 
 import argparse
+import json
 import statistics
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,6 +76,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--no-gate", action="store_true", help="SimKO on every token: one pass over the head")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = puzzle_tokenizer()
@@ -90,6 +94,10 @@ def main() -> None:
         f"{', no gate' if args.no_gate else ''}"
     )
     print(f"GRPO {grpo:.3f} s   SimKO {simko:.3f} s   SimKO / GRPO {ratio:.3f}")
+    if args.json:
+        sizes = {name: getattr(args, name) for name in ("vocabulary", "rows", "tokens", "repeats")}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({**sizes, "grpo": grpo, "simko": simko, "ratio": ratio}) + "\n")
 
 
 if __name__ == "__main__":
