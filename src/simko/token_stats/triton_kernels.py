@@ -1,8 +1,11 @@
 """Two Triton kernels over rows of logits, or over tiles of them that a language-model head makes piece by piece.
 
-Legend: one row is one position; z = softcap tanh(scale x / softcap) / T or scale x / T of the product x; a tile holds
-the vocabulary's columns first_id .. first_id + n_cols - 1.
+Legend: one row is one position; y = softcap tanh(scale x / softcap), or scale x, of the product x; z = y / T is the logit;
+a tile holds the vocabulary's columns first_id .. first_id + n_cols - 1. Maxima are kept and taken off in units of y, where
+they are exact for a plain head, however far from zero its logits lie.
 """
+
+from typing import no_type_check  # whose marks keep runtime type checkers off what Triton compiles
 
 import triton
 import triton.language as tl
@@ -12,14 +15,16 @@ _NO_ID = tl.constexpr(0x7FFFFFFF)
 
 
 @triton.jit
-def _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP: tl.constexpr):
+@no_type_check
+def _transform(x, scale, softcap, HAS_SOFTCAP: tl.constexpr):
     x = x.to(tl.float32) * scale
     if HAS_SOFTCAP:
         x = softcap * (2 * tl.sigmoid(2 * x / softcap) - 1)  # tanh
-    return x * inverse_temperature
+    return x
 
 
 @triton.jit
+@no_type_check
 def forward_kernel(
     products, row_stride, tokens, highest, total, shifted_sum, token_logit, top_logits, top_ids,
     first_id, n_cols, scale, softcap, inverse_temperature,
@@ -27,9 +32,9 @@ def forward_kernel(
 ):  # fmt: skip
     """One program a row: one read of a tile into the row's state, which is begun where FIRST and carried on elsewhere.
 
-        m = max z;  s = sum exp(z - m);  t = sum (z - m) exp(z - m);  the token's z;  the K largest z and their ids
+        m = max y;  s = sum exp((y - m) / T);  t = sum (y - m) / T exp((y - m) / T);  the token's y;  the K largest y, their ids
 
-    When the maximum moves from m to n: s -> s a and t -> a (t + (m - n) s) with a = exp(m - n). Candidates are extracted
+    When the maximum moves from m to n: s -> s a and t -> a (t + (m - n) / T s) with a = exp((m - n) / T). Candidates are extracted
     while a block's best beats the K-th: about K ln(V / BLOCK) times a row. Equal ones rank by id, the lowest first: tiles
     come in the order of ids. The K stay unordered in their lanes (LANES: K's next power of two).
     """
@@ -54,27 +59,29 @@ def forward_kernel(
         cols = start + tl.arange(0, BLOCK)
         inside = cols < n_cols
         x = tl.load(start_of_row + cols, mask=inside, other=0.0)
-        z = tl.where(inside, _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP), -float("inf"))
-        block_best = tl.max(z, 0)
+        y = tl.where(inside, _transform(x, scale, softcap, HAS_SOFTCAP), -float("inf"))
+        block_best = tl.max(y, 0)
         new_m = tl.maximum(m, block_best)
-        a = tl.exp(m - new_m)
-        e = tl.exp(z - new_m)
-        t = a * (t + (m - new_m) * s) + tl.sum(tl.where(e > 0, e * (z - new_m), 0.0), 0)
+        moved = (m - new_m) * inverse_temperature
+        shifted = (y - new_m) * inverse_temperature
+        a = tl.exp(moved)
+        e = tl.exp(shifted)
+        t = a * (t + moved * s) + tl.sum(e * tl.maximum(shifted, -1e4), 0)  # 0 x -inf is 0
         s = a * s + tl.sum(e, 0)
         m = new_m
         ids = tl.where(inside, first_id + cols, _NO_ID)  # _NO_ID: not in the vocabulary, or taken
         better = (block_best > worst) | (worst_id == _NO_ID)
         while better:
-            found = tl.min(tl.where(z == block_best, ids, _NO_ID), 0)
+            found = tl.min(tl.where(y == block_best, ids, _NO_ID), 0)
             if found != _NO_ID:
                 lane = tl.min(tl.where((best == worst) & (best_ids == worst_id), lanes, LANES), 0)
                 best = tl.where(lanes == lane, block_best, best)
                 best_ids = tl.where(lanes == lane, found, best_ids)
                 worst = tl.min(best, 0)
                 worst_id = tl.max(tl.where(best == worst, best_ids, -1), 0)
-                z = tl.where(ids == found, -float("inf"), z)
+                y = tl.where(ids == found, -float("inf"), y)
                 ids = tl.where(ids == found, _NO_ID, ids)
-                block_best = tl.max(z, 0)
+                block_best = tl.max(y, 0)
             better = (found != _NO_ID) & ((block_best > worst) | (worst_id == _NO_ID))
     tl.store(highest + row, m)
     tl.store(total + row, s)
@@ -84,10 +91,11 @@ def forward_kernel(
     local = tl.load(tokens + row) - first_id
     if (local >= 0) & (local < n_cols):
         x = tl.load(start_of_row + local)
-        tl.store(token_logit + row, _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP))
+        tl.store(token_logit + row, _transform(x, scale, softcap, HAS_SOFTCAP))
 
 
 @triton.jit
+@no_type_check
 def backward_kernel(
     products, row_stride, gradient, gradient_stride, tokens, highest, total, entropy, top_ids, g_logp, g_entropy, g_topk,
     first_id, n_cols, scale, softcap, inverse_temperature,
@@ -101,8 +109,8 @@ def backward_kernel(
     cols = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = cols < n_cols
     x = tl.load(products + row * row_stride + cols, mask=inside, other=0.0)
-    z = _transform(x, scale, softcap, inverse_temperature, HAS_SOFTCAP)
-    log_p = (z - tl.load(highest + row)) - tl.log(tl.load(total + row))
+    y = _transform(x, scale, softcap, HAS_SOFTCAP)
+    log_p = (y - tl.load(highest + row)) * inverse_temperature - tl.log(tl.load(total + row))
     token = (tl.load(tokens + row) - first_id).to(tl.int32)
     g_token = tl.load(g_logp + row)
     every = g_token
@@ -118,6 +126,6 @@ def backward_kernel(
         dz += tl.where(cols == chosen, tl.load(g_topk + row * K + k), 0.0)
     dx = dz * inverse_temperature * scale
     if HAS_SOFTCAP:
-        tanh = z / (softcap * inverse_temperature)
+        tanh = y / softcap
         dx *= 1 - tanh * tanh
     tl.store(gradient + row * gradient_stride + cols, dx.to(gradient.dtype.element_ty), mask=inside)

@@ -17,10 +17,10 @@ _BLOCK = 4096
 
 
 class _RowState:
-    """What forward_kernel carries from tile to tile, of n rows."""
+    """What forward_kernel carries from tile to tile, of n rows; logits before the temperature."""
 
     def __init__(self, n: int, top_k: int, device: torch.device) -> None:
-        new = {"dtype": torch.float32, "device": device}
+        new: Any = {"dtype": torch.float32, "device": device}
         self.highest, self.total, self.shifted_sum = (torch.empty(n, **new) for _ in range(3))
         self.token_logit, self.top_logits = torch.empty(n, **new), torch.empty(n, top_k, **new)
         self.top_ids = torch.empty(n, top_k, dtype=torch.int32, device=device)
@@ -33,19 +33,20 @@ class _RowState:
         forward_kernel[(n,)](
             products, products.stride(0), tokens, self.highest, self.total, self.shifted_sum, self.token_logit,
             self.top_logits, self.top_ids, first_id, n_cols, *_numbers(head), FIRST=first_id == 0,
-            HAS_SOFTCAP=head.softcap is not None, K=top_k, LANES=triton.next_power_of_2(top_k), BLOCK=_block(n_cols),
+            HAS_SOFTCAP=head.softcap is not None, K=top_k, LANES=triton.next_power_of_2(top_k),
+            BLOCK=_block(n_cols, top_k),
             num_warps=8,
         )  # fmt: skip
 
-    def stats(self) -> RowStats:
+    def stats(self, temperature: float) -> RowStats:
         by_id = self.top_ids.argsort(-1)
         values, ids = self.top_logits.gather(-1, by_id), self.top_ids.gather(-1, by_id)
         order = values.argsort(dim=-1, descending=True, stable=True)
         values, ids = values.gather(-1, order), ids.gather(-1, order)
         log_total = self.total.log()
         return RowStats(
-            (self.token_logit - self.highest) - log_total, log_total - self.shifted_sum / self.total,
-            (values - self.highest[:, None]) - log_total[:, None], ids.long(), self.highest, self.total,
+            (self.token_logit - self.highest) / temperature - log_total, log_total - self.shifted_sum / self.total,
+            (values - self.highest[:, None]) / temperature - log_total[:, None], ids.long(), self.highest, self.total,
         )  # fmt: skip
 
 
@@ -68,8 +69,9 @@ def _numbers(head: Head) -> tuple[float, float, float]:
     return float(head.scale), float(head.softcap or 1.0), 1.0 / head.temperature
 
 
-def _block(n_cols: int) -> int:
-    return min(_BLOCK, triton.next_power_of_2(n_cols))
+def _block(n_cols: int, top_k: int = 1) -> int:
+    """Columns read at a time; fewer beside many candidates, or registers spill on sm_80."""
+    return min(_BLOCK if top_k <= 4 else _BLOCK // 2, triton.next_power_of_2(n_cols))
 
 
 def _contiguous(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -87,7 +89,7 @@ class TritonLogitStats(torch.autograd.Function):
         ctx.head = Head(logits, temperature=temperature)._replace(weight=None)  # type: ignore[arg-type]
         state = _RowState(len(logits), top_k, logits.device)
         state.fold(logits, tokens, 0, ctx.head)
-        stats = state.stats()
+        stats = state.stats(ctx.head.temperature)
         ctx.save_for_backward(logits, tokens, *stats)
         ctx.overwrite = overwrite
         ctx.mark_non_differentiable(stats.topk_ids)
@@ -121,7 +123,7 @@ class TritonHeadStats(torch.autograd.Function):
             state = _RowState(rows.stop - rows.start, top_k, hidden.device)
             for cols, part, buffer in _tiles(head, rows.stop - rows.start):
                 state.fold(part.project(hidden[rows], buffer), tokens[rows], cols.start, head)
-            parts.append(state.stats())
+            parts.append(state.stats(head.temperature))
         stats = RowStats(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
         ctx.save_for_backward(hidden, weight, bias, tokens, *stats)
         ctx.rest, ctx.chunk = rest, chunk
@@ -134,7 +136,8 @@ class TritonHeadStats(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         hidden, weight, bias, tokens, *saved = ctx.saved_tensors
         stats, head = RowStats(*saved), Head(weight, bias, *ctx.rest).for_products(hidden)
-        wants, new = ctx.needs_input_grad, {"dtype": torch.float32, "device": hidden.device}
+        wants = ctx.needs_input_grad
+        new: Any = {"dtype": torch.float32, "device": hidden.device}
         d_hidden = torch.zeros(hidden.shape, **new) if wants[0] else None
         d_weight = torch.zeros(weight.shape, **new) if wants[1] else None
         d_bias = torch.zeros(len(weight), **new) if wants[2] else None
