@@ -3,6 +3,7 @@
 Legend: N positions, n rows of a chunk, V vocabulary, d hidden size, K candidates.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from simko.token_stats.eager import top_candidates
 from simko.token_stats.head import Head, wide
 
-_NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
+NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
 
 
 class RowStats(NamedTuple):
@@ -41,7 +42,7 @@ def row_stats_(logits: Float[Tensor, "n V"], tokens: Int[Tensor, " n"], top_k: i
     shifted = logits.sub_(highest[:, None])
     weights = torch.exp(shifted)
     total = weights.sum(-1)
-    mean = weights.mul_(shifted.clamp_(min=_NO_PROBABILITY)).sum(-1) / total  # 0 x -inf is 0
+    mean = weights.mul_(shifted.clamp_(min=NO_PROBABILITY)).sum(-1) / total  # 0 x -inf is 0
     logp = (looked_up - highest[:, None]) - total.log()[:, None]
     return RowStats(logp[:, 0], total.log() - mean, logp[:, 1:], ids, highest, total)
 
@@ -53,8 +54,9 @@ def logit_gradient_(
     g_logp: Float[Tensor, " n"],
     g_entropy: Float[Tensor, " n"] | None,
     g_topk: Float[Tensor, "n K"],
+    first_id: int = 0,
 ) -> Tensor:
-    """d loss / d logits, over `logits`, from the gradients of the outputs.
+    """d loss / d logits, over `logits`, from the gradients of the outputs; logits[:, 0] is that of `first_id`.
 
     dz = g_logp onehot_y + sum_k g_k onehot_k - p (G + g_H (log p + H)),   G = g_logp + sum_k g_k
     """
@@ -65,24 +67,22 @@ def logit_gradient_(
     else:  # log p + H = (z - m) + (H - log s), and p = exp(z - m) / s
         weights = torch.exp(shifted)
         constant = every + g_entropy * (stats.entropy - stats.total.log())
-        shifted.clamp_(min=_NO_PROBABILITY)
+        shifted.clamp_(min=NO_PROBABILITY)
         scaled = (-1 / stats.total)[:, None]
         gradient = shifted.mul_(g_entropy[:, None] * scaled).add_(constant[:, None] * scaled).mul_(weights)
-    chosen, g_chosen = torch.cat([tokens[:, None], stats.topk_ids], -1), torch.cat([g_logp[:, None], g_topk], -1)
-    return gradient.scatter_add_(-1, chosen, g_chosen)
+    chosen = torch.cat([tokens[:, None], stats.topk_ids], -1) - first_id
+    g_chosen = torch.cat([g_logp[:, None], g_topk], -1)
+    inside = (chosen >= 0) & (chosen < logits.shape[-1])
+    return gradient.scatter_add_(-1, torch.where(inside, chosen, 0), torch.where(inside, g_chosen, 0.0))
 
 
-class _Chunks:
-    """Row ranges of N positions, with a buffer for their logits."""
-
-    def __init__(self, positions: int, chunk: int, width: int, like: Tensor, dtype: torch.dtype) -> None:
-        self.positions, self.chunk = positions, min(chunk, positions)
-        self.buffer = torch.empty(self.chunk, width, dtype=dtype, device=like.device)
-
-    def __iter__(self) -> Any:
-        for start in range(0, self.positions, max(self.chunk, 1)):
-            rows = slice(start, min(start + self.chunk, self.positions))
-            yield rows, self.buffer[: rows.stop - start]
+def row_chunks(like: Tensor, width: int, chunk: int) -> Iterator[tuple[slice, Tensor]]:
+    """Ranges of the rows of `like`, each with a buffer for its [n, width] logits, float32 or wider."""
+    chunk = min(chunk, len(like))
+    buffer = torch.empty(chunk, width, dtype=wide(like.dtype), device=like.device)
+    for start in range(0, len(like), max(chunk, 1)):
+        rows = slice(start, min(start + chunk, len(like)))
+        yield rows, buffer[: rows.stop - start]
 
 
 def _empty_stats(positions: int, top_k: int, like: Tensor, dtype: torch.dtype) -> RowStats:
@@ -107,7 +107,7 @@ class ChunkedHeadStats(torch.autograd.Function):
     ) -> Any:
         head, dtype = Head(weight, bias, *rest).for_products(hidden), wide(hidden.dtype)
         stats = _empty_stats(len(hidden), top_k, hidden, dtype)
-        for rows, buffer in _Chunks(len(hidden), chunk, len(weight), hidden, dtype):
+        for rows, buffer in row_chunks(hidden, len(weight), chunk):
             logits = head.transform_(head.project(hidden[rows], buffer))
             for whole, part in zip(stats, row_stats_(logits, tokens[rows], top_k), strict=True):
                 whole[rows] = part
@@ -127,7 +127,7 @@ class ChunkedHeadStats(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if wants[0] else None
         d_weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device) if wants[1] else None
         d_bias = torch.zeros(len(weight), dtype=dtype, device=weight.device) if wants[2] else None
-        for rows, buffer in _Chunks(len(hidden), ctx.chunk, len(weight), hidden, dtype):
+        for rows, buffer in row_chunks(hidden, len(weight), ctx.chunk):
             logits = head.transform_(head.project(hidden[rows], buffer))
             capped = logits.clone() if head.softcap is not None else logits
             part = RowStats(*(s[rows] for s in stats))
@@ -163,7 +163,7 @@ class ChunkedLogitStats(torch.autograd.Function):
     ) -> Any:
         dtype = wide(logits.dtype)
         stats = _empty_stats(len(logits), top_k, logits, dtype)
-        for rows, buffer in _Chunks(len(logits), chunk, logits.shape[-1], logits, dtype):
+        for rows, buffer in row_chunks(logits, logits.shape[-1], chunk):
             part = row_stats_(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], top_k)
             for whole, of_rows in zip(stats, part, strict=True):
                 whole[rows] = of_rows
@@ -180,7 +180,7 @@ class ChunkedLogitStats(torch.autograd.Function):
         stats = RowStats(*saved)
         g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
         gradient = logits.detach() if ctx.overwrite else torch.empty_like(logits)
-        for rows, buffer in _Chunks(len(logits), ctx.chunk, logits.shape[-1], logits, stats.logp.dtype):
+        for rows, buffer in row_chunks(logits, logits.shape[-1], ctx.chunk):
             z = buffer.copy_(logits[rows]).div_(ctx.temperature)
             part = RowStats(*(s[rows] for s in stats))
             of_entropy = None if g_entropy is None else g_entropy[rows]

@@ -56,5 +56,10 @@ def check_options(top_k: int, vocabulary: int, temperature: float) -> None:
     """ValueError where they are out of range."""
     if not 1 <= top_k <= vocabulary:
         raise ValueError(f"top_k must lie in 1..{vocabulary} (the vocabulary), got {top_k}")
+    check_temperature(temperature)
+
+
+def check_temperature(temperature: float) -> None:
+    """ValueError unless positive and finite."""
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}")

@@ -1,0 +1,135 @@
+"""Statistics of logits whose vocabulary is split over processes (tensor parallelism), with one gather.
+
+Legend: P shards, N positions, V_r columns of this process's shard, K candidates.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from simko.token_stats.choice import default_chunk
+from simko.token_stats.chunked import NO_PROBABILITY, RowStats, logit_gradient_, output_gradients, row_chunks
+from simko.token_stats.eager import TokenStats, top_candidates
+from simko.token_stats.head import wide
+from simko.token_stats.stats import check_temperature, shaped
+
+_LOWEST = -1e30  # the maximum of a shard of forbidden tokens; finite, so that differences of it are no NaN
+_NO_ID = 2**31 - 1
+
+
+def vocab_parallel_token_stats(
+    logits: Float[Tensor, "*N V_r"],
+    tokens: Int[Tensor, "*N"],
+    first_id: int,
+    *,
+    top_k: int,
+    temperature: float = 1.0,
+    group: Any = None,
+) -> TokenStats:
+    """token_stats of the logits of all processes of `group` side by side, the same on each of them.
+
+    logits [..., V_r]: this process's columns, of the ids first_id .. first_id + V_r - 1; tokens [...]: ids of the whole
+    vocabulary, the same on every process. One all-gather of 4 + 2K float32 (float64 for float64 logits) a position. The
+    backward pass communicates nothing: it takes every process to have the same loss of these outputs, as Megatron does,
+    and gives each the gradient of its own columns. ValueError as in token_stats.
+    """
+    if tokens.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
+        )
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    check_temperature(temperature)
+    rows = logits.reshape(-1, logits.shape[-1])
+    return shaped(tokens, *_VocabParallelStats.apply(rows, tokens.reshape(-1), first_id, top_k, temperature, group))
+
+
+def shard_part(
+    logits: Float[Tensor, "n V_r"], tokens: Int[Tensor, " n"], first_id: int, top_k: int
+) -> Float[Tensor, "n m"]:
+    """What a shard tells the others, [n, 4 + 2K]; overwrites `logits`.
+
+        m = max z;  s = sum exp(z - m);  t = sum (z - m) exp(z - m);  the token's z or -inf;  K values;  K ids
+
+    ids are int32 in the bits of their floats: the gather copies bits.
+    """
+    local, width = tokens - first_id, logits.shape[-1]
+    here = (local >= 0) & (local < width)
+    token_logit = torch.where(here, logits.gather(-1, torch.where(here, local, 0)[:, None])[:, 0], -torch.inf)
+    ids = top_candidates(logits, min(top_k, width))
+    lacking = (0, top_k - ids.shape[-1])
+    values = torch.nn.functional.pad(logits.gather(-1, ids), lacking, value=-torch.inf)
+    ids = torch.nn.functional.pad(ids + first_id, lacking, value=_NO_ID)
+    highest = values[:, 0].clamp(min=_LOWEST)
+    weights = torch.exp(logits.sub_(highest[:, None]))
+    total = weights.sum(-1)
+    shifted_sum = weights.mul_(logits.clamp_(min=NO_PROBABILITY)).sum(-1)
+    bits = ids.to(torch.int32 if logits.dtype == torch.float32 else torch.int64).view(logits.dtype)
+    return torch.cat([torch.stack([highest, total, shifted_sum, token_logit], -1), values, bits], -1)
+
+
+def merge_parts(parts: Float[Tensor, "P n m"], top_k: int) -> RowStats:
+    """The parts of all shards -> statistics of the whole rows.
+
+    m = max m_i;  a_i = exp(m_i - m);  s = sum a_i s_i;  t = sum a_i (t_i + (m_i - m) s_i)
+    """
+    highest, total, shifted_sum, token_logit = parts[..., :4].unbind(-1)
+    m = highest.max(0).values
+    moved = highest - m
+    a = moved.exp()
+    s, t = (a * total).sum(0), (a * (shifted_sum + moved * total)).sum(0)
+    values, bits = parts[..., 4:].transpose(0, 1).split(top_k, -1)
+    ids = bits.contiguous().view(torch.int32 if parts.dtype == torch.float32 else torch.int64).flatten(1).long()
+    ids, by_id = ids.sort(-1)
+    values, order = values.flatten(1).gather(-1, by_id).sort(dim=-1, descending=True, stable=True)
+    values, ids = values[:, :top_k], ids.gather(-1, order)[:, :top_k]
+    logp = token_logit.max(0).values - m - s.log()
+    return RowStats(logp, s.log() - t / s, (values - m[:, None]) - s.log()[:, None], ids, m, s)
+
+
+class _VocabParallelStats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, tokens: Tensor, first_id: int, top_k: int, temperature: float, group: Any
+    ) -> Any:
+        part = logits.new_empty(len(logits), 4 + 2 * top_k, dtype=wide(logits.dtype))
+        for rows, buffer in _chunks(logits):
+            part[rows] = shard_part(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], first_id, top_k)
+        stats = merge_parts(_gather(part, group), top_k)
+        ctx.save_for_backward(logits, tokens, *stats)
+        ctx.first_id, ctx.temperature = first_id, temperature
+        ctx.mark_non_differentiable(stats.topk_ids)
+        ctx.set_materialize_grads(False)
+        return stats[:4]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        logits, tokens, *saved = ctx.saved_tensors
+        stats = RowStats(*saved)
+        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
+        gradient = torch.empty_like(logits)
+        for rows, buffer in _chunks(logits):
+            part, of_entropy = RowStats(*(s[rows] for s in stats)), None if g_entropy is None else g_entropy[rows]
+            z = buffer.copy_(logits[rows]).div_(ctx.temperature)
+            dz = logit_gradient_(z, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows], ctx.first_id)
+            gradient[rows] = dz.div_(ctx.temperature).to(logits.dtype)
+        return gradient, None, None, None, None, None
+
+
+def _chunks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    return row_chunks(logits, logits.shape[-1], default_chunk(logits.device, logits.shape[-1]))
+
+
+def _gather(part: Tensor, group: Any) -> Tensor:
+    """[n, m] of each process -> [P, n, m]; of this one alone where there are no others."""
+    if not dist.is_initialized():
+        return part[None]
+    parts = [torch.empty_like(part) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, part, group=group)
+    return torch.stack(parts)

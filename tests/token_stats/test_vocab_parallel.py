@@ -1,0 +1,72 @@
+import math
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simko.token_stats import token_stats, vocab_parallel_token_stats
+from simko.token_stats.vocab_parallel import merge_parts, shard_part
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    levels=st.integers(1, 4),
+    forbidden=st.booleans(),
+    offset=st.sampled_from([0.0, 1000.0, -1000.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 10**6),
+    data=st.data(),
+)
+def test_merged_shards_are_the_whole(sizes, levels, forbidden, offset, dtype, seed, data):
+    V, g = sum(sizes), torch.Generator().manual_seed(seed)
+    K = data.draw(st.integers(1, V))
+    logits = torch.randint(levels, (5, V), generator=g).to(dtype) + offset
+    tokens = torch.randint(V, (5,), generator=g)
+    if forbidden and len(sizes) > 1:
+        logits[:, : sizes[0]] = -math.inf  # a whole shard
+    parts, first = [], 0
+    for size in sizes:
+        parts.append(shard_part(logits[:, first : first + size].clone(), tokens, first, K))
+        first += size
+    found = merge_parts(torch.stack(parts), K)
+    expected = token_stats(logits, tokens, top_k=K, impl="eager")
+    assert torch.equal(found.topk_ids, expected.topk_ids)
+    for a, b in zip(found[:3], expected[:3], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-4 if dtype == torch.float32 and offset else 1e-5)
+
+
+def test_a_process_alone_has_the_whole():
+    logits, tokens = torch.randn(2, 3, 50, dtype=torch.float64).requires_grad_(), torch.randint(50, (2, 3))
+    assert torch.autograd.gradcheck(
+        lambda z: vocab_parallel_token_stats(z, tokens, 0, top_k=3, temperature=0.7)[:3], logits
+    )
+    found = vocab_parallel_token_stats(logits, tokens, 0, top_k=3, temperature=0.7)
+    for a, b in zip(found, token_stats(logits, tokens, top_k=3, temperature=0.7, impl="eager"), strict=True):
+        torch.testing.assert_close(a, b)
+    assert vocab_parallel_token_stats(logits[:0], tokens[:0], 0, top_k=3).topk_ids.shape == (0, 3, 3)
+
+
+def test_two_processes_agree_with_the_whole_in_one_gather():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+    run = subprocess.run(
+        [*command, str(Path(__file__).with_name("vocab_ranks.py"))], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("change", "message"), [({"top_k": 0}, "top_k"), ({"temperature": 0.0}, "temperature")])
+def test_bad_options(change, message):
+    unchecked = getattr(vocab_parallel_token_stats, "__wrapped__", vocab_parallel_token_stats)
+    with pytest.raises(ValueError, match=message):
+        unchecked(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long), 0, **({"top_k": 1} | change))
+    with pytest.raises(ValueError, match="shape"):
+        unchecked(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long), 0, top_k=1)
