@@ -224,7 +224,8 @@ def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("quantile", "said", "by_trl"), [(0.8, "beside TRL's scoring", True), (None, "every score", False)]
+    ("quantile", "said", "by_trl"),
+    [(0.8, "gated tokens are looked at again", True), (None, "one pass over the head", False)],
 )
 def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplog, quantile, said, by_trl):
     """A gate: TRL scores, and the gated tokens are looked at again. None: one pass over the head gives everything."""
@@ -238,7 +239,7 @@ def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplo
 
     monkeypatch.setattr(trl_utils, "_ChunkedLogProbFunction", type("Counted", (), {"apply": staticmethod(apply)}))
     trainer.train()
-    assert [said in r.getMessage() for r in caplog.records if "candidates are taken" in r.getMessage()] == [True]
+    assert [said in r.getMessage() for r in caplog.records if "candidates" in r.getMessage()] == [True]
     assert bool(positions) is by_trl
 
 

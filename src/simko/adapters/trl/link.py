@@ -149,12 +149,12 @@ class LinkMetrics:
         if not self.receipt_given:
             self.receipt_given = True
             path = (
-                "of gated tokens, beside TRL's scoring"
+                "TRL's head scores, gated tokens are looked at again for candidates"
                 if self.link.whole_head_candidates is None
-                else "with every score"
+                else "one pass over the head scores and finds candidates"
             )
             logger.warning(
-                "%s; the first update changes %.1f%% of its tokens; candidates are taken off the head %s",
+                "%s; the first update changes %.1f%% of its tokens; %s",
                 self.objective, 100 * changed, path,
             )  # fmt: skip
         self.idle_steps = 0 if changed else self.idle_steps + 1
