@@ -44,7 +44,7 @@ class Case:
 
     def stats(self, method):
         """logp, old_logp, entropy, gap, is_top1."""
-        s = token_stats(self.logits, self.tokens, top_k=method.top_k or 1)
+        s = token_stats(self.logits, self.tokens, top_k=method.top_k or 1, impl="eager")
         gap = candidate_gap(s.topk_logp, s.logp, method.candidate_weights) if method.candidate_weights else None
         return s.logp, self.old, s.entropy, gap, s.is_top1
 

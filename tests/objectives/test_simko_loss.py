@@ -30,7 +30,7 @@ def case(B=4, T=6, V=9, seed=0, spread=0.5):
 
 
 def loss_of(logits, tokens, old, advantages, mask, top_k=3, **options):
-    s = token_stats(logits, tokens, top_k=top_k)
+    s = token_stats(logits, tokens, top_k=top_k, impl="eager")
     return simko_loss(s.logp, old, s.entropy, s.topk_logp, s.is_top1, advantages, mask, **options)
 
 
@@ -60,7 +60,7 @@ def test_the_authors_own_loss_is_reproduced():
             for name in ("logits", "old_logits", "tokens", "mask", "advantages", "grad_logits")
         }
         logits = t["logits"].requires_grad_()
-        old = token_stats(t["old_logits"], t["tokens"], top_k=1).logp
+        old = token_stats(t["old_logits"], t["tokens"], top_k=1, impl="eager").logp
         loss, _ = loss_of(
             logits, t["tokens"], old, t["advantages"], t["mask"], top_k=int(c["K"]), alpha=float(c["alpha"]),
             top_penalty=float(c["lam"]), gate_quantile=float(c["tau"]), clip_low=float(c["clip"]),

@@ -15,17 +15,17 @@ from simko.token_stats import triton_stats
 HALVES_AND_FULL = [torch.float32, torch.bfloat16, torch.float16]
 
 
-@pytest.fixture(params=[4096, 16], ids=["one piece", "tiles of 16"])
+@pytest.fixture(params=[4096, 32], ids=["one piece", "tiles of 32"])
 def pieces(request, monkeypatch):
     """Whole rows at once, and many tiles and blocks with a rest of the vocabulary's 97 columns."""
-    monkeypatch.setattr(triton_stats, "_TILE", 2 * request.param)
+    monkeypatch.setattr(triton_stats, "_TILE", request.param)
     monkeypatch.setattr(triton_stats, "_BLOCK", request.param)
 
 
 @pytest.mark.parametrize("dtype", HALVES_AND_FULL)
 @pytest.mark.parametrize("name", list(HEADS))
 def test_head_agrees_with_the_eager_twin(name, dtype, pieces):
-    inputs = head(name, N=7, dtype=dtype)
+    inputs = head(name, N=6, dtype=dtype)
     exact, d_exact = outputs_and_gradients(*inputs, torch.float64, "eager", top_k=3)
     twin, d_twin = outputs_and_gradients(*inputs, dtype, "eager", top_k=3)
     found, d_found = outputs_and_gradients(*inputs, dtype, "triton", top_k=3, chunk=4)
@@ -40,12 +40,13 @@ def test_head_agrees_with_the_eager_twin(name, dtype, pieces):
     assert found.is_top1[:5].all()
 
 
-@pytest.mark.parametrize("dtype", HALVES_AND_FULL)
-@pytest.mark.parametrize("K", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("dtype", "K"), [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 4), (torch.float16, 3)]
+)
 @pytest.mark.parametrize("kind", ["plain", "negative", "forbidden", "ties", "offset", "strided"])
 def test_logits_agree_with_the_eager_twin(kind, K, dtype, pieces):
-    logits, tokens = logits_case(kind, dtype)
-    g = [torch.randn(9, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    logits, tokens = logits_case(kind, dtype, N=5)
+    g = [torch.randn(5, generator=torch.Generator().manual_seed(i)) for i in range(3)]
 
     def run(logits, impl):
         logits = logits.detach().requires_grad_()
