@@ -284,7 +284,7 @@ def test_simko_loss_is_its_row(name, penalty, seed):
     A = c.advantages(method)
     value, gradient = c.gradient(method, A)
     logits = c.logits.clone().requires_grad_()
-    s = token_stats(logits, c.tokens, top_k=3)
+    s = token_stats(logits, c.tokens, top_k=3, impl="eager")
     loss, _ = simko_loss(
         s.logp, c.old, s.entropy, s.topk_logp, s.is_top1, A, c.mask, alpha=0.3, top_penalty=1.5, gate_quantile=0.5,
         penalty=penalty, weights=method.candidate_weights,

@@ -26,6 +26,7 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
+@pytest.mark.slow
 def test_every_way_is_measured_and_right(tmp_path):
     pytest.importorskip("trl")
     sizes = ["--tokens", "64", "--vocabulary", "512", "--width", "16", "--rounds", "2"]
