@@ -162,7 +162,7 @@ def test_no_process_is_left_and_none_is_a_zombie() -> None:
         made.grade(jobs("42", "crash", "hog", "exit", "raise", *NUMBERS))
         assert made._process is not None
         leader = made._process.pid
-        assert len(group(leader)) >= 2
+        assert leader in group(leader)  # its children may be done by now
         assert "Z" not in group(leader).values()
     assert group(leader) == {}
 
