@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simko.token_stats import token_stats, vocab_parallel_token_stats
+from simko.token_stats.chunked import logit_gradient_
 from simko.token_stats.vocab_parallel import merge_parts, shard_part
 
 
@@ -41,6 +42,36 @@ def test_merged_shards_are_the_whole(sizes, levels, forbidden, offset, dtype, se
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-4 if dtype == torch.float32 and offset else 1e-5)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("sizes", [[300], [2, 120, 178], [1, 2, 3, 294]])
+def test_float32_within_the_budget_of_its_twin(sizes, offset):
+    """Values, and each output's gradient alone; some shards have fewer columns than candidates."""
+    g = torch.Generator().manual_seed(0)
+    logits, tokens = (
+        4 * torch.randn(64, sum(sizes), generator=g) + offset,
+        torch.randint(sum(sizes), (64,), generator=g),
+    )
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    firsts = [end - size for end, size in zip(ends, sizes, strict=True)]
+    shards = list(zip(firsts, logits.split(sizes, -1), strict=True))
+    stats = merge_parts(torch.stack([shard_part(z.clone(), tokens, first, 5) for first, z in shards]), 5)
+    twin_z, exact_z = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    twin, exact = (token_stats(z, tokens, top_k=5, impl="eager") for z in (twin_z, exact_z))
+    assert torch.equal(stats.topk_ids, exact.topk_ids)
+
+    def within_budget(found, twin, exact):
+        return (found - exact).abs().max() <= (twin - exact).abs().max() + 1e-5
+
+    for i, found in enumerate((stats.logp, stats.entropy, stats.topk_logp)):
+        assert within_budget(found, twin[i], exact[i])
+        upstream = [torch.zeros(64), torch.zeros(64), torch.zeros(64, 5)]
+        upstream[i] = torch.randn(upstream[i].shape, generator=g)
+        d_found = torch.cat([logit_gradient_(z.clone(), stats, tokens, *upstream, first) for first, z in shards], -1)
+        (d_twin,) = torch.autograd.grad((twin[i] * upstream[i]).sum(), twin_z, retain_graph=True)
+        (d_exact,) = torch.autograd.grad((exact[i] * upstream[i]).sum(), exact_z, retain_graph=True)
+        assert within_budget(d_found, d_twin, d_exact)
+
+
 def test_a_process_alone_has_the_whole():
     logits, tokens = torch.randn(2, 3, 50, dtype=torch.float64).requires_grad_(), torch.randint(50, (2, 3))
     assert torch.autograd.gradcheck(
@@ -70,3 +101,5 @@ def test_bad_options(change, message):
         unchecked(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long), 0, **({"top_k": 1} | change))
     with pytest.raises(ValueError, match="shape"):
         unchecked(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long), 0, top_k=1)
+    with pytest.raises(ValueError, match="top_k"):
+        unchecked(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long), 0, top_k=5)

@@ -48,4 +48,14 @@ for kind in ("plain", "ties", "forbidden", "offset"):
     assert d_found.abs().max() > 1e-3 or kind == "forbidden"
     assert torch.equal(found.topk_ids, expected.topk_ids)
     assert torch.equal(found.is_top1, expected.is_top1)
+
+alone = [dist.new_group([r]) for r in range(2)][rank]  # a group of one process has the whole vocabulary
+found = vocab_parallel_token_stats(logits, tokens, 0, top_k=3, temperature=0.5, group=alone)
+torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-3)
+try:
+    vocab_parallel_token_stats(torch.zeros(1, 2), torch.tensor([0]), 2 * rank, top_k=5)
+except ValueError:
+    pass
+else:
+    raise AssertionError("5 candidates of 4 ids were not refused")
 dist.destroy_process_group()

@@ -101,6 +101,8 @@ class _VocabParallelStats(torch.autograd.Function):
         for rows, buffer in _chunks(logits):
             part[rows] = shard_part(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], first_id, top_k)
         stats = merge_parts(_gather(part, group), top_k)
+        if top_k > logits.shape[-1] and (stats.topk_ids == _NO_ID).any():  # on every process or on none
+            raise ValueError(f"top_k must be at most the vocabulary of all processes together, got {top_k}")
         ctx.save_for_backward(logits, tokens, *stats)
         ctx.first_id, ctx.temperature = first_id, temperature
         ctx.mark_non_differentiable(stats.topk_ids)
