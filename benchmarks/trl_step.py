@@ -1,7 +1,6 @@
 """Time of one SimKO update beside one GRPO update in TRL: same model, same batch, the two in turn.
 
-    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--no-gate]
-    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--json FILE]
+    python benchmarks/trl_step.py [--vocabulary 32768] [--rows 16] [--tokens 128] [--repeats 7] [--no-gate] [--json FILE]
 
 Prints the median seconds of forward + backward and the median of the pairwise ratios. One thread; a loaded machine moves
 single times, the ratio little.

@@ -15,7 +15,7 @@ from trl import GRPOConfig
 from simko.adapters.trl import RLVRTrainer, SimKOConfig, SimKOTrainer
 from simko.adapters.trl.head import completion_rows
 from simko.diagnostics import concentration_summary
-from simko.token_stats import Head, token_stats
+from simko.token_stats import LogitTransform, token_stats
 
 MOE = {"vocab_size": 35, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
        "eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}  # fmt: skip
@@ -217,8 +217,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, cls):
 
 
 def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
-    transform = Head.transform_
-    monkeypatch.setattr(Head, "transform_", lambda self, logits: transform(self, logits).mul_(1.01))
+    transform = LogitTransform.apply_
+    monkeypatch.setattr(LogitTransform, "apply_", lambda self, logits: transform(self, logits).mul_(1.01))
     with pytest.raises(RuntimeError, match="Qwen3ForCausalLM transforms its logits"):
         make_trainer(tmp_path, max_steps=1).train()
 

@@ -29,6 +29,7 @@ CASES = {
     "forward": (forward_kernel, FORWARD, "bf16"),
     "forward fp32": (forward_kernel, FORWARD, "fp32"),
     "forward tile K 8 capped": (forward_kernel, MANY, "fp32"),
+    "forward K 1": (forward_kernel, FORWARD | {"K": 1, "LANES": 1}, "bf16"),
     "backward": (backward_kernel, BACKWARD, "bf16"),
     "backward fp32 capped": (backward_kernel, BACKWARD | {"HAS_SOFTCAP": True, "K": 8}, "fp32"),
 }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simko.token_stats import token_stats, vocab_parallel_token_stats
-from simko.token_stats.chunked import logit_gradient_
+from simko.token_stats.chunked import OutputGradients, logit_gradient_
 from simko.token_stats.vocab_parallel import merge_parts, shard_part
 
 
@@ -66,7 +66,9 @@ def test_float32_within_the_budget_of_its_twin(sizes, offset):
         assert within_budget(found, twin[i], exact[i])
         upstream = [torch.zeros(64), torch.zeros(64), torch.zeros(64, 5)]
         upstream[i] = torch.randn(upstream[i].shape, generator=g)
-        d_found = torch.cat([logit_gradient_(z.clone(), stats, tokens, *upstream, first) for first, z in shards], -1)
+        d_found = torch.cat(
+            [logit_gradient_(z.clone(), stats, tokens, OutputGradients(*upstream), first) for first, z in shards], -1
+        )
         (d_twin,) = torch.autograd.grad((twin[i] * upstream[i]).sum(), twin_z, retain_graph=True)
         (d_exact,) = torch.autograd.grad((exact[i] * upstream[i]).sum(), exact_z, retain_graph=True)
         assert within_budget(d_found, d_twin, d_exact)

@@ -2,12 +2,13 @@
 
 from simko.token_stats.eager import TokenStats, top_candidates
 from simko.token_stats.fused import candidate_logits, fused_candidate_gap, fused_token_stats
-from simko.token_stats.head import Head
+from simko.token_stats.head import Head, LogitTransform
 from simko.token_stats.stats import token_stats
 from simko.token_stats.vocab_parallel import vocab_parallel_token_stats
 
 __all__ = [
     "Head",
+    "LogitTransform",
     "TokenStats",
     "candidate_logits",
     "fused_candidate_gap",

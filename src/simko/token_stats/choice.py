@@ -1,6 +1,5 @@
 """Which rendering runs where."""
 
-from functools import cache
 from importlib.util import find_spec
 from typing import Literal
 
@@ -12,21 +11,14 @@ _CHUNK_BYTES = 2**30  # float32 logits held at a time on a GPU
 
 
 def choose(impl: Implementation) -> Implementation:
-    """`impl`, or for "auto" the fastest that is known; ValueError for one that cannot run."""
+    """`impl`, or what "auto" stands for; ValueError for one that cannot run."""
     if impl not in ("auto", "eager", "chunked", "triton"):
         raise ValueError(f'impl must be "auto", "eager", "chunked" or "triton", got {impl!r}')
     if impl == "auto":
-        return (
-            "chunked"  # Triton's kernels become the choice on GPUs once benchmarks/gpu_check.py has shown them faster
-        )
-    if impl == "triton" and not has_triton():
+        return "chunked"  # on GPUs too, until benchmarks/gpu_check.py has shown Triton's kernels faster on one
+    if impl == "triton" and find_spec("triton") is None:
         raise ValueError('impl="triton" needs the package triton, which is not installed: use impl="auto"')
     return impl
-
-
-@cache
-def has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def default_chunk(device: torch.device, vocabulary: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from simko.token_stats.eager import top_candidates
-from simko.token_stats.head import Head, wide
+from simko.token_stats.head import Head, LogitTransform, wide
 
 NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
 
@@ -29,6 +29,20 @@ class RowStats(NamedTuple):
     topk_ids: Tensor
     highest: Tensor
     total: Tensor
+
+    def at(self, rows: slice) -> "RowStats":
+        return RowStats(*(x[rows] for x in self))
+
+
+class OutputGradients(NamedTuple):
+    """d loss / d logp [n], d entropy [n] or None where the loss has none, d topk_logp [n, K]."""
+
+    logp: Tensor
+    entropy: Tensor | None
+    topk_logp: Tensor
+
+    def at(self, rows: slice) -> "OutputGradients":
+        return OutputGradients(*(None if x is None else x[rows].contiguous() for x in self))  # type: ignore[arg-type]
 
 
 def row_stats_(logits: Float[Tensor, "n V"], tokens: Int[Tensor, " n"], top_k: int) -> RowStats:
@@ -51,15 +65,14 @@ def logit_gradient_(
     logits: Float[Tensor, "n V"],
     stats: RowStats,
     tokens: Int[Tensor, " n"],
-    g_logp: Float[Tensor, " n"],
-    g_entropy: Float[Tensor, " n"] | None,
-    g_topk: Float[Tensor, "n K"],
+    gradients: OutputGradients,
     first_id: int = 0,
 ) -> Tensor:
     """d loss / d logits, over `logits`, from the gradients of the outputs; logits[:, 0] is that of `first_id`.
 
     dz = g_logp onehot_y + sum_k g_k onehot_k - p (G + g_H (log p + H)),   G = g_logp + sum_k g_k
     """
+    g_logp, g_entropy, g_topk = gradients
     every = g_logp + g_topk.sum(-1)
     shifted = logits.sub_(stats.highest[:, None])
     if g_entropy is None:
@@ -85,16 +98,41 @@ def row_chunks(like: Tensor, width: int, chunk: int) -> Iterator[tuple[slice, Te
         yield rows, buffer[: rows.stop - start]
 
 
-def _empty_stats(positions: int, top_k: int, like: Tensor, dtype: torch.dtype) -> RowStats:
+def _empty_stats(positions: int, top_k: int, like: Tensor) -> RowStats:
+    dtype = wide(like.dtype)
     logp, entropy, highest, total = torch.empty(4, positions, dtype=dtype, device=like.device).unbind()
     topk_logp = torch.empty(positions, top_k, dtype=dtype, device=like.device)
     return RowStats(logp, entropy, topk_logp, torch.empty_like(topk_logp, dtype=torch.long), highest, total)
 
 
-def output_gradients(stats: RowStats, g_logp: Any, g_entropy: Any, g_topk: Any) -> tuple[Tensor, Tensor | None, Tensor]:
-    """None is no gradient: zeros, except for the entropy, whose term is then left out."""
+def keep(ctx: Any, stats: RowStats, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """The end of a forward pass: its outputs logp, entropy, topk_logp, topk_ids; `kept` has the rest."""
+    ctx.save_for_backward(*tensors, *stats)
+    ctx.mark_non_differentiable(stats.topk_ids)
+    ctx.set_materialize_grads(False)
+    return stats[:4]
+
+
+def kept(ctx: Any, gradients: tuple) -> tuple[tuple, RowStats, OutputGradients]:
+    """The start of a backward pass: the tensors and statistics of `keep`, and the outputs' gradients."""
+    n = len(RowStats._fields)
+    tensors, stats = ctx.saved_tensors[:-n], RowStats(*ctx.saved_tensors[-n:])
+    g_logp, g_entropy, g_topk, _ = gradients
     g_logp = torch.zeros_like(stats.logp) if g_logp is None else g_logp
-    return g_logp, g_entropy, torch.zeros_like(stats.topk_logp) if g_topk is None else g_topk
+    g_topk = torch.zeros_like(stats.topk_logp) if g_topk is None else g_topk
+    return tensors, stats, OutputGradients(g_logp, g_entropy, g_topk)
+
+
+def gradient_of_logits(
+    out: Tensor, logits: Tensor, tokens: Tensor, stats: RowStats, gradients: OutputGradients,
+    temperature: float, chunk: int, first_id: int = 0,
+) -> Tensor:  # fmt: skip
+    """logit_gradient_ of logits [N, V] before their temperature, a chunk at a time into `out`, which may be `logits`."""
+    for rows, buffer in row_chunks(logits, logits.shape[-1], chunk):
+        z = buffer.copy_(logits[rows]).div_(temperature)
+        dz = logit_gradient_(z, stats.at(rows), tokens[rows], gradients.at(rows), first_id)
+        out[rows] = dz.div_(temperature).to(out.dtype)
+    return out
 
 
 class ChunkedHeadStats(torch.autograd.Function):
@@ -103,46 +141,44 @@ class ChunkedHeadStats(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, rest: tuple, chunk: int
-    ) -> Any:
-        head, dtype = Head(weight, bias, *rest).for_products(hidden), wide(hidden.dtype)
-        stats = _empty_stats(len(hidden), top_k, hidden, dtype)
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, transform: LogitTransform,
+        chunk: int,
+    ) -> Any:  # fmt: skip
+        head = Head(weight, bias).for_products(hidden)
+        stats = _empty_stats(len(hidden), top_k, hidden)
         for rows, buffer in row_chunks(hidden, len(weight), chunk):
-            logits = head.transform_(head.project(hidden[rows], buffer))
+            logits = transform.apply_(head.project(hidden[rows], buffer))
             for whole, part in zip(stats, row_stats_(logits, tokens[rows], top_k), strict=True):
                 whole[rows] = part
-        ctx.save_for_backward(hidden, weight, bias, tokens, *stats)
-        ctx.rest, ctx.chunk = rest, chunk
-        ctx.mark_non_differentiable(stats.topk_ids)
-        ctx.set_materialize_grads(False)
-        return stats[:4]
+        ctx.transform, ctx.chunk = transform, chunk
+        return keep(ctx, stats, hidden, weight, bias, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        hidden, weight, bias, tokens, *saved = ctx.saved_tensors
-        stats, head = RowStats(*saved), Head(weight, bias, *ctx.rest).for_products(hidden)
-        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
-        dtype, wants = stats.logp.dtype, ctx.needs_input_grad
+        (hidden, weight, bias, tokens), stats, given = kept(ctx, gradients)
+        head, transform, wants = Head(weight, bias).for_products(hidden), ctx.transform, ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if wants[0] else None
-        d_weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device) if wants[1] else None
-        d_bias = torch.zeros(len(weight), dtype=dtype, device=weight.device) if wants[2] else None
+        d_weight = torch.zeros_like(weight, dtype=stats.logp.dtype) if wants[1] else None
+        d_bias = torch.zeros_like(bias, dtype=stats.logp.dtype) if wants[2] else None
         for rows, buffer in row_chunks(hidden, len(weight), ctx.chunk):
-            logits = head.transform_(head.project(hidden[rows], buffer))
-            capped = logits.clone() if head.softcap is not None else logits
-            part = RowStats(*(s[rows] for s in stats))
-            of_entropy = None if g_entropy is None else g_entropy[rows]
-            dz = logit_gradient_(logits, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows])
-            dz = head.chain_(dz, capped)
+            logits = transform.apply_(head.project(hidden[rows], buffer))
+            capped = logits.clone() if transform.softcap is not None else logits
+            dz = logit_gradient_(logits, stats.at(rows), tokens[rows], given.at(rows))
+            dx = transform.chain_(dz, capped)
             if d_bias is not None:
-                d_bias += dz.sum(0)
-            dz = dz.to(head.weight.dtype)  # half precision on a GPU, as in every mixed-precision backward pass
+                d_bias += dx.sum(0)
+            dx = dx.to(head.weight.dtype)  # half precision on a GPU, as in every mixed-precision backward pass
             if d_hidden is not None:
-                d_hidden[rows] = dz @ head.weight
+                d_hidden[rows] = dx @ head.weight
             if d_weight is not None:
-                add_product(d_weight, dz.t(), hidden[rows].to(dz.dtype))
-        d_weight = None if d_weight is None else d_weight.to(weight.dtype)
-        return d_hidden, d_weight, None if d_bias is None else d_bias.to(bias.dtype), None, None, None, None
+                add_product(d_weight, dx.t(), hidden[rows].to(dx.dtype))
+        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), None, None, None, None
+
+
+def in_types(gradients: tuple, inputs: tuple) -> tuple:
+    """Each gradient in the type of its input; None stays None."""
+    return tuple(None if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
@@ -161,31 +197,26 @@ class ChunkedLogitStats(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, tokens: Tensor, top_k: int, temperature: float, chunk: int, overwrite: bool
     ) -> Any:
-        dtype = wide(logits.dtype)
-        stats = _empty_stats(len(logits), top_k, logits, dtype)
+        stats = _empty_stats(len(logits), top_k, logits)
         for rows, buffer in row_chunks(logits, logits.shape[-1], chunk):
             part = row_stats_(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], top_k)
             for whole, of_rows in zip(stats, part, strict=True):
                 whole[rows] = of_rows
-        ctx.save_for_backward(logits, tokens, *stats)
         ctx.temperature, ctx.chunk, ctx.overwrite = temperature, chunk, overwrite
-        ctx.mark_non_differentiable(stats.topk_ids)
-        ctx.set_materialize_grads(False)
-        return stats[:4]
+        return keep(ctx, stats, logits, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        logits, tokens, *saved = ctx.saved_tensors
-        stats = RowStats(*saved)
-        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
-        gradient = logits.detach() if ctx.overwrite else torch.empty_like(logits)
-        for rows, buffer in row_chunks(logits, logits.shape[-1], ctx.chunk):
-            z = buffer.copy_(logits[rows]).div_(ctx.temperature)
-            part = RowStats(*(s[rows] for s in stats))
-            of_entropy = None if g_entropy is None else g_entropy[rows]
-            dz = logit_gradient_(z, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows])
-            gradient[rows] = dz.div_(ctx.temperature).to(logits.dtype)
-        if ctx.overwrite:
-            torch.autograd.graph.increment_version(logits)
-        return gradient, None, None, None, None, None
+        (logits, tokens), stats, given = kept(ctx, gradients)
+        out = room_for_gradient(logits, ctx.overwrite)
+        return gradient_of_logits(out, logits, tokens, stats, given, ctx.temperature, ctx.chunk), *[None] * 5
+
+
+def room_for_gradient(logits: Tensor, overwrite: bool) -> Tensor:
+    """Memory for the gradient of `logits`: where `overwrite`, their own, so marked that torch raises for whoever else
+    reads them in a backward pass."""
+    if not overwrite:
+        return torch.empty_like(logits)
+    torch.autograd.graph.increment_version(logits)
+    return logits.detach()

@@ -10,9 +10,9 @@ from torch.autograd.function import once_differentiable
 
 from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.token_stats.choice import Implementation, choose, default_chunk
-from simko.token_stats.chunked import ChunkedHeadStats
+from simko.token_stats.chunked import ChunkedHeadStats, row_chunks
 from simko.token_stats.eager import TokenStats, eager_token_stats, top_candidates
-from simko.token_stats.head import Head, wide
+from simko.token_stats.head import Head, LogitTransform, wide
 from simko.token_stats.stats import check_options, shaped
 
 
@@ -44,7 +44,7 @@ def fused_token_stats(
     impl = choose(impl)
     if impl == "eager":
         return eager_token_stats(head.logits(hidden), tokens, top_k)
-    return shaped(tokens, *_head_stats(impl).apply(rows, weight, bias, labels, top_k, head[2:], chunk))
+    return shaped(tokens, *_head_stats(impl).apply(rows, weight, bias, labels, top_k, head.transform, chunk))
 
 
 def fused_candidate_gap(
@@ -67,8 +67,8 @@ def fused_candidate_gap(
         gap = sum_n w_n z_(n) - z_y
 
     log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
-    to find the candidates. Arguments as in fused_token_stats; impl="eager" takes the gap of all positions from full
-    logits.
+    to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape;
+    impl="eager" takes the gap of all positions from full logits.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
     if where.shape != tokens.shape:
@@ -98,7 +98,7 @@ def candidate_logits(
     products = _LookedUpProducts.apply(hidden, head.weight, looked_up)
     if head.bias is not None:
         products = products + head.bias.to(products.dtype)[looked_up]
-    logits = head.transform(products)
+    logits = head.transform.apply(products)
     return logits[:, :-1], logits[:, -1], ids
 
 
@@ -131,13 +131,11 @@ class _LookedUpProducts(torch.autograd.Function):
 @torch.no_grad()
 def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int, impl: Implementation) -> Tensor:
     if choose(impl) == "triton":
-        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head[2:], chunk)[3]
+        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head.transform, chunk)[3]
     ids = tokens.new_empty(len(hidden), top_k)
     head = head.for_products(hidden)
-    buffer = hidden.new_empty(min(chunk, len(hidden)), len(head.weight), dtype=wide(hidden.dtype))
-    for start in range(0, len(hidden), chunk):
-        rows = hidden[start : start + chunk]
-        ids[start : start + chunk] = top_candidates(head.transform_(head.project(rows, buffer[: len(rows)])), top_k)
+    for rows, buffer in row_chunks(hidden, len(head.weight), chunk):
+        ids[rows] = top_candidates(head.transform.apply_(head.project(hidden[rows], buffer)), top_k)
     return ids
 
 
@@ -166,4 +164,4 @@ def _checked_head(
         raise ValueError(f"softcap must be positive and finite, or None, got {softcap}")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1 position, got {chunk}")
-    return Head(weight, bias, temperature, softcap, scale)
+    return Head(weight, bias, LogitTransform(temperature, softcap, scale))

@@ -8,21 +8,52 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Head(NamedTuple):
-    """logits = softcap tanh(scale (h W' + b) / softcap) / temperature; without a softcap, scale (h W' + b) / temperature.
+class LogitTransform(NamedTuple):
+    """What a head does to its products x = h W' + b.
 
-    weight [V, d]; bias [V] or None; softcap None or positive; the rest numbers.
+    logits = softcap tanh(scale x / softcap) / temperature; without a softcap, scale x / temperature
     """
 
-    weight: Tensor
-    bias: Tensor | None = None
     temperature: float = 1.0
     softcap: float | None = None
     scale: float = 1.0
 
+    def apply_(self, products: Tensor) -> Tensor:
+        """x -> logits, in place."""
+        if self.softcap is None:
+            factor = self.scale / self.temperature
+            return products if factor == 1 else products.mul_(factor)
+        return products.mul_(self.scale / self.softcap).tanh_().mul_(self.softcap / self.temperature)
+
+    def apply(self, products: Tensor) -> Tensor:
+        """x -> logits, differentiable."""
+        products = products * self.scale
+        if self.softcap is not None:
+            products = self.softcap * torch.tanh(products / self.softcap)
+        return products / self.temperature
+
+    def chain_(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """d loss / d logits -> d loss / dx, in place in `gradient`; may overwrite `logits`.
+
+        The cap's derivative is 1 - tanh^2, and tanh is logits temperature / softcap.
+        """
+        if self.softcap is not None:
+            slope = logits.mul_(self.temperature / self.softcap).square_().neg_().add_(1)
+            gradient.mul_(slope)
+        factor = self.scale / self.temperature
+        return gradient if factor == 1 else gradient.mul_(factor)
+
+
+class Head(NamedTuple):
+    """A language-model head: weight [V, d], bias [V] or None, and what becomes of h W' + b."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    transform: LogitTransform = LogitTransform()
+
     def options(self) -> dict[str, Any]:
         """Everything but the weight, as fused_token_stats takes it."""
-        return {name: value for name, value in self._asdict().items() if name != "weight"}
+        return {"bias": self.bias, **self.transform._asdict()}
 
     def for_products(self, hidden: Tensor) -> "Head":
         """This head with a weight that `project` can multiply `hidden` by: of its type on a GPU, whose matrix products
@@ -42,32 +73,7 @@ class Head(NamedTuple):
         """The logits of all of `hidden`, float32 or wider, differentiable."""
         dtype = wide(hidden.dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
-        return self.transform(F.linear(hidden.to(dtype), self.weight.to(dtype), bias))
-
-    def transform_(self, products: Tensor) -> Tensor:
-        """h W' + b -> logits, in place."""
-        if self.softcap is None:
-            factor = self.scale / self.temperature
-            return products if factor == 1 else products.mul_(factor)
-        return products.mul_(self.scale / self.softcap).tanh_().mul_(self.softcap / self.temperature)
-
-    def transform(self, products: Tensor) -> Tensor:
-        """h W' + b -> logits, differentiable."""
-        products = products * self.scale
-        if self.softcap is not None:
-            products = self.softcap * torch.tanh(products / self.softcap)
-        return products / self.temperature
-
-    def chain_(self, gradient: Tensor, logits: Tensor) -> Tensor:
-        """d loss / d logits -> d loss / d (h W' + b), in place in `gradient`; may overwrite `logits`.
-
-        The cap's derivative is 1 - tanh^2, and tanh is logits temperature / softcap.
-        """
-        if self.softcap is not None:
-            slope = logits.mul_(self.temperature / self.softcap).square_().neg_().add_(1)
-            gradient.mul_(slope)
-        factor = self.scale / self.temperature
-        return gradient if factor == 1 else gradient.mul_(factor)
+        return self.transform.apply(F.linear(hidden.to(dtype), self.weight.to(dtype), bias))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

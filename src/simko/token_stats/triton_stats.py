@@ -7,8 +7,16 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from simko.token_stats.chunked import RowStats, add_product, output_gradients
-from simko.token_stats.head import Head
+from simko.token_stats.chunked import (
+    OutputGradients,
+    RowStats,
+    add_product,
+    in_types,
+    keep,
+    kept,
+    room_for_gradient,
+)
+from simko.token_stats.head import Head, LogitTransform
 from simko.token_stats.triton_kernels import backward_kernel, forward_kernel
 
 MOST_CANDIDATES = 8
@@ -25,17 +33,16 @@ class _RowState:
         self.token_logit, self.top_logits = torch.empty(n, **new), torch.empty(n, top_k, **new)
         self.top_ids = torch.empty(n, top_k, dtype=torch.int32, device=device)
 
-    def fold(self, products: Tensor, tokens: Tensor, first_id: int, head: Head) -> None:
+    def fold(self, products: Tensor, tokens: Tensor, first_id: int, transform: LogitTransform) -> None:
         n, n_cols = products.shape
         if n == 0:
             return
         top_k = self.top_ids.shape[-1]
         forward_kernel[(n,)](
             products, products.stride(0), tokens, self.highest, self.total, self.shifted_sum, self.token_logit,
-            self.top_logits, self.top_ids, first_id, n_cols, *_numbers(head), FIRST=first_id == 0,
-            HAS_SOFTCAP=head.softcap is not None, K=top_k, LANES=triton.next_power_of_2(top_k),
-            BLOCK=_block(n_cols, top_k),
-            num_warps=8,
+            self.top_logits, self.top_ids, first_id, n_cols, *_numbers(transform), FIRST=first_id == 0,
+            HAS_SOFTCAP=transform.softcap is not None, K=top_k, LANES=triton.next_power_of_2(top_k),
+            BLOCK=_block(n_cols, top_k), num_warps=8,
         )  # fmt: skip
 
     def stats(self, temperature: float) -> RowStats:
@@ -51,31 +58,28 @@ class _RowState:
 
 
 def _gradient_of_products(
-    products: Tensor, out: Tensor, tokens: Tensor, stats: RowStats, gradients: Any, first_id: int, head: Head
-) -> Tensor:
+    products: Tensor, out: Tensor, tokens: Tensor, stats: RowStats, gradients: OutputGradients, first_id: int,
+    transform: LogitTransform,
+) -> Tensor:  # fmt: skip
     """d loss / d products into `out`, which may be `products`."""
     (n, n_cols), (g_logp, g_entropy, g_topk) = products.shape, gradients
     if n:
         backward_kernel[(n, triton.cdiv(n_cols, _block(n_cols)))](
             products, products.stride(0), out, out.stride(0), tokens, stats.highest, stats.total, stats.entropy,
             stats.topk_ids, g_logp, g_logp if g_entropy is None else g_entropy, g_topk, first_id, n_cols,
-            *_numbers(head), HAS_ENTROPY=g_entropy is not None, HAS_SOFTCAP=head.softcap is not None,
+            *_numbers(transform), HAS_ENTROPY=g_entropy is not None, HAS_SOFTCAP=transform.softcap is not None,
             K=g_topk.shape[-1], BLOCK=_block(n_cols), num_warps=8,
         )  # fmt: skip
     return out
 
 
-def _numbers(head: Head) -> tuple[float, float, float]:
-    return float(head.scale), float(head.softcap or 1.0), 1.0 / head.temperature
+def _numbers(transform: LogitTransform) -> tuple[float, float, float]:
+    return float(transform.scale), float(transform.softcap or 1.0), 1.0 / transform.temperature
 
 
 def _block(n_cols: int, top_k: int = 1) -> int:
     """Columns read at a time; fewer beside many candidates, or registers spill on sm_80."""
     return min(_BLOCK if top_k <= 4 else _BLOCK // 2, triton.next_power_of_2(n_cols))
-
-
-def _contiguous(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    return tuple(None if g is None else g.contiguous() for g in gradients)
 
 
 class TritonLogitStats(torch.autograd.Function):
@@ -86,27 +90,18 @@ class TritonLogitStats(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, top_k: int, temperature: float, overwrite: bool) -> Any:
         check_triton_can(logits, top_k)
         logits = logits if logits.stride(-1) == 1 else logits.contiguous()
-        ctx.head = Head(logits, temperature=temperature)._replace(weight=None)  # type: ignore[arg-type]
+        ctx.transform, ctx.overwrite = LogitTransform(temperature), overwrite
         state = _RowState(len(logits), top_k, logits.device)
-        state.fold(logits, tokens, 0, ctx.head)
-        stats = state.stats(ctx.head.temperature)
-        ctx.save_for_backward(logits, tokens, *stats)
-        ctx.overwrite = overwrite
-        ctx.mark_non_differentiable(stats.topk_ids)
-        ctx.set_materialize_grads(False)
-        return stats[:4]
+        state.fold(logits, tokens, 0, ctx.transform)
+        return keep(ctx, state.stats(temperature), logits, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        logits, tokens, *saved = ctx.saved_tensors
-        stats = RowStats(*saved)
-        out = logits.detach() if ctx.overwrite else torch.empty_like(logits)
-        given = _contiguous(*output_gradients(stats, *gradients[:3]))
-        _gradient_of_products(logits, out, tokens, stats, given, 0, ctx.head)
-        if ctx.overwrite:
-            torch.autograd.graph.increment_version(logits)
-        return out, None, None, None, None
+        (logits, tokens), stats, given = kept(ctx, gradients)
+        out = room_for_gradient(logits, ctx.overwrite)
+        every = slice(0, len(logits))
+        return _gradient_of_products(logits, out, tokens, stats, given.at(every), 0, ctx.transform), *[None] * 4
 
 
 class TritonHeadStats(torch.autograd.Function):
@@ -115,53 +110,42 @@ class TritonHeadStats(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, rest: tuple, chunk: int
-    ) -> Any:
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, transform: LogitTransform,
+        chunk: int,
+    ) -> Any:  # fmt: skip
         check_triton_can(hidden, top_k)
-        head, parts = Head(weight, bias, *rest).for_products(hidden), []
+        head, parts = Head(weight, bias).for_products(hidden), []
         for rows in _slices(len(hidden), chunk):
             state = _RowState(rows.stop - rows.start, top_k, hidden.device)
             for cols, part, buffer in _tiles(head, rows.stop - rows.start):
-                state.fold(part.project(hidden[rows], buffer), tokens[rows], cols.start, head)
-            parts.append(state.stats(head.temperature))
+                state.fold(part.project(hidden[rows], buffer), tokens[rows], cols.start, transform)
+            parts.append(state.stats(transform.temperature))
+        ctx.transform, ctx.chunk = transform, chunk
         stats = RowStats(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-        ctx.save_for_backward(hidden, weight, bias, tokens, *stats)
-        ctx.rest, ctx.chunk = rest, chunk
-        ctx.mark_non_differentiable(stats.topk_ids)
-        ctx.set_materialize_grads(False)
-        return stats[:4]
+        return keep(ctx, stats, hidden, weight, bias, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        hidden, weight, bias, tokens, *saved = ctx.saved_tensors
-        stats, head = RowStats(*saved), Head(weight, bias, *ctx.rest).for_products(hidden)
-        wants = ctx.needs_input_grad
-        new: Any = {"dtype": torch.float32, "device": hidden.device}
-        d_hidden = torch.zeros(hidden.shape, **new) if wants[0] else None
-        d_weight = torch.zeros(weight.shape, **new) if wants[1] else None
-        d_bias = torch.zeros(len(weight), **new) if wants[2] else None
-        given = output_gradients(stats, *gradients[:3])
+        (hidden, weight, bias, tokens), stats, given = kept(ctx, gradients)
+        head, wants = Head(weight, bias).for_products(hidden), ctx.needs_input_grad
+        factor_type = head.weight.dtype
+        d_hidden = torch.zeros_like(hidden, dtype=torch.float32) if wants[0] else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
+        d_bias = torch.zeros_like(bias, dtype=torch.float32) if wants[2] else None
         for rows in _slices(len(hidden), ctx.chunk):
-            factors, of_rows = hidden[rows].to(head.weight.dtype), RowStats(*(s[rows] for s in stats))
-            g = _contiguous(*(None if x is None else x[rows] for x in given))
+            factors, of_rows, g = hidden[rows].to(factor_type), stats.at(rows), given.at(rows)
             for cols, part, buffer in _tiles(head, rows.stop - rows.start):
                 products = part.project(factors, buffer)
-                out = (
-                    products
-                    if head.weight.dtype == products.dtype
-                    else torch.empty_like(products, dtype=head.weight.dtype)
-                )
-                dx = _gradient_of_products(products, out, tokens[rows], of_rows, g, cols.start, head)
+                out = products if factor_type == torch.float32 else torch.empty_like(products, dtype=factor_type)
+                dx = _gradient_of_products(products, out, tokens[rows], of_rows, g, cols.start, ctx.transform)
                 if d_hidden is not None:
                     add_product(d_hidden[rows], dx, part.weight)
                 if d_weight is not None:
                     add_product(d_weight[cols], dx.t(), factors)
                 if d_bias is not None:
                     d_bias[cols] += dx.sum(0, dtype=torch.float32)
-        d_hidden = None if d_hidden is None else d_hidden.to(hidden.dtype)
-        d_weight = None if d_weight is None else d_weight.to(weight.dtype)
-        return d_hidden, d_weight, None if d_bias is None else d_bias.to(bias.dtype), None, None, None, None
+        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), None, None, None, None
 
 
 def _slices(length: int, size: int) -> list[slice]:

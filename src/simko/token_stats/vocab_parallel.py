@@ -3,7 +3,6 @@
 Legend: P shards, N positions, V_r columns of this process's shard, K candidates.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from simko.token_stats.choice import default_chunk
-from simko.token_stats.chunked import NO_PROBABILITY, RowStats, logit_gradient_, output_gradients, row_chunks
+from simko.token_stats.chunked import NO_PROBABILITY, RowStats, gradient_of_logits, keep, kept, row_chunks
 from simko.token_stats.eager import TokenStats, top_candidates
 from simko.token_stats.head import wide
 from simko.token_stats.stats import check_temperature, shaped
@@ -98,34 +97,21 @@ class _VocabParallelStats(torch.autograd.Function):
         ctx: Any, logits: Tensor, tokens: Tensor, first_id: int, top_k: int, temperature: float, group: Any
     ) -> Any:
         part = logits.new_empty(len(logits), 4 + 2 * top_k, dtype=wide(logits.dtype))
-        for rows, buffer in _chunks(logits):
+        for rows, buffer in row_chunks(logits, logits.shape[-1], default_chunk(logits.device, logits.shape[-1])):
             part[rows] = shard_part(buffer.copy_(logits[rows]).div_(temperature), tokens[rows], first_id, top_k)
         stats = merge_parts(_gather(part, group), top_k)
         if top_k > logits.shape[-1] and (stats.topk_ids == _NO_ID).any():  # on every process or on none
             raise ValueError(f"top_k must be at most the vocabulary of all processes together, got {top_k}")
-        ctx.save_for_backward(logits, tokens, *stats)
         ctx.first_id, ctx.temperature = first_id, temperature
-        ctx.mark_non_differentiable(stats.topk_ids)
-        ctx.set_materialize_grads(False)
-        return stats[:4]
+        return keep(ctx, stats, logits, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        logits, tokens, *saved = ctx.saved_tensors
-        stats = RowStats(*saved)
-        g_logp, g_entropy, g_topk = output_gradients(stats, *gradients[:3])
-        gradient = torch.empty_like(logits)
-        for rows, buffer in _chunks(logits):
-            part, of_entropy = RowStats(*(s[rows] for s in stats)), None if g_entropy is None else g_entropy[rows]
-            z = buffer.copy_(logits[rows]).div_(ctx.temperature)
-            dz = logit_gradient_(z, part, tokens[rows], g_logp[rows], of_entropy, g_topk[rows], ctx.first_id)
-            gradient[rows] = dz.div_(ctx.temperature).to(logits.dtype)
-        return gradient, None, None, None, None, None
-
-
-def _chunks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    return row_chunks(logits, logits.shape[-1], default_chunk(logits.device, logits.shape[-1]))
+        (logits, tokens), stats, given = kept(ctx, gradients)
+        out, chunk = torch.empty_like(logits), default_chunk(logits.device, logits.shape[-1])
+        gradient_of_logits(out, logits, tokens, stats, given, ctx.temperature, chunk, ctx.first_id)
+        return out, *[None] * 5
 
 
 def _gather(part: Tensor, group: Any) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 import trl.trainer.utils as trl_utils
 from torch import Tensor
 
-from simko.token_stats import Head, TokenStats, candidate_logits, fused_token_stats
+from simko.token_stats import Head, LogitTransform, TokenStats, candidate_logits, fused_token_stats
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) ->
             def by_trl(hidden: Tensor, labels: Tensor) -> Any:
                 return original.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
 
-            head, stats = Head(weight, bias, temperature, softcap, scale), None
+            head, stats = Head(weight, bias, LogitTransform(temperature, softcap, scale)), None
             ours = hidden
             if torch.is_autocast_enabled(hidden.device.type):
                 ours = hidden.to(torch.get_autocast_dtype(hidden.device.type))  # as TRL does

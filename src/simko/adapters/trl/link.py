@@ -153,10 +153,7 @@ class LinkMetrics:
                 if self.link.whole_head_candidates is None
                 else "one pass over the head scores and finds candidates"
             )
-            logger.warning(
-                "%s; the first update changes %.1f%% of its tokens; %s",
-                self.objective, 100 * changed, path,
-            )  # fmt: skip
+            logger.warning("%s; the first update changes %.1f%% of its tokens; %s", self.objective, 100 * changed, path)
         self.idle_steps = 0 if changed else self.idle_steps + 1
         if self.idle_steps and self.idle_steps % _IDLE_STEPS == 0:
             logger.warning(

@@ -244,9 +244,9 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
 
 def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
     """Append the statistics of completion tokens [B, T]; zeros off `valid`."""
-    rows = completion_rows(len(call.labels), valid)[valid]
-    spread = []
-    for x in call.stats or ():
+    assert call.stats is not None
+    rows, spread = completion_rows(len(call.labels), valid)[valid], []
+    for x in call.stats:
         spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
         spread[-1][valid] = x[rows]
     kept.append(TokenStats(*spread))
