@@ -25,6 +25,7 @@ RUNS = {
     },
     "skipping": {"skip_zero_advantage": True},
     "untied": {"tie": False},
+    "looked up": {"looked_up": True, "num_iterations": 2},
 }
 
 

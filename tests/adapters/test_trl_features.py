@@ -14,6 +14,7 @@ from trl import GRPOConfig
 
 from simko.adapters.trl import RLVRTrainer, SimKOConfig, SimKOTrainer
 from simko.adapters.trl.head import completion_rows
+from simko.adapters.trl.link import SimKOLink
 from simko.diagnostics import concentration_summary
 from simko.token_stats import LogitTransform, token_stats
 
@@ -224,23 +225,45 @@ def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("quantile", "said", "by_trl"),
-    [(0.8, "gated tokens are looked at again", True), (None, "one pass over the head", False)],
+    ("device", "options", "by_trl"),
+    [
+        ("cpu", {}, False),
+        ("cpu", {"simko_alpha": 0.0, "simko_top_penalty": 1.0}, True),
+        ("cuda", {}, True),
+        ("cuda", {"simko_gate_quantile": None}, False),
+    ],
 )
-def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplog, quantile, said, by_trl):
-    """A gate: TRL scores, and the gated tokens are looked at again. None: one pass over the head gives everything."""
-    trainer, positions = make_trainer(tmp_path, max_steps=2, simko_gate_quantile=quantile), []
+def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplog, device, options, by_trl):
+    """TRL scores and the gated tokens are looked at again, or one pass over the head gives everything."""
+    way, positions = SimKOLink.one_pass_candidates, []
+    monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, _: way(self, torch.device(device)))
     original = trl_utils._ChunkedLogProbFunction.apply
 
     def apply(hidden, *args):
-        if torch.is_grad_enabled():
-            positions.append(len(hidden))
+        positions.append(len(hidden))
         return original(hidden, *args)
 
+    trainer = make_trainer(tmp_path, max_steps=2, num_iterations=2, **options)
+    trainer._head_checked = True
     monkeypatch.setattr(trl_utils, "_ChunkedLogProbFunction", type("Counted", (), {"apply": staticmethod(apply)}))
     trainer.train()
+    said = "gated tokens are looked at again" if by_trl else "one pass over the head"
     assert [said in r.getMessage() for r in caplog.records if "candidates" in r.getMessage()] == [True]
     assert bool(positions) is by_trl
+
+
+def test_old_log_probabilities_are_scored_the_same_way(tmp_path, monkeypatch):
+    """Two renderings of bfloat16's log-probabilities would make an unchanged policy's ratio other than 1."""
+    trainer = make_trainer(tmp_path, model=tiny_model().bfloat16(), max_steps=1, num_iterations=2)
+    errors, apply = [], SimKOLink.apply
+
+    def compare(self, logp, tokens, inputs):
+        errors.append(float((logp - inputs["old_per_token_logps"]).abs()[tokens.counted].max()))
+        return apply(self, logp, tokens, inputs)
+
+    monkeypatch.setattr(SimKOLink, "apply", compare)
+    trainer.train()
+    assert errors == [0]
 
 
 def test_a_head_that_is_never_called_stops_the_run(tmp_path, monkeypatch):

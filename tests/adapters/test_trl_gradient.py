@@ -28,6 +28,7 @@ from transformers import (
 from trl import GRPOTrainer
 
 from simko.adapters.trl import RLVRTrainer
+from simko.adapters.trl.link import SimKOLink
 
 LOSSES = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 PENALTIES = [
@@ -44,6 +45,13 @@ def trained(tmp_path, **options) -> GradientCheck:
     return check
 
 
+@pytest.fixture(params=["one pass", "looked up"])
+def way(request, monkeypatch):
+    """Both ways to the candidates: the CPU's one pass over the head, and a GPU's second look at the gated tokens."""
+    if request.param == "looked up":
+        monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, device: None)
+
+
 def assert_paper(check, tolerance=1e-5):
     assert check.raised > 5
     assert check.penalised > 0
@@ -51,6 +59,7 @@ def assert_paper(check, tolerance=1e-5):
     assert min(check.from_grpo) > 0.02  # what a gradient of plain GRPO would miss
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("loss_type", "penalty"), PENALTIES)
 def test_off_policy_with_stored_old_log_probabilities(tmp_path, loss_type, penalty):
     check = trained(
@@ -79,6 +88,7 @@ def test_gradient_accumulation(tmp_path, loss_type):
     assert check.clipped > 5
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("penalty", ["ratio", "advantage"])
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_at_trl_defaults(tmp_path, penalty, accumulation):
@@ -86,6 +96,7 @@ def test_at_trl_defaults(tmp_path, penalty, accumulation):
     assert_paper(trained(tmp_path, simko_penalty=penalty, gradient_accumulation_steps=accumulation))
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("penalty", ["ratio", "advantage"])
 def test_penalty_alone_is_not_cancelled(tmp_path, penalty):
     check = trained(tmp_path, simko_alpha=0.0, simko_penalty=penalty, simko_gate_quantile=None)
@@ -116,6 +127,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options(tmp_path, name):
     check = trained(tmp_path, num_iterations=2, **OPTIONS[name])
@@ -124,11 +136,13 @@ def test_options(tmp_path, name):
     assert min(check.from_grpo) > (0.02 if name != "the paper's own values" else 1e-3)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("tie", [True, False])
 def test_tied_and_untied_head(tmp_path, tie):
     assert_paper(trained(tmp_path, model=tiny_model(tie=tie), temperature=0.7, num_iterations=2))
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("loss_type", "penalty"), [("dapo", "ratio"), ("grpo", "advantage"), ("cispo", "ratio")])
 def test_kl_to_a_reference(tmp_path, loss_type, penalty):
     """The KL keeps the gradient of the true log-probability: SimKO's shift reaches the surrogate alone."""
@@ -138,6 +152,7 @@ def test_kl_to_a_reference(tmp_path, loss_type, penalty):
     assert_paper(trained(tmp_path, model=model, loss_type=loss_type, simko_penalty=penalty, beta=0.5, epsilon_high=3.0))
 
 
+@pytest.mark.usefixtures("way")
 def test_tool_tokens_are_neither_gated_nor_counted(tmp_path):
     check = trained(
         tmp_path, num_iterations=2, simko_gate_quantile=0.3, trainer={"rollout_func": fixed_rollout(env_mask=True)}
@@ -161,12 +176,14 @@ def test_positive_part_under_a_ratio_per_sequence(tmp_path, loss_type):
     assert min(check.from_grpo) > 0.02
 
 
+@pytest.mark.usefixtures("way")
 def test_lora(tmp_path):
     check = trained(tmp_path, num_iterations=2, trainer={"peft_config": LORA()})
     assert_paper(check)
     assert check.applied[0].numel() < 5000
 
 
+@pytest.mark.usefixtures("way")
 def test_compacted_head(tmp_path, monkeypatch):
     """On a GPU, TRL's head scores the completion tokens alone; the layout is tried here without one."""
     monkeypatch.setattr(trl_utils, "_use_triton", lambda device: True)
@@ -209,6 +226,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logit_transforms(tmp_path, family):
     torch.manual_seed(0)

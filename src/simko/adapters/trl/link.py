@@ -67,11 +67,16 @@ class SimKOLink:
             f"{self.penalty}; {gate}"
         )
 
-    @property
-    def whole_head_candidates(self) -> int | None:
-        """K where every token needs candidates: one pass over the head then gives all statistics. None where the gate
-        leaves a part of them, whose logits are looked at again beside TRL's own scoring."""
-        return self.top_k if self.gate_quantile is None else None
+    def one_pass_candidates(self, device: torch.device) -> int | None:
+        """K where one pass of ours over the head gives all statistics: without a gate, when every token needs
+        candidates, and on CPUs, where TRL's head has no kernel and costs more than twice as much.
+
+        None where TRL scores and the gated tokens' logits are looked at again; so also for a link that changes nothing,
+        which leaves GRPOTrainer's run what it is to the bit.
+        """
+        changes_nothing = self.alpha == 0 and self.top_penalty == 1
+        one_pass = self.gate_quantile is None or device.type == "cpu"
+        return self.top_k if one_pass and not changes_nothing else None
 
     def score(self, call: HeadCall, inputs: dict[str, Any]) -> GatedTokens:
         """The gate, and the candidates of gated tokens whose response has an advantage."""
@@ -150,7 +155,7 @@ class LinkMetrics:
             self.receipt_given = True
             path = (
                 "TRL's head scores, gated tokens are looked at again for candidates"
-                if self.link.whole_head_candidates is None
+                if self.link.one_pass_candidates(self.accelerator.device) is None
                 else "one pass over the head scores and finds candidates"
             )
             logger.warning("%s; the first update changes %.1f%% of its tokens; %s", self.objective, 100 * changed, path)
@@ -192,16 +197,21 @@ class LinkedTrainer(RLVRTrainer):
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         inputs, link = self._loss_inputs, self.link
-        if inputs is None or link is None or not self.link_is_active():  # old and reference log-probabilities
+        if link is None or not self.link_is_active():
             return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
         scored: list[GatedTokens] = []
 
         def observe(call: HeadCall) -> None:
-            scored.append(link.score(call, inputs))
-            self._check_head(call)
+            if (
+                inputs is not None
+            ):  # else old or reference log-probabilities, scored the same way for their ratio's sake
+                scored.append(link.score(call, inputs))
+                self._check_head(call)
 
-        with watch_head(observe, link.whole_head_candidates):
+        with watch_head(observe, link.one_pass_candidates(self.accelerator.device)):
             logp, entropy, aux_loss = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        if inputs is None:
+            return logp, entropy, aux_loss
         if len(scored) != 1:
             raise RuntimeError(f"TRL scored the loss's tokens in {len(scored)} calls of its head, SimKO expects one")
         advantages = inputs["advantages"]

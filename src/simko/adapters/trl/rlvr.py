@@ -230,7 +230,7 @@ class RLVRTrainer(GRPOTrainer):
             attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
             observe = partial(_keep_stats, batch["completion_mask"] != 0, parts)
             with watch_head(observe, top_k=_PROBE_CANDIDATES):
-                self._get_per_token_logps_and_entropies(
+                super()._get_per_token_logps_and_entropies(  # not a subclass's, which may watch the head itself
                     self.model, ids, attention, batch["completion_ids"].size(1), compute_entropy=True
                 )
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
