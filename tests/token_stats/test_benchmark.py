@@ -46,8 +46,10 @@ def test_every_way_is_measured_and_right(tmp_path):
         assert row["extra"] > 0
         assert row["gradient_error"] < 1e-5
     assert rows["GRPO, eager"]["ratio"] == 1
+    extra = [rows[f"SimKO, ours chunked{way}"]["extra"] for way in ("", ", 15% of logits stored", ", logits stored")]
+    assert extra == sorted(extra)
     assert rows["SimKO, logits repeated K times"]["extra"] > rows["SimKO, eager"]["extra"]
-    assert [target["verdict"] in ("met", "missed") for target in record["targets"]] == [True] * 4
+    assert [target["verdict"] in ("met", "missed") for target in record["targets"]] == [True] * 7
     text = (tmp_path / "small.md").read_text()
     assert all(name in text for name in rows)
     assert f"python benchmarks/token_stats.py {' '.join(sizes)}\n" in text

@@ -194,7 +194,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
 
-def peak(N, V, d, chunk, gated=False, impl="chunked"):
+def peak(N, V, d, chunk, gated=False, impl="chunked", **more):
     g = torch.Generator().manual_seed(0)
     hidden, weight = torch.randn(N, d, generator=g).requires_grad_(), torch.randn(V, d, generator=g).requires_grad_()
     tokens = torch.randint(V, (N,), generator=g)
@@ -203,7 +203,7 @@ def peak(N, V, d, chunk, gated=False, impl="chunked"):
             where = torch.arange(N) % 5 == 0
             fused_candidate_gap(hidden, weight, tokens, where, top_k=3, chunk=chunk, impl=impl).sum().backward()
         else:
-            s = fused_token_stats(hidden, weight, tokens, top_k=3, chunk=chunk, impl=impl)
+            s = fused_token_stats(hidden, weight, tokens, top_k=3, chunk=chunk, impl=impl, **more)
             (s.logp.sum() + s.entropy.sum() + s.topk_logp.sum()).backward()
     return memory.peak
 
@@ -217,6 +217,60 @@ def test_never_more_than_a_few_chunks_of_logits_are_held():
     assert peak(N, V, d, chunk, impl="eager") > 3 * 4 * N * V  # the measure sees full logits
     by_chunk = [peak(N, V, d, chunk) for chunk in (8, 32, 128)]
     assert all(b - a > 2 * 4 * V * n for (a, b), n in zip(pairwise(by_chunk), (12, 48), strict=True))
+
+
+class Products(TorchDispatchMode):
+    """How many matrix products made logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.mm.out
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["plain", "all"])
+@pytest.mark.parametrize(("chunks", "made_anew"), [(0, 5), (0.9, 5), (2, 3), (3.5, 2), (5, 0)])
+def test_stored_logits_are_not_made_anew(name, chunks, made_anew):
+    hidden, weight, tokens, options = head(name, dtype=torch.float32)
+    store = int(chunks * 5 * len(weight) * 4)
+    case = (hidden, weight, tokens, options, torch.float32, "chunked")
+    stats, gradients = outputs_and_gradients(*case, top_k=3, chunk=5)
+    with Products() as products:
+        stored, of_stored = outputs_and_gradients(*case, top_k=3, chunk=5, store_bytes=store)
+    assert products.count == 5 + made_anew
+    assert all(torch.equal(a, b) for a, b in zip((*stats, *gradients), (*stored, *of_stored), strict=True))
+
+
+def test_stored_logits_take_no_more_than_their_budget_and_serve_twice():
+    N, V, d, chunk = 64, 4096, 16, 8
+    without = peak(N, V, d, chunk)
+    for stored in (2, 5, 8):
+        more = peak(N, V, d, chunk, store_bytes=stored * chunk * V * 4) - without
+        assert (stored - 1) * chunk * V * 4 < more <= stored * chunk * V * 4
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    leaf = hidden.clone().requires_grad_()
+    logp = fused_token_stats(leaf, weight, tokens, top_k=2, chunk=5, store_bytes=10**6).logp.sum()
+    first, second = (torch.autograd.grad(logp, leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_nothing_is_stored_without_a_gradient():
+    hidden, weight, tokens, _ = head(V=4096, dtype=torch.float32)
+    with LiveBytes() as memory:
+        fused_token_stats(hidden, weight, tokens, top_k=1, chunk=2, store_bytes=10**9)
+        with torch.no_grad():
+            fused_token_stats(hidden.clone().requires_grad_(), weight, tokens, top_k=1, chunk=2, store_bytes=10**9)
+    assert memory.peak < len(hidden) * 4096 * 4
+
+
+def test_store_below_zero():
+    hidden, weight, tokens, _ = head()
+    unchecked = getattr(fused_token_stats, "__wrapped__", fused_token_stats)
+    with pytest.raises(ValueError, match="store_bytes"):
+        unchecked(hidden, weight, tokens, top_k=1, store_bytes=-1)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,17 @@ def test_gap(weights, pieces):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", HALVES_AND_FULL)
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_stored_tiles_give_what_tiles_made_anew_give(share, dtype, pieces):
+    hidden, weight, tokens, options = head("all", dtype=dtype)
+    case = (hidden, weight, tokens, options, dtype, "triton")
+    store = int(share * 4 * len(hidden) * len(weight))
+    stats, gradients = outputs_and_gradients(*case, top_k=3, chunk=7)
+    stored, of_stored = outputs_and_gradients(*case, top_k=3, chunk=7, store_bytes=store)
+    assert all(torch.equal(a, b) for a, b in zip((*stats, *gradients), (*stored, *of_stored), strict=True))
+
+
 @pytest.mark.parametrize("shape", [(0,), (1,), (2, 3), (2, 0)])
 def test_shapes(shape):
     hidden, weight, tokens = torch.randn(*shape, 6), torch.randn(11, 6), torch.randint(6, shape)

@@ -85,6 +85,17 @@ def test_a_process_alone_has_the_whole():
     assert vocab_parallel_token_stats(logits[:0], tokens[:0], 0, top_k=3).topk_ids.shape == (0, 3, 3)
 
 
+@pytest.mark.parametrize("token", [-100, 50])
+def test_an_id_that_no_process_has_is_no_number(token):
+    logits, tokens = torch.randn(2, 50), torch.tensor([3, token])
+    logits[0, 3] = -math.inf
+    found = vocab_parallel_token_stats(logits, tokens, 0, top_k=2)
+    assert found.logp[0] == -math.inf  # forbidden, but there
+    assert found.logp[1].isnan()
+    assert not found.is_top1[1]
+    assert found.entropy.isfinite().all()
+
+
 def test_two_processes_agree_with_the_whole_in_one_gather():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -105,3 +116,5 @@ def test_bad_options(change, message):
         unchecked(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long), 0, top_k=1)
     with pytest.raises(ValueError, match="top_k"):
         unchecked(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long), 0, top_k=5)
+    with pytest.raises(ValueError, match="no columns"):
+        unchecked(torch.zeros(2, 0), torch.zeros(2, dtype=torch.long), 0, top_k=1)

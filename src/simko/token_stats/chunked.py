@@ -98,6 +98,11 @@ def row_chunks(like: Tensor, width: int, chunk: int) -> Iterator[tuple[slice, Te
         yield rows, buffer[: rows.stop - start]
 
 
+def room_to_store(stored: list[Tensor], tile: int, logits: Tensor, store_bytes: int) -> bool:
+    """Whether the logits of tile number `tile` fit beside those stored so far; none do after the first that does not."""
+    return tile == len(stored) and sum(x.nbytes for x in stored) + logits.nbytes <= store_bytes
+
+
 def _empty_stats(positions: int, top_k: int, like: Tensor) -> RowStats:
     dtype = wide(like.dtype)
     logp, entropy, highest, total = torch.empty(4, positions, dtype=dtype, device=like.device).unbind()
@@ -137,32 +142,37 @@ def gradient_of_logits(
 
 class ChunkedHeadStats(torch.autograd.Function):
     """(hidden [N, d], weight [V, d], bias [V] or None) -> logp, entropy, topk_logp, topk_ids; logits are made anew in
-    the backward pass. The weight's gradient is summed in float32 or wider."""
+    the backward pass, but for those that `store_bytes` hold. The weight's gradient is summed in float32 or wider."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, transform: LogitTransform,
-        chunk: int,
+        chunk: int, store_bytes: int,
     ) -> Any:  # fmt: skip
         head = Head(weight, bias).for_products(hidden)
-        stats = _empty_stats(len(hidden), top_k, hidden)
-        for rows, buffer in row_chunks(hidden, len(weight), chunk):
+        stats, stored = _empty_stats(len(hidden), top_k, hidden), list[Tensor]()
+        for i, (rows, buffer) in enumerate(row_chunks(hidden, len(weight), chunk)):
             logits = transform.apply_(head.project(hidden[rows], buffer))
+            if room_to_store(stored, i, logits, store_bytes):
+                stored.append(logits.clone())
             for whole, part in zip(stats, row_stats_(logits, tokens[rows], top_k), strict=True):
                 whole[rows] = part
         ctx.transform, ctx.chunk = transform, chunk
-        return keep(ctx, stats, hidden, weight, bias, tokens)
+        return keep(ctx, stats, hidden, weight, bias, tokens, *stored)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (hidden, weight, bias, tokens), stats, given = kept(ctx, gradients)
+        (hidden, weight, bias, tokens, *stored), stats, given = kept(ctx, gradients)
         head, transform, wants = Head(weight, bias).for_products(hidden), ctx.transform, ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden) if wants[0] else None
         d_weight = torch.zeros_like(weight, dtype=stats.logp.dtype) if wants[1] else None
         d_bias = torch.zeros_like(bias, dtype=stats.logp.dtype) if wants[2] else None
-        for rows, buffer in row_chunks(hidden, len(weight), ctx.chunk):
-            logits = transform.apply_(head.project(hidden[rows], buffer))
+        for i, (rows, buffer) in enumerate(row_chunks(hidden, len(weight), ctx.chunk)):
+            if i < len(stored):
+                logits = buffer.copy_(stored[i])
+            else:
+                logits = transform.apply_(head.project(hidden[rows], buffer))
             capped = logits.clone() if transform.softcap is not None else logits
             dz = logit_gradient_(logits, stats.at(rows), tokens[rows], given.at(rows))
             dx = transform.chain_(dz, capped)
@@ -173,7 +183,7 @@ class ChunkedHeadStats(torch.autograd.Function):
                 d_hidden[rows] = dx @ head.weight
             if d_weight is not None:
                 add_product(d_weight, dx.t(), hidden[rows].to(dx.dtype))
-        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), None, None, None, None
+        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), *[None] * 5
 
 
 def in_types(gradients: tuple, inputs: tuple) -> tuple:

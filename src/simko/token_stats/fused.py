@@ -27,6 +27,7 @@ def fused_token_stats(
     softcap: float | None = None,
     scale: float = 1.0,
     chunk: int | None = None,
+    store_bytes: int = 0,
     impl: Implementation = "auto",
 ) -> TokenStats:
     """token_stats of the logits that the head makes of `hidden`, with never more than `chunk` x V of them held.
@@ -35,16 +36,23 @@ def fused_token_stats(
 
     (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
     are exact, the backward pass makes the logits anew. Logits and the sum of the weight's gradient are float32 or wider
-    whatever the types of hidden and weight. chunk: positions at a time, chosen where None. impl as in token_stats.
-    ValueError for sizes that do not fit, top_k outside 1..V, temperature or softcap not positive, chunk below 1.
+    whatever the types of hidden and weight. chunk: positions at a time, chosen where None. store_bytes: memory for logits
+    that are stored for the backward pass instead, a chunk at a time as far as it goes; 4 N V stores all, which saves one
+    of four matrix products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature
+    or softcap not positive, chunk below 1, store_bytes below 0.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
+    if store_bytes < 0:
+        raise ValueError(f"store_bytes must be 0 or more, got {store_bytes}")
     chunk = chunk or default_chunk(hidden.device, len(weight))
     rows, labels = hidden.reshape(-1, hidden.shape[-1]), tokens.reshape(-1)
     impl = choose(impl)
     if impl == "eager":
         return eager_token_stats(head.logits(hidden), tokens, top_k)
-    return shaped(tokens, *_head_stats(impl).apply(rows, weight, bias, labels, top_k, head.transform, chunk))
+    if not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))):
+        store_bytes = 0
+    stats = _head_stats(impl).apply(rows, weight, bias, labels, top_k, head.transform, chunk, store_bytes)
+    return shaped(tokens, *stats)
 
 
 def fused_candidate_gap(
@@ -131,7 +139,7 @@ class _LookedUpProducts(torch.autograd.Function):
 @torch.no_grad()
 def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int, impl: Implementation) -> Tensor:
     if choose(impl) == "triton":
-        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head.transform, chunk)[3]
+        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head.transform, chunk, 0)[3]
     ids = tokens.new_empty(len(hidden), top_k)
     head = head.for_products(hidden)
     for rows, buffer in row_chunks(hidden, len(head.weight), chunk):

@@ -26,7 +26,8 @@ def token_stats(
     by id, the lowest first. overwrite_logits: the backward pass may write the gradient over the logits, which saves
     their size in memory; whoever else needs them afterwards gets torch's error about a tensor changed in place.
     impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or
-    "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature not positive, or shapes differ.
+    "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
+    not positive, or shapes differ.
     """
     if tokens.shape != logits.shape[:-1]:
         raise ValueError(

@@ -15,6 +15,7 @@ from simko.token_stats.chunked import (
     keep,
     kept,
     room_for_gradient,
+    room_to_store,
 )
 from simko.token_stats.head import Head, LogitTransform
 from simko.token_stats.triton_kernels import backward_kernel, forward_kernel
@@ -106,29 +107,34 @@ class TritonLogitStats(torch.autograd.Function):
 
 class TritonHeadStats(torch.autograd.Function):
     """ChunkedHeadStats in tiles of chunk x _TILE products: a matrix product makes a tile, a kernel reads it while it is
-    in the cache and carries the rows' state to the next."""
+    in the cache and carries the rows' state to the next. Whole tiles are stored."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Any, tokens: Tensor, top_k: int, transform: LogitTransform,
-        chunk: int,
+        chunk: int, store_bytes: int,
     ) -> Any:  # fmt: skip
         check_triton_can(hidden, top_k)
-        head, parts = Head(weight, bias).for_products(hidden), []
+        head, parts, stored, tile = Head(weight, bias).for_products(hidden), [], list[Tensor](), 0
         for rows in _slices(len(hidden), chunk):
             state = _RowState(rows.stop - rows.start, top_k, hidden.device)
             for cols, part, buffer in _tiles(head, rows.stop - rows.start):
+                if room_to_store(stored, tile, buffer, store_bytes):
+                    buffer = torch.empty_like(buffer)
+                    stored.append(buffer)
                 state.fold(part.project(hidden[rows], buffer), tokens[rows], cols.start, transform)
+                tile += 1
             parts.append(state.stats(transform.temperature))
         ctx.transform, ctx.chunk = transform, chunk
         stats = RowStats(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-        return keep(ctx, stats, hidden, weight, bias, tokens)
+        return keep(ctx, stats, hidden, weight, bias, tokens, *stored)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (hidden, weight, bias, tokens), stats, given = kept(ctx, gradients)
+        (hidden, weight, bias, tokens, *stored), stats, given = kept(ctx, gradients)
         head, wants = Head(weight, bias).for_products(hidden), ctx.needs_input_grad
+        left = iter(stored)
         factor_type = head.weight.dtype
         d_hidden = torch.zeros_like(hidden, dtype=torch.float32) if wants[0] else None
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants[1] else None
@@ -136,8 +142,9 @@ class TritonHeadStats(torch.autograd.Function):
         for rows in _slices(len(hidden), ctx.chunk):
             factors, of_rows, g = hidden[rows].to(factor_type), stats.at(rows), given.at(rows)
             for cols, part, buffer in _tiles(head, rows.stop - rows.start):
-                products = part.project(factors, buffer)
-                out = products if factor_type == torch.float32 else torch.empty_like(products, dtype=factor_type)
+                products = next(left, None)
+                products = part.project(factors, buffer) if products is None else products
+                out = buffer if factor_type == torch.float32 else torch.empty_like(buffer, dtype=factor_type)
                 dx = _gradient_of_products(products, out, tokens[rows], of_rows, g, cols.start, ctx.transform)
                 if d_hidden is not None:
                     add_product(d_hidden[rows], dx, part.weight)
@@ -145,7 +152,7 @@ class TritonHeadStats(torch.autograd.Function):
                     add_product(d_weight[cols], dx.t(), factors)
                 if d_bias is not None:
                     d_bias[cols] += dx.sum(0, dtype=torch.float32)
-        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), None, None, None, None
+        return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), *[None] * 5
 
 
 def _slices(length: int, size: int) -> list[slice]:

@@ -32,15 +32,18 @@ def vocab_parallel_token_stats(
 ) -> TokenStats:
     """token_stats of the logits of all processes of `group` side by side, the same on each of them.
 
-    logits [..., V_r]: this process's columns, of the ids first_id .. first_id + V_r - 1; tokens [...]: ids of the whole
-    vocabulary, the same on every process. One all-gather of 4 + 2K float32 (float64 for float64 logits) a position. The
-    backward pass communicates nothing: it takes every process to have the same loss of these outputs, as Megatron does,
-    and gives each the gradient of its own columns. ValueError as in token_stats.
+    logits [..., V_r]: this process's columns, of the ids first_id .. first_id + V_r - 1, which no other process has;
+    tokens [...]: ids of the whole vocabulary, the same on every process; one that no process has, such as a padding label,
+    gets a logp of nan. One all-gather of 4 + 2K float32 (float64 for float64 logits) a position. The backward pass
+    communicates nothing: it takes every process to have the same loss of these outputs, as Megatron does, and gives each
+    the gradient of its own columns. ValueError as in token_stats, and for a process without columns.
     """
     if tokens.shape != logits.shape[:-1]:
         raise ValueError(
             f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
         )
+    if logits.shape[-1] == 0:
+        raise ValueError("this process has no columns of the vocabulary: every process of the group needs at least one")
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     check_temperature(temperature)
@@ -53,13 +56,13 @@ def shard_part(
 ) -> Float[Tensor, "n m"]:
     """What a shard tells the others, [n, 4 + 2K]; overwrites `logits`.
 
-        m = max z;  s = sum exp(z - m);  t = sum (z - m) exp(z - m);  the token's z or -inf;  K values;  K ids
+        m = max z;  s = sum exp(z - m);  t = sum (z - m) exp(z - m);  the token's z or nan;  K values;  K ids
 
     ids are int32 in the bits of their floats: the gather copies bits.
     """
     local, width = tokens - first_id, logits.shape[-1]
     here = (local >= 0) & (local < width)
-    token_logit = torch.where(here, logits.gather(-1, torch.where(here, local, 0)[:, None])[:, 0], -torch.inf)
+    token_logit = torch.where(here, logits.gather(-1, torch.where(here, local, 0)[:, None])[:, 0], torch.nan)
     ids = top_candidates(logits, min(top_k, width))
     lacking = (0, top_k - ids.shape[-1])
     values = torch.nn.functional.pad(logits.gather(-1, ids), lacking, value=-torch.inf)
@@ -87,7 +90,9 @@ def merge_parts(parts: Float[Tensor, "P n m"], top_k: int) -> RowStats:
     ids, by_id = ids.sort(-1)
     values, order = values.flatten(1).gather(-1, by_id).sort(dim=-1, descending=True, stable=True)
     values, ids = values[:, :top_k], ids.gather(-1, order)[:, :top_k]
-    logp = token_logit.max(0).values - m - s.log()
+    elsewhere = token_logit.isnan()
+    token_logit = token_logit.masked_fill(elsewhere & ~elsewhere.all(0), -torch.inf).max(0).values
+    logp = token_logit - m - s.log()
     return RowStats(logp, s.log() - t / s, (values - m[:, None]) - s.log()[:, None], ids, m, s)
 
 
