@@ -2,8 +2,9 @@
 
     torchrun --nproc_per_node 2 ranks.py OUT.pt OPTIONS.json       one dict of options a run
 
-SIMKO_TEST_FSDP=1 shards the model (FSDP2). Saved by the main process, a list with one entry a run: distributed type,
-number of processes, and each optimizer step's gradient and the final weights, gathered whole.
+SIMKO_TEST_FSDP=1 shards the model (FSDP2); SIMKO_TEST_ZERO3=FOLDER has DeepSpeed load it in shards, of FOLDER/True where it
+is tied and FOLDER/False. Saved by the main process, a list with one entry a run: distributed type, number of processes, each
+optimizer step's gradient (unseen with DeepSpeed) and what it adds to the weights, and the final weights, gathered whole.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from methods import right
 from tiny import LORA, fixed_rollout, make_trainer, tiny_model
@@ -25,6 +26,25 @@ from simko.adapters.trl import MethodTrainer
 from simko.adapters.trl.link import SimKOLink
 
 GLOBAL_BATCH = 8
+ZERO3 = os.environ.get("SIMKO_TEST_ZERO3")
+ZERO3_OPTIONS = {
+    "use_cpu": False,  # accelerate has DeepSpeed on accelerators only: zero3_on_cpu
+    "deepspeed": {
+        "zero_optimization": {
+            "stage": 3,
+            # of so small a model nothing would ever be released
+            "stage3_param_persistence_threshold": 0,
+            "stage3_max_live_parameters": 0,
+            "stage3_max_reuse_distance": 0,
+            "stage3_prefetch_bucket_size": 0,
+        },
+        "zero_allow_untested_optimizer": True,
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+    },
+}
 
 
 def shard_on_cpu():
@@ -47,17 +67,39 @@ def shard_on_cpu():
     AcceleratorState.__init__ = init
 
 
+def zero3_on_cpu():
+    """accelerate has DeepSpeed on accelerators only, DeepSpeed also on CPUs."""
+    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_CPU)
+
+
 def whole(tensor):
+    if hasattr(tensor, "ds_id"):
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters([tensor]):
+            return tensor.detach().clone()
     tensor = tensor.detach()
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
 
 
-class Gradients(TrainerCallback):
+def weights(model):
+    return torch.cat([whole(p).flatten() for p in model.parameters()])
+
+
+class Steps(TrainerCallback):
     def __init__(self):
-        self.steps = []
+        self.gradients, self.moves = [], []
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.weights = weights(model)
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.steps.append(torch.cat([whole(p.grad).flatten() for p in model.parameters() if p.requires_grad]))
+        if not ZERO3:
+            self.gradients.append(torch.cat([whole(p.grad).flatten() for p in model.parameters() if p.requires_grad]))
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        before, self.weights = self.weights, weights(model)
+        self.moves.append(self.weights - before)
 
 
 def digit_share_of_some(completions, prompts, **_):
@@ -73,17 +115,17 @@ def train(options):
     lora = options.pop("lora", False)
     method = options.get("method")
     looked_up = options.pop("looked_up", False)  # a GPU's way to the candidates
-    gradients = Gradients()
+    tie, steps = options.pop("tie", True), Steps()
     way = mock.patch.object(SimKOLink, "one_pass_candidates", return_value=None)
     with way if looked_up else nullcontext(), tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             Path(folder),
             MethodTrainer if method else None,
-            model=tiny_model(tie=options.pop("tie", True)),
+            model=f"{ZERO3}/{tie}" if ZERO3 else tiny_model(tie=tie),
             reward=right if method else digit_share_of_some,
             trainer={
                 "rollout_func": fixed_rollout(),
-                "callbacks": [gradients],
+                "callbacks": [steps],
                 "peft_config": LORA() if lora else None,
             },
             **{
@@ -93,14 +135,16 @@ def train(options):
                 "learning_rate": 0.5,
             }
             | ({} if method else {"simko_gate_quantile": 0.5})
+            | (ZERO3_OPTIONS if ZERO3 else {})
             | options,
         )
         trainer.train()
     return {
         "type": str(trainer.accelerator.distributed_type),
         "processes": trainer.accelerator.num_processes,
-        "gradients": gradients.steps,
-        "weights": torch.cat([whole(p).flatten() for p in trainer.model.parameters()]),
+        "gradients": steps.gradients,
+        "moves": steps.moves,
+        "weights": weights(trainer.model),
         "metrics": [
             {k: v for k, v in row.items() if k.startswith(f"{method}/") and "seconds" not in k}
             for row in trainer.state.log_history
@@ -114,6 +158,8 @@ def main(out, options):
     torch.set_num_threads(1)
     if os.environ.get("SIMKO_TEST_FSDP"):
         shard_on_cpu()
+    if ZERO3:
+        zero3_on_cpu()
     results = [train(dict(run)) for run in json.loads(Path(options).read_text())]
     if os.environ.get("RANK", "0") == "0":
         torch.save(results, out)

@@ -1,19 +1,22 @@
-"""Two processes, replicated (DDP) or sharded (FSDP2), train what one process trains."""
+"""Two processes, replicated (DDP) or sharded (FSDP2, DeepSpeed's ZeRO-3), train what one process trains."""
 
 import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from paper import relative_error
 from ranks import train
+from tiny import tiny_model
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
+INSTALL = "DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed einops hjson msgpack ninja py-cpuinfo"
 RUNS = {
     "dapo, off-policy": {"num_iterations": 2},
     "lambda on the advantage": {"simko_penalty": "advantage", "loss_type": "grpo"},
@@ -26,6 +29,7 @@ RUNS = {
     "skipping": {"skip_zero_advantage": True},
     "untied": {"tie": False},
     "looked up": {"looked_up": True, "num_iterations": 2},
+    "looked up, untied": {"looked_up": True, "tie": False},
 }
 
 
@@ -59,9 +63,18 @@ def sharded(tmp_path_factory):
     return dict(zip(RUNS, results, strict=True))
 
 
-def assert_same(a, b, name):
-    assert len(a["gradients"]) == len(b["gradients"]) == 2
-    for x, y in zip(a["gradients"], b["gradients"], strict=True):
+@pytest.fixture(scope="module")
+def zero3(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zero3")
+    for tie in (True, False):
+        tiny_model(tie=tie).save_pretrained(folder / str(tie))
+    results = launch(folder, RUNS.values(), SIMKO_TEST_ZERO3=str(folder), DS_ACCELERATOR="cpu")
+    return dict(zip(RUNS, results, strict=True))
+
+
+def assert_same(a, b, name, steps="gradients"):
+    assert len(a[steps]) == len(b[steps]) == 2
+    for x, y in zip(a[steps], b[steps], strict=True):
         assert relative_error(x, y) < 1e-5
     assert relative_error(a["weights"], b["weights"]) < 1e-5
     assert max(a["penalised"]) > 0
@@ -81,3 +94,11 @@ def test_two_shards_train_what_two_replicas_train(replicated, sharded, name):
     assert sharded[name]["type"].endswith("FSDP")
     assert sharded[name]["processes"] == 2
     assert_same(sharded[name], replicated[name], name)
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason=f"needs deepspeed: {INSTALL}")
+@pytest.mark.parametrize("name", RUNS)
+def test_two_shards_of_zero3_train_what_two_replicas_train(replicated, zero3, name):
+    assert zero3[name]["type"].endswith("DEEPSPEED")
+    assert zero3[name]["processes"] == 2
+    assert_same(zero3[name], replicated[name], name, steps="moves")

@@ -1,8 +1,9 @@
 """Reads candidates off TRL's fused LM head while it runs.
 
 TRL never materialises the logits: it calls one autograd function on (hidden states, head weight, labels), inside the
-model's forward, where FSDP's weights are gathered. This file stands in for that call and either lets it score the labels
-and takes the few logits that a method needs from the same tensors, or takes all statistics in one pass of its own
+model's forward, where the weights that FSDP or ZeRO-3 shards are gathered; ZeRO-3 releases the head's afterwards and
+gathers it again for the backward pass. This file stands in for that call and either lets it score the labels and takes
+the few logits that a method needs from the same tensors, or takes all statistics in one pass of its own
 (fused_token_stats), where so many positions need candidates that looking at their logits twice costs more.
 
 Legend: N scored positions, H hidden size, V vocabulary, K candidates.

@@ -179,9 +179,6 @@ class LinkedTrainer(RLVRTrainer):
     def put_link(self, link: SimKOLink, objective: str) -> None:
         """Train with `link` from now on; ValueError for a model whose head it cannot read."""
         _refuse_unread_heads(self.model, link.top_k)
-        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
-        if plugin is not None and plugin.zero_stage == 3:
-            raise ValueError("ZeRO-3 shards the LM head in a way SimKO is not tested with: use ZeRO-2 or FSDP2")
         self.link, self.link_metrics = link, LinkMetrics(link, objective, self.accelerator)
 
     def link_is_active(self) -> bool:
@@ -270,7 +267,8 @@ def _refuse_unread_heads(model: Any, top_k: int) -> None:
                 "the LM head carries an adapter (LoRA target or modules_to_save), which SimKO's candidates would not "
                 "see: leave lm_head out of target_modules and modules_to_save"
             )
-    if top_k > (vocabulary := head.weight.shape[0]):
+    shape = getattr(head.weight, "ds_shape", head.weight.shape)  # ZeRO-3 leaves [0] of a weight it has sharded
+    if top_k > (vocabulary := shape[0]):
         raise ValueError(f"simko_top_k={top_k} exceeds the model's vocabulary of {vocabulary}")
 
 
