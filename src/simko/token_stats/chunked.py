@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from simko.token_stats.eager import top_candidates
-from simko.token_stats.head import Head, LogitTransform, wide
+from simko.token_stats.head import Head, LogitTransform, wide, without_autocast
 
 NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
 
@@ -120,8 +120,8 @@ def keep(ctx: Any, stats: RowStats, *tensors: Tensor | None) -> tuple[Tensor, ..
 
 def kept(ctx: Any, gradients: tuple) -> tuple[tuple, RowStats, OutputGradients]:
     """The start of a backward pass: the tensors and statistics of `keep`, and the outputs' gradients."""
-    n = len(RowStats._fields)
-    tensors, stats = ctx.saved_tensors[:-n], RowStats(*ctx.saved_tensors[-n:])
+    saved, n = ctx.saved_tensors, len(RowStats._fields)  # asked for once: activation checkpointing allows no more
+    tensors, stats = saved[:-n], RowStats(*saved[-n:])
     g_logp, g_entropy, g_topk, _ = gradients
     g_logp = torch.zeros_like(stats.logp) if g_logp is None else g_logp
     g_topk = torch.zeros_like(stats.topk_logp) if g_topk is None else g_topk
@@ -180,7 +180,7 @@ class ChunkedHeadStats(torch.autograd.Function):
                 d_bias += dx.sum(0)
             dx = dx.to(head.weight.dtype)  # half precision on a GPU, as in every mixed-precision backward pass
             if d_hidden is not None:
-                d_hidden[rows] = dx @ head.weight
+                d_hidden[rows] = product(dx, head.weight)
             if d_weight is not None:
                 add_product(d_weight, dx.t(), hidden[rows].to(dx.dtype))
         return *in_types((d_hidden, d_weight, d_bias), (hidden, weight, bias)), *[None] * 5
@@ -189,6 +189,12 @@ class ChunkedHeadStats(torch.autograd.Function):
 def in_types(gradients: tuple, inputs: tuple) -> tuple:
     """Each gradient in the type of its input; None stays None."""
     return tuple(None if g is None else g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True))
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in the factors' own type, under autocast too."""
+    with without_autocast(a):
+        return a @ b
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
@@ -226,7 +232,8 @@ class ChunkedLogitStats(torch.autograd.Function):
 def room_for_gradient(logits: Tensor, overwrite: bool) -> Tensor:
     """Memory for the gradient of `logits`: where `overwrite`, their own, so marked that torch raises for whoever else
     reads them in a backward pass."""
-    if not overwrite:
-        return torch.empty_like(logits)
+    repeated = any(stride == 0 and size > 1 for stride, size in zip(logits.stride(), logits.shape, strict=True))
+    if repeated or not overwrite:  # repeated: an expanded tensor, whose rows are one memory
+        return torch.empty_like(logits, memory_format=torch.contiguous_format)
     torch.autograd.graph.increment_version(logits)
     return logits.detach()

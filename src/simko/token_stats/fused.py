@@ -1,5 +1,6 @@
 """Hidden states and the language-model head -> statistics, without the logits of all positions at once."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,10 +11,10 @@ from torch.autograd.function import once_differentiable
 
 from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.token_stats.choice import Implementation, choose, default_chunk
-from simko.token_stats.chunked import ChunkedHeadStats, row_chunks
+from simko.token_stats.chunked import ChunkedHeadStats, product, row_chunks
 from simko.token_stats.eager import TokenStats, eager_token_stats, top_candidates
 from simko.token_stats.head import Head, LogitTransform, wide
-from simko.token_stats.stats import check_options, shaped
+from simko.token_stats.stats import check_options, check_tokens, shaped
 
 
 def fused_token_stats(
@@ -127,7 +128,7 @@ class _LookedUpProducts(torch.autograd.Function):
         hidden, rows, ids = ctx.saved_tensors
         d_hidden = d_weight = None
         if ctx.needs_input_grad[0]:
-            d_hidden = torch.einsum("nm,nmd->nd", gradient, rows.to(gradient.dtype)).to(hidden.dtype)
+            d_hidden = product(gradient[:, None], rows.to(gradient.dtype))[:, 0].to(hidden.dtype)
         if ctx.needs_input_grad[1]:
             d_weight = gradient.new_zeros(ctx.weight_shape)
             for m in range(ids.shape[-1]):
@@ -159,10 +160,7 @@ def _checked_head(
     hidden: Tensor, weight: Tensor, tokens: Tensor, top_k: int, temperature: float, bias: Tensor | None,
     softcap: float | None, scale: float, chunk: int | None,
 ) -> Head:  # fmt: skip
-    if tokens.shape != hidden.shape[:-1]:
-        raise ValueError(
-            f"tokens {list(tokens.shape)} must have the shape of hidden {list(hidden.shape)} less the last"
-        )
+    check_tokens(tokens, "hidden", hidden, len(weight))
     if hidden.shape[-1] != weight.shape[-1]:
         raise ValueError(f"hidden {list(hidden.shape)} and weight {list(weight.shape)} differ in their last size")
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -170,6 +168,8 @@ def _checked_head(
     check_options(top_k, len(weight), temperature)
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ValueError(f"softcap must be positive and finite, or None, got {softcap}")
+    if not math.isfinite(scale):
+        raise ValueError(f"scale must be finite, got {scale}")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1 position, got {chunk}")
     return Head(weight, bias, LogitTransform(temperature, softcap, scale))

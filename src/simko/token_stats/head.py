@@ -73,7 +73,13 @@ class Head(NamedTuple):
         """The logits of all of `hidden`, float32 or wider, differentiable."""
         dtype = wide(hidden.dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
-        return self.transform.apply(F.linear(hidden.to(dtype), self.weight.to(dtype), bias))
+        with without_autocast(hidden):
+            return self.transform.apply(F.linear(hidden.to(dtype), self.weight.to(dtype), bias))
+
+
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """A context in which autocast leaves products of float32 factors alone; statistics are worked in float32 or wider."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -1,5 +1,6 @@
 """Logits -> TokenStats, by the fastest rendering that fits."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,10 +30,7 @@ def token_stats(
     "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
     not positive, or shapes differ.
     """
-    if tokens.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
-        )
+    check_tokens(tokens, "logits", logits, logits.shape[-1])
     check_options(top_k, logits.shape[-1], temperature)
     impl = choose(impl)
     if impl == "eager":
@@ -51,6 +49,24 @@ def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids
     shape = tokens.shape
     ids = ids.view(*shape, ids.shape[-1])
     return TokenStats(logp.view(shape), entropy.view(shape), topk_logp.view(ids.shape), ids, ids[..., 0] == tokens)
+
+
+def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | None) -> None:
+    """ValueError unless they are integers in the shape of `inputs`, whose name is given, less its last axis, and on a CPU,
+    where it costs no wait, ids of the vocabulary, if that is given."""
+    if tokens.shape != inputs.shape[:-1]:
+        raise ValueError(
+            f"tokens {list(tokens.shape)} must have the shape of {name} {list(inputs.shape)} less the last"
+        )
+    if tokens.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"tokens must be int64 or int32, got {tokens.dtype}")
+    if vocabulary is not None and tokens.device.type == "cpu" and tokens.numel():
+        lowest, highest = (int(x) for x in tokens.aminmax())
+        if lowest < 0 or highest >= vocabulary:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"tokens must lie in 0..{vocabulary - 1}, got {wrong}: give padding any id and mask it in the loss"
+            )
 
 
 def check_options(top_k: int, vocabulary: int, temperature: float) -> None:

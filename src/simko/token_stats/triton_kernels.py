@@ -62,7 +62,7 @@ def forward_kernel(
         y = tl.where(inside, _transform(x, scale, softcap, HAS_SOFTCAP), -float("inf"))
         block_best = tl.max(y, 0)
         new_m = tl.maximum(m, block_best)
-        moved = (m - new_m) * inverse_temperature
+        moved = tl.maximum((m - new_m) * inverse_temperature, -1e4)
         shifted = (y - new_m) * inverse_temperature
         a = tl.exp(moved)
         e = tl.exp(shifted)

@@ -31,7 +31,8 @@ class _RowState:
     def __init__(self, n: int, top_k: int, device: torch.device) -> None:
         new: Any = {"dtype": torch.float32, "device": device}
         self.highest, self.total, self.shifted_sum = (torch.empty(n, **new) for _ in range(3))
-        self.token_logit, self.top_logits = torch.empty(n, **new), torch.empty(n, top_k, **new)
+        self.token_logit = torch.full((n,), torch.nan, **new)  # which it stays for an id outside the vocabulary
+        self.top_logits = torch.empty(n, top_k, **new)
         self.top_ids = torch.empty(n, top_k, dtype=torch.int32, device=device)
 
     def fold(self, products: Tensor, tokens: Tensor, first_id: int, transform: LogitTransform) -> None:
@@ -46,7 +47,8 @@ class _RowState:
             BLOCK=_block(n_cols, top_k), num_warps=8,
         )  # fmt: skip
 
-    def stats(self, temperature: float) -> RowStats:
+    def stats(self, temperature: float, vocabulary: int) -> RowStats:
+        self.top_ids.clamp_(max=vocabulary - 1)  # rows of NaN have no candidates: any id that can be looked up
         by_id = self.top_ids.argsort(-1)
         values, ids = self.top_logits.gather(-1, by_id), self.top_ids.gather(-1, by_id)
         order = values.argsort(dim=-1, descending=True, stable=True)
@@ -94,7 +96,7 @@ class TritonLogitStats(torch.autograd.Function):
         ctx.transform, ctx.overwrite = LogitTransform(temperature), overwrite
         state = _RowState(len(logits), top_k, logits.device)
         state.fold(logits, tokens, 0, ctx.transform)
-        return keep(ctx, state.stats(temperature), logits, tokens)
+        return keep(ctx, state.stats(temperature, logits.shape[-1]), logits, tokens)
 
     @staticmethod
     @once_differentiable
@@ -124,7 +126,7 @@ class TritonHeadStats(torch.autograd.Function):
                     stored.append(buffer)
                 state.fold(part.project(hidden[rows], buffer), tokens[rows], cols.start, transform)
                 tile += 1
-            parts.append(state.stats(transform.temperature))
+            parts.append(state.stats(transform.temperature, len(weight)))
         ctx.transform, ctx.chunk = transform, chunk
         stats = RowStats(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
         return keep(ctx, stats, hidden, weight, bias, tokens, *stored)

@@ -15,7 +15,7 @@ from simko.token_stats.choice import default_chunk
 from simko.token_stats.chunked import NO_PROBABILITY, RowStats, gradient_of_logits, keep, kept, row_chunks
 from simko.token_stats.eager import TokenStats, top_candidates
 from simko.token_stats.head import wide
-from simko.token_stats.stats import check_temperature, shaped
+from simko.token_stats.stats import check_temperature, check_tokens, shaped
 
 _LOWEST = -1e30  # the maximum of a shard of forbidden tokens; finite, so that differences of it are no NaN
 _NO_ID = 2**31 - 1
@@ -38,10 +38,7 @@ def vocab_parallel_token_stats(
     communicates nothing: it takes every process to have the same loss of these outputs, as Megatron does, and gives each
     the gradient of its own columns. ValueError as in token_stats, and for a process without columns.
     """
-    if tokens.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"tokens {list(tokens.shape)} must have the shape of logits {list(logits.shape)} less the last"
-        )
+    check_tokens(tokens, "logits", logits, None)
     if logits.shape[-1] == 0:
         raise ValueError("this process has no columns of the vocabulary: every process of the group needs at least one")
     if top_k < 1:

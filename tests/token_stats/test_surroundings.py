@@ -1,0 +1,121 @@
+"""What stands around a call: autocast, checkpointing, padding labels, logits that are views, rows of NaN. Every rendering."""
+
+import math
+
+import pytest
+import torch
+from heads import head, outputs_and_gradients
+from torch.utils.checkpoint import checkpoint
+
+from simko.token_stats import fused_candidate_gap, fused_token_stats, token_stats, vocab_parallel_token_stats
+
+
+@pytest.fixture(params=["eager", "chunked", "triton"])
+def impl(request):
+    if request.param == "triton":
+        pytest.importorskip("triton")
+    return request.param
+
+
+def unchecked(function):
+    return getattr(function, "__wrapped__", function)
+
+
+@pytest.mark.parametrize("name", ["plain", "all"])
+def test_autocast_changes_nothing(impl, name):
+    """Forward and backward, but for eager's, whose backward pass is torch's own: float32 inputs mean float32 logits."""
+    hidden, weight, tokens, options = head(name, dtype=torch.float32)
+    case = (hidden, weight, tokens, options, torch.float32, impl)
+    stats, gradients = outputs_and_gradients(*case, top_k=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within, of_within = outputs_and_gradients(*case, top_k=3)
+    assert all(torch.equal(a, b) for a, b in zip(stats, within, strict=True))
+    assert impl == "eager" or all(torch.equal(a, b) for a, b in zip(gradients, of_within, strict=True))
+
+
+@pytest.mark.parametrize("impl", ["chunked", "triton"], indirect=True)
+def test_autocast_leaves_the_gated_gap_alone(impl):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+
+    def gradients():
+        gap = fused_candidate_gap(*leaves, tokens, tokens % 2 == 0, top_k=3, impl=impl)
+        return gap, *torch.autograd.grad(gap.square().sum(), leaves)
+
+    plain = gradients()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(plain, gradients(), strict=True))
+
+
+@pytest.mark.parametrize("store_bytes", [0, 10**6])
+def test_activation_checkpointing(impl, store_bytes):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    leaf = hidden.requires_grad_()
+
+    def logp(hidden):
+        return fused_token_stats(hidden, weight, tokens, top_k=2, impl=impl, store_bytes=store_bytes).logp
+
+    (plain,) = torch.autograd.grad(logp(leaf).sum(), leaf)
+    (again,) = torch.autograd.grad(checkpoint(logp, leaf, use_reentrant=False).sum(), leaf)
+    assert torch.equal(plain, again)
+
+
+@pytest.mark.parametrize("id_", [-100, -1, 97])
+def test_ids_outside_the_vocabulary(impl, id_):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    tokens[3] = id_
+    with pytest.raises(ValueError, match=rf"tokens must lie in 0\.\.96, got {id_}"):
+        unchecked(fused_token_stats)(hidden, weight, tokens, top_k=1, impl=impl)
+    with pytest.raises(ValueError, match="mask it in the loss"):
+        unchecked(token_stats)(hidden @ weight.t(), tokens, top_k=1, impl=impl)
+
+
+def test_ids_that_are_no_integers(impl):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    for wrong in (tokens.float(), tokens.bool()):
+        with pytest.raises(ValueError, match="int64 or int32"):
+            unchecked(fused_token_stats)(hidden, weight, wrong, top_k=1, impl=impl)
+    with pytest.raises(ValueError, match="int64 or int32"):
+        unchecked(vocab_parallel_token_stats)(hidden @ weight.t(), tokens.float(), 0, top_k=1)
+    short = fused_token_stats(hidden, weight, tokens.int(), top_k=1, impl=impl)
+    assert torch.equal(short.logp, fused_token_stats(hidden, weight, tokens, top_k=1, impl=impl).logp)
+
+
+def test_scale_must_be_finite():
+    hidden, weight, tokens, _ = head()
+    with pytest.raises(ValueError, match="scale must be finite"):
+        unchecked(fused_token_stats)(hidden, weight, tokens, top_k=1, scale=math.nan)
+
+
+@pytest.mark.parametrize("view", [lambda z: z[:1, :53].expand(9, 53), lambda z: z[:, :53], lambda z: z[:9, 3:56]])
+def test_overwriting_logits_that_are_a_view(impl, view):
+    """Rows that are one memory cannot hold their gradients: they get others."""
+    g = torch.Generator().manual_seed(0)
+    base, tokens = torch.randn(9, 60, generator=g), torch.randint(53, (9,), generator=g)
+    upstream = torch.randn(9, generator=g)
+    found = []
+    for how in ({"impl": impl, "overwrite_logits": True}, {"impl": "eager"}):
+        leaf = base.clone().requires_grad_()
+        stats = token_stats(view(leaf * 1), tokens, top_k=3, **how)
+        found.append(torch.autograd.grad((upstream * (stats.logp + stats.entropy)).sum(), leaf)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_a_row_of_nan_harms_no_other(impl):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    clean = fused_token_stats(hidden, weight, tokens, top_k=3, impl=impl)
+    hidden[1] = math.nan
+    stats = fused_token_stats(hidden, weight, tokens, top_k=3, impl=impl)
+    assert stats.logp[1].isnan()
+    assert stats.entropy[1].isnan()
+    others = torch.arange(len(tokens)) != 1
+    assert torch.equal(stats.logp[others], clean.logp[others])
+    assert torch.equal(stats.topk_ids[others], clean.topk_ids[others])
+    assert ((stats.topk_ids >= 0) & (stats.topk_ids < len(weight))).all()  # so that looking them up does not end a run
+
+
+def test_a_temperature_that_leaves_one_candidate(impl):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    stats = fused_token_stats(hidden, weight, tokens, top_k=1, temperature=1e-30, impl=impl)
+    assert torch.equal(stats.entropy, torch.zeros_like(stats.entropy))
+    assert torch.equal(stats.topk_logp, torch.zeros_like(stats.topk_logp))
