@@ -119,3 +119,44 @@ def test_a_temperature_that_leaves_one_candidate(impl):
     stats = fused_token_stats(hidden, weight, tokens, top_k=1, temperature=1e-30, impl=impl)
     assert torch.equal(stats.entropy, torch.zeros_like(stats.entropy))
     assert torch.equal(stats.topk_logp, torch.zeros_like(stats.topk_logp))
+
+
+STRIDED = {
+    "tokens": lambda h, w, t: (h, w, torch.stack([t, t + 1], 1)[:, 0]),
+    "one token for all": lambda h, w, t: (h, w, t[:1].expand(len(t))),
+    "hidden": lambda h, w, t: (torch.stack([h, -h], -1)[..., 0], w, t),
+    "weight": lambda h, w, t: (h, w.t().contiguous().t(), t),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_inputs_that_are_not_contiguous(impl, name):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    strided = STRIDED[name](hidden, weight, tokens)
+    assert not all(x.is_contiguous() for x in strided)
+    plain = [x.contiguous() for x in strided]
+    for made in (outputs_and_gradients, logits_and_gradient):
+        found, expected = (made(*inputs, {}, torch.float32, impl, top_k=3) for inputs in (strided, plain))
+        for a, b in zip((*found[0], *found[1]), (*expected[0], *expected[1]), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def logits_and_gradient(hidden, weight, tokens, _, dtype, impl, **more):
+    logits = (hidden @ weight.t()).requires_grad_()
+    stats = token_stats(logits, tokens, impl=impl, **more)
+    return stats, torch.autograd.grad((stats.logp - stats.entropy).sum(), logits)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "softmax"])
+def test_gap_over_fewer_logits_than_candidates(impl, weights):
+    """A candidate at -inf adds no term, whether logits or log-probabilities are compared."""
+    hidden, weight, tokens, _ = head(dtype=torch.float64 if impl == "chunked" else torch.float32)
+    bias = torch.full((len(weight),), -math.inf, dtype=hidden.dtype).index_fill(0, torch.tensor([0, 1]), 0.0)
+    tokens, where, leaf = tokens % 2, torch.ones_like(tokens, dtype=torch.bool), hidden.clone().requires_grad_()
+    gap = fused_candidate_gap(leaf, weight, tokens, where, top_k=4, bias=bias, weights=weights, impl=impl)
+    (gradient,) = torch.autograd.grad(gap.sum(), leaf)
+    z = leaf @ weight[:2].t()
+    share = torch.full_like(z, 0.25) if weights == "uniform" else z.detach().softmax(-1)
+    expected = (share * (z - z.gather(-1, tokens[:, None]))).sum(-1)
+    torch.testing.assert_close(gap, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0], rtol=1e-5, atol=1e-5)

@@ -23,20 +23,16 @@ def candidate_gap(
 ) -> Float[Tensor, "*N"]:
     """How far the top-K candidates lie above the sampled token, in nats; differentiable.
 
-        gap = sum_n w_n log p_(n) - log p_y        w_n = 1/K ("uniform") or p_(n) / sum_m p_(m), detached ("softmax")
+        gap = sum_n w_n (log p_(n) - log p_y)      w_n = 1/K ("uniform") or p_(n) / sum_m p_(m), detached ("softmax")
 
-    log Z cancels, so logits serve as well as log-probabilities. A candidate at -inf adds nothing.
+    log Z cancels in each term, so logits serve as well as log-probabilities. A candidate at -inf adds no term.
     """
-    present = topk_logp > -torch.inf
-    candidates = torch.where(present, topk_logp, 0.0)
+    above = torch.where(topk_logp > -torch.inf, topk_logp - logp[..., None], 0.0)
     if weights == "uniform":
-        mean = candidates.mean(-1)
-    elif weights == "softmax":
-        share = topk_logp.detach().softmax(-1)
-        mean = (torch.where(present, share, 0.0) * candidates).sum(-1)
-    else:
-        raise ValueError(f'weights must be "uniform" or "softmax", got {weights!r}')
-    return mean - logp
+        return above.mean(-1)
+    if weights == "softmax":
+        return (topk_logp.detach().softmax(-1) * above).sum(-1)
+    raise ValueError(f'weights must be "uniform" or "softmax", got {weights!r}')
 
 
 def spread_shift(

@@ -36,8 +36,9 @@ def fused_token_stats(
         logits = softcap tanh(scale (hidden weight' + bias) / softcap) / temperature
 
     (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
-    are exact, the backward pass makes the logits anew. Logits and the sum of the weight's gradient are float32 or wider
-    whatever the types of hidden and weight. chunk: positions at a time, chosen where None. store_bytes: memory for logits
+    are exact, the backward pass makes the logits anew; second derivatives are not given. Logits and the sum of the
+    weight's gradient are float32 or wider whatever the types of hidden and weight; on a GPU the factors of products take
+    hidden's type, as under autocast. chunk: positions at a time, chosen where None. store_bytes: memory for logits
     that are stored for the backward pass instead, a chunk at a time as far as it goes; 4 N V stores all, which saves one
     of four matrix products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature
     or softcap not positive, chunk below 1, store_bytes below 0.
@@ -73,7 +74,7 @@ def fused_candidate_gap(
 ) -> Float[Tensor, "*N"]:
     """objectives.candidate_gap at the positions `where`, 0 elsewhere; all that SimKO's positive part needs of a head.
 
-        gap = sum_n w_n z_(n) - z_y
+        gap = sum_n w_n (z_(n) - z_y)
 
     log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
     to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape;

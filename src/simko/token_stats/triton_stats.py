@@ -92,6 +92,7 @@ class TritonLogitStats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, top_k: int, temperature: float, overwrite: bool) -> Any:
         check_triton_can(logits, top_k)
+        tokens = tokens.contiguous()
         logits = logits if logits.stride(-1) == 1 else logits.contiguous()
         ctx.transform, ctx.overwrite = LogitTransform(temperature), overwrite
         state = _RowState(len(logits), top_k, logits.device)
@@ -117,6 +118,7 @@ class TritonHeadStats(torch.autograd.Function):
         chunk: int, store_bytes: int,
     ) -> Any:  # fmt: skip
         check_triton_can(hidden, top_k)
+        tokens = tokens.contiguous()
         head, parts, stored, tile = Head(weight, bias).for_products(hidden), [], list[Tensor](), 0
         for rows in _slices(len(hidden), chunk):
             state = _RowState(rows.stop - rows.start, top_k, hidden.device)
