@@ -8,6 +8,7 @@ from heads import head, outputs_and_gradients
 from torch.utils.checkpoint import checkpoint
 
 from simko.token_stats import fused_candidate_gap, fused_token_stats, token_stats, vocab_parallel_token_stats
+from simko.token_stats.vocab_parallel import merge_parts, shard_part
 
 
 @pytest.fixture(params=["eager", "chunked", "triton"])
@@ -160,3 +161,19 @@ def test_gap_over_fewer_logits_than_candidates(impl, weights):
     expected = (share * (z - z.gather(-1, tokens[:, None]))).sum(-1)
     torch.testing.assert_close(gap, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("low", [-10_000.0, -1e30, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("others", [None, 0.0])
+def test_logits_as_low_as_masks_make_them(impl, low, others):
+    """A whole row, or all but two of it. The second shard of two has no more than masked ones."""
+    logits, tokens = torch.full((3, 64), low), torch.tensor([0, 1, 1])
+    if others is not None:
+        logits[:, :2] = others
+    whole = token_stats(logits, tokens, top_k=2, impl=impl)
+    parts = [shard_part(logits[:, at].clone(), tokens, at.start, 2) for at in (slice(0, 32), slice(32, 64))]
+    logp = -math.log(64 if others is None else 2) * torch.ones(3)
+    for stats in (whole, merge_parts(torch.stack(parts), 2)):
+        torch.testing.assert_close(stats.logp, logp)
+        torch.testing.assert_close(stats.entropy, -logp)
+        assert stats.topk_ids.tolist() == [[0, 1]] * 3

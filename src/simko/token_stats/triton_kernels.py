@@ -10,7 +10,9 @@ from typing import no_type_check  # whose marks keep runtime type checkers off w
 import triton
 import triton.language as tl
 
-_LOWEST = tl.constexpr(-1e30)  # below every finite logit; finite, so that differences of it are no NaN
+_LOWEST = tl.constexpr(
+    -3.4028234663852886e38
+)  # float32's lowest: no finite logit is lower, some masks fill rows with it
 _NO_ID = tl.constexpr(0x7FFFFFFF)
 
 

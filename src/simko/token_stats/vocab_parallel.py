@@ -17,7 +17,6 @@ from simko.token_stats.eager import TokenStats, top_candidates
 from simko.token_stats.head import wide
 from simko.token_stats.stats import check_temperature, check_tokens, shaped
 
-_LOWEST = -1e30  # the maximum of a shard of forbidden tokens; finite, so that differences of it are no NaN
 _NO_ID = 2**31 - 1
 
 
@@ -64,7 +63,7 @@ def shard_part(
     lacking = (0, top_k - ids.shape[-1])
     values = torch.nn.functional.pad(logits.gather(-1, ids), lacking, value=-torch.inf)
     ids = torch.nn.functional.pad(ids + first_id, lacking, value=_NO_ID)
-    highest = values[:, 0].clamp(min=_LOWEST)
+    highest = values[:, 0].clamp(min=torch.finfo(values.dtype).min)  # finite where all tokens are forbidden
     weights = torch.exp(logits.sub_(highest[:, None]))
     total = weights.sum(-1)
     shifted_sum = weights.mul_(logits.clamp_(min=NO_PROBABILITY)).sum(-1)
@@ -79,7 +78,7 @@ def merge_parts(parts: Float[Tensor, "P n m"], top_k: int) -> RowStats:
     """
     highest, total, shifted_sum, token_logit = parts[..., :4].unbind(-1)
     m = highest.max(0).values
-    moved = highest - m
+    moved = (highest - m).clamp(min=NO_PROBABILITY)
     a = moved.exp()
     s, t = (a * total).sum(0), (a * (shifted_sum + moved * total)).sum(0)
     values, bits = parts[..., 4:].transpose(0, 1).split(top_k, -1)
