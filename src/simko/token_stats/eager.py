@@ -42,8 +42,22 @@ def top_candidates(logits: Float[Tensor, "*N V"], top_k: int) -> Int[Tensor, "*N
     tied = (values[..., top_k - 1 : top_k] == values[..., top_k:]).any(-1)  # the next one equals the last taken
     values, ids = values[..., :top_k], ids[..., :top_k]
     by_id = ids.argsort(-1)
-    values, ids = values.gather(-1, by_id), ids.gather(-1, by_id)
-    ids = ids.gather(-1, values.argsort(dim=-1, descending=True, stable=True))
+    order = values.gather(-1, by_id).argsort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(-1, by_id).gather(-1, order)
     if tied.any():
-        ids[tied] = logits[tied].sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
+        ids[tied] = _lowest_ids_of_the_last(ids[tied], values[tied], (logits == values[..., -1:])[tied])
+    return ids
+
+
+def _lowest_ids_of_the_last(ids: Tensor, values: Tensor, equal: Tensor) -> Tensor:
+    """ids [n, K] with those whose value is the K-th one's replaced by the lowest that have it; equal [n, V]: who does.
+
+    Not by a sort of whole rows, which takes memory of several times the logits'.
+    """
+    last, equal = values == values[:, -1:], equal.view(torch.uint8)  # of which argmax gives the first 1
+    for k in range(ids.shape[-1]):
+        first = equal.argmax(-1, keepdim=True)
+        at_k = last[:, k : k + 1]
+        ids[:, k : k + 1] = torch.where(at_k, first, ids[:, k : k + 1])
+        equal.scatter_(-1, first, (~at_k).view(torch.uint8))
     return ids
