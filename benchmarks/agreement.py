@@ -98,7 +98,7 @@ def logits_cases(device: str, impl: str) -> Iterator[list[Disagreement]]:
         for K, temperature in ((1, 1.0), (3, 0.7), (8, 1.0)):
             K = min(K, V)
             logits = change(3 * torch.randn(N, V, **draw)).to(dtype)
-            tokens = 2 * torch.randint((V + 1) // 2, (N,), **draw)  # even ids are never forbidden
+            tokens = 2 * torch.randint((V + 1) // 2, (N, 2), **draw)[:, 0]  # even, never forbidden; not contiguous
             tokens[: N // 2] = logits[: N // 2].argmax(-1)
             weights = [torch.randn(N, **draw), torch.randn(N, **draw), torch.randn(N, K, **draw)]
             stats = partial(token_stats, tokens=tokens, temperature=temperature)

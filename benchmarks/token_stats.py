@@ -83,9 +83,10 @@ def page(rows: list[Row], aims: list[Target], head: dict[str, str], drawn: str |
     if drawn:
         parts.append(f"![time and memory of each way]({drawn})")
     parts += ["## Targets", markdown(target_cells(aims))]
-    parts.append(
-        f"Missed: {'; '.join(missed)}. {RECOMPUTED}" if missed else "None was missed." if all_measured(aims) else ""
-    )
+    if missed:
+        parts.append(f"Missed: {'; '.join(missed)}. {RECOMPUTED if any('seconds' in text for text in missed) else ''}")
+    elif all_measured(aims):
+        parts.append("None was missed.")
     if whole_step:
         parts += ["## The whole training step", whole_step]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from simko.token_stats import token_stats
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -115,8 +117,6 @@ def disagreements(path, plain, leaf, V=40):
 
 
 def test_agreement_sees_wrong_values_gradients_and_ids(benchmarks):
-    from simko.token_stats import token_stats
-
     torch.manual_seed(0)
     leaf, tokens = 3 * torch.randn(6, 40), torch.arange(6)
 
@@ -131,3 +131,69 @@ def test_agreement_sees_wrong_values_gradients_and_ids(benchmarks):
         "share of ids"
     ]
     assert "entropy" in disagreements(lambda z: plain(z)._replace(entropy=plain(z).entropy * torch.nan), plain, leaf)
+
+
+def test_agreement_sees_a_rendering_that_is_slightly_off(benchmarks, monkeypatch):
+    """3e-5 nats in one rendering, on every shape and kind of logits that the check draws."""
+    import agreement
+
+    def off(logits, tokens, *, impl, **options):
+        stats = token_stats(logits, tokens, impl="eager", **options)
+        return stats._replace(logp=stats.logp + 3e-5) if impl == "chunked" else stats
+
+    monkeypatch.setattr(agreement, "token_stats", off)
+    monkeypatch.setattr(agreement, "LOGITS_SHAPES", [(7, 1000)])
+    monkeypatch.setattr(agreement, "TOLERANCE", {torch.float32: 1e-5})
+    cases = list(agreement.logits_cases("cpu", "chunked"))
+    assert len(cases) == len(agreement.KINDS) * 3
+    far = list(agreement.KINDS).index("far from zero") * 3
+    assert all(found for i, found in enumerate(cases) if not far <= i < far + 3)  # there the twin itself is as far off
+
+
+def test_kinds_of_logits_are_what_they_say(benchmarks):
+    from agreement import KINDS
+
+    z = torch.randn(4, 50)
+    made = {name: change(z) for name, change in KINDS.items()}
+    assert (made["all negative"] < 0).all()
+    assert (made["far from zero"] > 900).all()
+    assert (made["half forbidden"] == -math.inf).sum() == 100
+    assert len(made["tied"].unique()) < 12
+
+
+def test_figures_from_made_up_times(benchmarks):
+    from measure import Problem, Row, paired_ratio
+    from peers import EAGER_GRPO, EAGER_SIMKO, K_FOLD, stored
+    from token_stats import targets
+
+    problem = Problem.random(8, 32, 4, 2, torch.float32, "cpu")
+    assert problem.unit == 8 * 32 * 4
+    ours, grpo = "SimKO, ours chunked", "GRPO, ours chunked"
+    rows = [
+        Row(EAGER_GRPO, "", ratio=1.0, extra=4.0),
+        Row(EAGER_SIMKO, "", ratio=2.0, extra=8.0),
+        Row(K_FOLD, "", ratio=2.0, extra=14.0),
+        Row(grpo, "", times=[1.0, 2.0, 4.0]),
+        Row(ours, "", ratio=1.09, extra=0.5, times=[2.0, 3.0, 4.0]),
+        Row(stored("chunked"), "", ratio=1.11, extra=1.4),
+    ]
+    assert paired_ratio(rows, ours, grpo) == 1.5
+    aims = targets(rows, "chunked")
+    assert [round(aim.figure, 4) for aim in aims] == [0.0625, 0.0357, 1.09, 0.175, 0.1, 1.11, 1.5]
+    assert [aim.verdict for aim in aims] == ["met", "met", "met", "missed", "missed", "missed", "missed"]
+
+
+def test_a_ratio_is_of_a_way_to_the_baseline(benchmarks, monkeypatch):
+    import measure
+
+    slow = measure.Row("slow", "")
+    clock = iter([1.0, 3.0] * 2)  # the baseline, then the other, in each round
+    monkeypatch.setattr(measure, "seconds", lambda way, problem: next(clock))
+    from peers import EAGER_GRPO, GRPO, eager_grpo, exact_gradients
+
+    problem = measure.Problem.random(8, 32, 4, 2, torch.float32, "cpu")
+    ways = {EAGER_GRPO: (GRPO, eager_grpo), slow.name: (GRPO, eager_grpo)}
+    rows = measure.measure(
+        ways, problem, rounds=2, baseline=EAGER_GRPO, exact=exact_gradients(problem), say=lambda text: None
+    )  # fmt: skip
+    assert [row.ratio for row in rows] == [1.0, 3.0]

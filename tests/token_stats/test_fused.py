@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from heads import HEADS, TOLERANCE, agrees, head, logits_case, outputs_and_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import LiveBytes, peak
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from simko.objectives import candidate_gap
 from simko.token_stats import fused_candidate_gap, fused_token_stats, token_stats
@@ -172,42 +172,6 @@ def test_gap_is_candidate_gap_of_the_full_log_probabilities():
     torch.testing.assert_close(found, expected)
 
 
-class LiveBytes(TorchDispatchMode):
-    """The most bytes alive at once in tensors that operators made."""
-
-    def __init__(self):
-        super().__init__()
-        self.live, self.peak, self.seen = 0, 0, {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_iter(out):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.seen:
-                    self.seen[storage._cdata] = (
-                        torch.multiprocessing.reductions.StorageWeakRef(storage),
-                        storage.nbytes(),
-                    )
-        self.seen = {k: (ref, size) for k, (ref, size) in self.seen.items() if not ref.expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.seen.values()))
-        return out
-
-
-def peak(N, V, d, chunk, gated=False, impl="chunked", **more):
-    g = torch.Generator().manual_seed(0)
-    hidden, weight = torch.randn(N, d, generator=g).requires_grad_(), torch.randn(V, d, generator=g).requires_grad_()
-    tokens = torch.randint(V, (N,), generator=g)
-    with LiveBytes() as memory:
-        if gated:
-            where = torch.arange(N) % 5 == 0
-            fused_candidate_gap(hidden, weight, tokens, where, top_k=3, chunk=chunk, impl=impl).sum().backward()
-        else:
-            s = fused_token_stats(hidden, weight, tokens, top_k=3, chunk=chunk, impl=impl, **more)
-            (s.logp.sum() + s.entropy.sum() + s.topk_logp.sum()).backward()
-    return memory.peak
-
-
 def test_never_more_than_a_few_chunks_of_logits_are_held():
     N, V, d, chunk = 512, 4096, 16, 16
     logits, parameters = 4 * chunk * V, 4 * V * d
@@ -215,6 +179,11 @@ def test_never_more_than_a_few_chunks_of_logits_are_held():
     assert peak(N, V, d, chunk) <= 2.5 * logits + 2 * parameters + small
     assert peak(N, V, d, chunk, gated=True) <= 2.5 * logits + 2 * parameters + small
     assert peak(N, V, d, chunk, impl="eager") > 3 * 4 * N * V  # the measure sees full logits
+    assert peak(N, V, d, chunk, impl="auto") == peak(N, V, d, chunk)
+    assert peak(N, V, d, None) == peak(N, V, d, 128)  # the default on CPUs
+    assert peak(8, V, d, 10**6) == peak(8, V, d, 8)
+    assert peak(N, V, d, chunk, spread=0.0) <= 2.5 * logits + 2 * parameters + small  # all logits tied
+    assert peak(N, V, d, chunk, softcap=5.0) <= 3.5 * logits + 2 * parameters + small
     by_chunk = [peak(N, V, d, chunk) for chunk in (8, 32, 128)]
     assert all(b - a > 2 * 4 * V * n for (a, b), n in zip(pairwise(by_chunk), (12, 48), strict=True))
 
@@ -279,7 +248,7 @@ def test_store_below_zero():
         ({"top_k": 0}, r"top_k must lie in 1\.\.97"),
         ({"top_k": 98}, r"top_k must lie in 1\.\.97"),
         ({"temperature": 0.0}, "temperature"),
-        ({"softcap": 0.0}, "softcap"),
+        *(({"softcap": wrong}, "softcap") for wrong in (0.0, -1.0, math.inf, math.nan)),
         ({"chunk": 0}, "chunk"),
         ({"bias": torch.zeros(3).double()}, "bias"),
     ],
@@ -307,5 +276,34 @@ def test_bad_shapes():
         stats(hidden, weight, tokens[:-1], top_k=1)
     with pytest.raises(ValueError, match="last size"):
         stats(hidden, weight[:, :-1], tokens, top_k=1)
-    with pytest.raises(ValueError, match="where"):
-        gap(hidden, weight, tokens, torch.ones(3, dtype=torch.bool), top_k=1)
+    for where in (torch.ones(3, dtype=torch.bool), torch.ones_like(tokens)):
+        with pytest.raises(ValueError, match="where"):
+            gap(hidden, weight, tokens, where, top_k=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_eager_twin_works_half_precision_in_float32(dtype):
+    """Its own error is everybody's budget."""
+    hidden, weight, tokens, _ = head(dtype=dtype)
+    found, exact = (
+        fused_token_stats(hidden.to(t), weight.to(t), tokens, top_k=3, impl="eager") for t in (dtype, torch.float64)
+    )
+    for a, b in zip(found[:3], exact[:3], strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("changed", [0, 1, 2])
+def test_inputs_changed_before_the_backward_pass_are_noticed(changed):
+    hidden, weight, tokens, _ = head()
+    inputs = [hidden.requires_grad_() * 1, weight.requires_grad_() * 1, tokens]
+    loss = fused_token_stats(*inputs, top_k=2).logp.sum()
+    inputs[changed].add_(1)
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
+
+
+def test_a_gate_that_is_nowhere_open_gives_gradients_of_zero():
+    hidden, weight, tokens, _ = head()
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+    gap = fused_candidate_gap(*leaves, tokens, torch.zeros_like(tokens, dtype=torch.bool), top_k=2)
+    assert all((g == 0).all() for g in torch.autograd.grad(gap.sum(), leaves))

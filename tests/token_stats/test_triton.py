@@ -1,10 +1,14 @@
 """The Triton kernels in Triton's interpreter, which runs them on the CPU."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from heads import HEADS, agrees, head, logits_case, outputs_and_gradients
+from memory import peak
 
 from simko.token_stats import fused_candidate_gap, fused_token_stats, token_stats
 
@@ -126,6 +130,24 @@ def test_overwriting_never_gives_garbage():
     assert torch.equal(made.detach(), expected)
     with pytest.raises(RuntimeError, match="inplace"):
         other.backward()
+
+
+def test_a_head_holds_tiles_of_a_chunk(monkeypatch):
+    monkeypatch.setattr(triton_stats, "_TILE", 512)
+    by_chunk = [peak(64, 2048, 16, chunk, impl="triton") for chunk in (8, 32)]
+    assert 0 < by_chunk[1] - by_chunk[0] < 3 * 24 * 512 * 4  # a tile of products, and what little a row has
+
+
+def test_without_an_interpreter_they_need_a_gpu():
+    """In a process of its own: what runs the kernels is settled at their import."""
+    code = (
+        "import torch; from simko.token_stats import token_stats; "
+        "token_stats(torch.zeros(1, 8), torch.zeros(1, dtype=torch.long), top_k=1, impl='triton')"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "0"}
+    )
+    assert 'ValueError: impl="triton" needs tensors on a GPU' in made.stderr
 
 
 def test_what_the_kernels_do_not_do():

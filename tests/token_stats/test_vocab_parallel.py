@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import LiveBytes
 
 from simko.token_stats import token_stats, vocab_parallel_token_stats
 from simko.token_stats.chunked import OutputGradients, logit_gradient_
@@ -94,6 +95,13 @@ def test_an_id_that_no_process_has_is_no_number(token):
     assert found.logp[1].isnan()
     assert not found.is_top1[1]
     assert found.entropy.isfinite().all()
+
+
+def test_a_shard_is_read_in_chunks():
+    logits, tokens = torch.randn(1024, 2048), torch.zeros(1024, dtype=torch.long)
+    with LiveBytes() as memory:
+        vocab_parallel_token_stats(logits, tokens, 0, top_k=3)
+    assert memory.peak < logits.nbytes + 3 * 128 * 2048 * 4
 
 
 def test_two_processes_agree_with_the_whole_in_one_gather():

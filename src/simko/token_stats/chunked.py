@@ -1,4 +1,4 @@
-"""Statistics a few rows at a time, so that never more than `chunk` x V logits are held beside the inputs.
+"""Statistics a few rows at a time, so that no more than a few tensors of `chunk` x V are held beside the inputs.
 
 Legend: N positions, n rows of a chunk, V vocabulary, d hidden size, K candidates.
 """

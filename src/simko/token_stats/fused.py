@@ -31,7 +31,7 @@ def fused_token_stats(
     store_bytes: int = 0,
     impl: Implementation = "auto",
 ) -> TokenStats:
-    """token_stats of the logits that the head makes of `hidden`, with never more than `chunk` x V of them held.
+    """token_stats of the logits that the head makes of `hidden`, a chunk at a time: never more than four `chunk` x V are held.
 
         logits = softcap tanh(scale (hidden weight' + bias) / softcap) / temperature
 
@@ -81,8 +81,10 @@ def fused_candidate_gap(
     impl="eager" takes the gap of all positions from full logits.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
-    if where.shape != tokens.shape:
-        raise ValueError(f"where {list(where.shape)} must have the shape of tokens {list(tokens.shape)}")
+    if where.shape != tokens.shape or where.dtype != torch.bool:
+        raise ValueError(
+            f"where {list(where.shape)}, {where.dtype}, must be bool in the shape of tokens {list(tokens.shape)}"
+        )
     if impl == "eager":
         stats = eager_token_stats(head.logits(hidden), tokens, top_k)
         return torch.where(where, candidate_gap(stats.topk_logp, stats.logp, weights), 0.0)

@@ -25,7 +25,8 @@ def token_stats(
 
     logits [..., V] of any float type, worked in float32 or better; tokens [...]: the sampled ids. Equal logits rank
     by id, the lowest first. overwrite_logits: the backward pass may write the gradient over the logits, which saves
-    their size in memory; whoever else needs them afterwards gets torch's error about a tensor changed in place.
+    their size in memory. Another backward pass that needs them gets torch's error about a tensor changed in place, a plain
+    reader sees the gradient; not for a leaf, whose .grad would be its own memory.
     impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or
     "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
     not positive, or shapes differ.

@@ -175,6 +175,8 @@ def _tiles(head: Head, n: int) -> Any:
 
 def check_triton_can(tensor: Tensor, top_k: int) -> None:
     """ValueError for what the kernels do not do."""
+    if tensor.device.type == "cpu" and isinstance(forward_kernel, triton.JITFunction):
+        raise ValueError('impl="triton" needs tensors on a GPU: use impl="chunked" on CPUs')
     if top_k > MOST_CANDIDATES:
         raise ValueError(f'impl="triton" takes top_k up to {MOST_CANDIDATES}, got {top_k}: use impl="chunked"')
     if tensor.dtype == torch.float64:
