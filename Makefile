@@ -41,9 +41,13 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: venv
+bench: venv $(VENV)/peers
 	$(BIN)/python benchmarks/trl_step.py --json $(OUT)/trl_step.json
-	$(BIN)/python benchmarks/token_stats.py --trl-step $(OUT)/trl_step.json
+	$(BIN)/python benchmarks/token_stats.py --peers $(VENV)/peers --trl-step $(OUT)/trl_step.json
+
+# Only their heads are measured, which need none of what these packages install.
+$(VENV)/peers: $(VENV)/.torch
+	$(PIP) --no-deps --target $@ verl liger-kernel
 
 # Needs torch, triton and jaxtyping alone, of .venv or else of $(PYTHON); PEERS: a folder of other libraries to measure.
 gpu-check:

@@ -23,8 +23,9 @@ def cells(rows: list[Row], flops: float | None = None) -> list[list[str]]:
             if flops
             else [number(row.seconds, 3)]
         )
+        spread = f" ({'-'.join(map(number, row.quartiles))})" if row.quartiles else ""
         table.append(
-            [row.name, row.outputs, *took, number(row.ratio), number(row.extra), f"{row.gradient_error:.0e}"]
+            [row.name, row.outputs, *took, number(row.ratio) + spread, number(row.extra), f"{row.gradient_error:.0e}"]
         )  # fmt: skip
     return table
 

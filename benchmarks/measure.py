@@ -87,6 +87,7 @@ class Row:
     outputs: str
     seconds: float = float("nan")
     ratio: float = float("nan")
+    quartiles: tuple[float, float] | None = None
     extra: float = float("nan")
     gradient_error: float = float("nan")
     note: str = ""
@@ -151,8 +152,8 @@ def measure(
 ) -> list[Row]:
     """One Row a way: name -> (outputs, loader). Memory first, which also warms up; then `rounds` rounds, each way once in each.
 
-    ratio is the median over rounds of a way's seconds to the baseline's in the same round: load that comes and goes
-    moves both. gradient_error: of hidden.grad, relative in norm, on the first tokens, whose gradients `exact` holds
+    ratio is the median over rounds of a way's seconds to the baseline's in the same round, for load that comes and goes
+    moves both; quartiles are the first and third of those, where there are rounds enough. gradient_error: of hidden.grad, relative in norm, on the first tokens, whose gradients `exact` holds
     for each kind of outputs. No round is begun after `deadline`, of time.monotonic, but the first.
     """
     rows, loaded = [], {}
@@ -187,7 +188,10 @@ def measure(
         row.seconds = statistics.median(row.times)
         if baseline in loaded:
             base = loaded[baseline][0].times
-            row.ratio = statistics.median(t / b for t, b in zip(row.times, base, strict=True))
+            ratios = [t / b for t, b in zip(row.times, base, strict=True)]
+            row.ratio = statistics.median(ratios)
+            if len(ratios) >= 4:
+                row.quartiles = tuple(statistics.quantiles(ratios)[::2])
     return rows
 
 

@@ -1,6 +1,6 @@
 """Time and memory of the statistics a token needs, from the last hidden state to its gradients, ours beside others'.
 
-    python benchmarks/token_stats.py [--device cuda] [--tokens 2048] [--vocabulary 32768] [--width 512] [--rounds 5]
+    python benchmarks/token_stats.py [--device cuda] [--tokens 2048] [--vocabulary 32768] [--width 512] [--rounds 9]
 
 Each way computes, from hidden states [N, d] and the head [V, d], what its column says, then the gradients of one fixed
 random combination of it to both. The ways run in turn, each once a round; ratios are taken within a round. Writes
@@ -75,9 +75,9 @@ def page(rows: list[Row], aims: list[Target], head: dict[str, str], drawn: str |
         f"{head['date']}. {head['machine']}. Other libraries: {head['peers']}.",
         f"    {head['command']}",
         "Forward and backward, from the last hidden states to the gradients of hidden states and head. Time is the median "
-        "of the rounds, its ratio the median of the ratios within a round. Extra memory is the peak of all that is "
-        "allocated beside the inputs, the gradients included, in units of full float32 logits. The last column is the "
-        "error of the hidden states' gradient against float64.",
+        "of the rounds, its ratio the median (and quartiles) of the ratios within a round. Extra memory is the peak of all "
+        "that is allocated beside the inputs, the gradients included, in units of full float32 logits. The last column is "
+        "the error of the hidden states' gradient against float64.",
         markdown(cells(rows)),
     ]
     if drawn:
@@ -109,9 +109,11 @@ def whole_step_text(path: Path | None) -> str:
 
 
 def command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """The command that repeats the run: the options that are not at their defaults, places of files left out."""
+    """The command that repeats the measurement: the options that are not at their defaults, where files go left out."""
     given = {name: value for name, value in vars(args).items() if value != parser.get_default(name)}
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if not isinstance(value, Path)]
+    if args.peers:
+        options.append("--peers FOLDER")
     return " ".join(["python benchmarks/token_stats.py", *options])
 
 
@@ -124,7 +126,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--peers", type=Path, help="a folder of packages to import beside the installed ones")
     parser.add_argument("--trl-step", type=Path, help="what trl_step.py --json wrote, for the page")
     parser.add_argument("--out", type=Path, help="stem of the files; docs/results/token_stats_DEVICE unless told")

@@ -187,13 +187,22 @@ def test_a_ratio_is_of_a_way_to_the_baseline(benchmarks, monkeypatch):
     import measure
 
     slow = measure.Row("slow", "")
-    clock = iter([1.0, 3.0] * 2)  # the baseline, then the other, in each round
+    clock = iter([1.0, 3.0, 1.0, 2.0, 1.0, 4.0, 2.0, 6.0])  # the baseline, then the other, in each round
     monkeypatch.setattr(measure, "seconds", lambda way, problem: next(clock))
     from peers import EAGER_GRPO, GRPO, eager_grpo, exact_gradients
 
     problem = measure.Problem.random(8, 32, 4, 2, torch.float32, "cpu")
     ways = {EAGER_GRPO: (GRPO, eager_grpo), slow.name: (GRPO, eager_grpo)}
     rows = measure.measure(
-        ways, problem, rounds=2, baseline=EAGER_GRPO, exact=exact_gradients(problem), say=lambda text: None
+        ways, problem, rounds=4, baseline=EAGER_GRPO, exact=exact_gradients(problem), say=lambda text: None
     )  # fmt: skip
     assert [row.ratio for row in rows] == [1.0, 3.0]
+    assert [row.quartiles for row in rows] == [(1.0, 1.0), (2.25, 3.75)]
+
+
+def test_a_ratio_comes_with_its_quartiles(benchmarks):
+    from layout import cells
+    from measure import Row
+
+    row = Row("way", "logp", seconds=1.0, ratio=1.15, quartiles=(1.084, 1.236), extra=0.5, gradient_error=1e-6)
+    assert cells([row])[1][3] == "1.15 (1.08-1.24)"
