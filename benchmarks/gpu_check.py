@@ -159,9 +159,8 @@ def whole_step() -> tuple[str, float]:
     except subprocess.TimeoutExpired:
         return "not measured: no answer in 120 seconds", float("nan")
     if made.returncode:
-        return f"not measured: {(made.stderr.strip().splitlines() or [f'exit status {made.returncode}'])[-1]}", float(
-            "nan"
-        )
+        said = made.stderr.strip().splitlines() or [f"exit status {made.returncode}"]
+        return f"not measured: {said[-1]}", float("nan")
     return made.stdout.strip(), json.loads(out.read_text())["ratio"]
 
 

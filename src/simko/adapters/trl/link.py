@@ -199,9 +199,7 @@ class LinkedTrainer(RLVRTrainer):
         scored: list[GatedTokens] = []
 
         def observe(call: HeadCall) -> None:
-            if (
-                inputs is not None
-            ):  # else old or reference log-probabilities, scored the same way for their ratio's sake
+            if inputs is not None:  # else old or reference log-probabilities, scored the same way for the ratio's sake
                 scored.append(link.score(call, inputs))
                 self._check_head(call)
 
