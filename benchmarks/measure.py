@@ -167,9 +167,7 @@ def measure(
         except ImportError as error:
             row.note = f"not installed ({error.name or error})"
         except Exception as error:  # other people's code: whatever it raises is this row's result, and the rest goes on
-            row.note = (
-                f"failed: {type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error) else ''}"
-            )
+            row.note = f"failed: {type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:160]}"
         if row.measured:
             loaded[name] = (row, way)
             truth = exact[outputs]

@@ -85,17 +85,26 @@ def test_a_way_that_fails_does_not_end_the_run(benchmarks):
     def failing():
         raise RuntimeError("out of luck\nand more")
 
+    def silent():
+        raise RuntimeError(" \n")
+
     problem = Problem.random(8, 32, 4, 2, torch.float32, "cpu")
-    ways = {"missing": (GRPO, missing), "failing": (GRPO, failing), EAGER_GRPO: (GRPO, eager_grpo)}
+    ways = {
+        "missing": (GRPO, missing),
+        "failing": (GRPO, failing),
+        "silent": (GRPO, silent),
+        EAGER_GRPO: (GRPO, eager_grpo),
+    }
     rows = measure(
         ways, problem, rounds=1, baseline=EAGER_GRPO, exact=exact_gradients(problem), say=lambda text: None
     )  # fmt: skip
     assert [row.note for row in rows] == [
         "not installed (a_library_that_is_not_installed)",
         "failed: RuntimeError: out of luck",
+        "failed: RuntimeError: no message",
         "",
     ]
-    assert rows[2].ratio == 1
+    assert rows[-1].ratio == 1
     assert json.loads(json.dumps(rows[0].record()))["seconds"] is None
 
 
