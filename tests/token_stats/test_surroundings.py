@@ -82,13 +82,29 @@ def test_ids_that_are_no_integers(impl):
     assert torch.equal(short.logp, fused_token_stats(hidden, weight, tokens, top_k=1, impl=impl).logp)
 
 
+def test_inputs_of_the_wrong_kind():
+    hidden, weight, tokens, _ = head()
+    with pytest.raises(ValueError, match="must have two axes"):
+        unchecked(fused_token_stats)(hidden, weight[0], tokens, top_k=1)
+    with pytest.raises(ValueError, match="logits must be of a float type"):
+        unchecked(token_stats)((hidden @ weight.t()).long(), tokens, top_k=1)
+
+
 def test_scale_must_be_finite():
     hidden, weight, tokens, _ = head()
     with pytest.raises(ValueError, match="scale must be finite"):
         unchecked(fused_token_stats)(hidden, weight, tokens, top_k=1, scale=math.nan)
 
 
-@pytest.mark.parametrize("view", [lambda z: z[:1, :53].expand(9, 53), lambda z: z[:, :53], lambda z: z[:9, 3:56]])
+VIEWS = {
+    "one row for all": lambda z: z[:1, :53].expand(9, 53),
+    "windows that overlap": lambda z: z.flatten().unfold(0, 53, 1)[:9],
+    "first columns": lambda z: z[:, :53],
+    "later columns": lambda z: z[:9, 3:56],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_overwriting_logits_that_are_a_view(impl, view):
     """Rows that are one memory cannot hold their gradients: they get others."""
     g = torch.Generator().manual_seed(0)
@@ -161,6 +177,30 @@ def test_gap_over_fewer_logits_than_candidates(impl, weights):
     expected = (share * (z - z.gather(-1, tokens[:, None]))).sum(-1)
     torch.testing.assert_close(gap, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), leaf)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_position_off_the_gate_reaches_nothing(impl):
+    hidden, weight, tokens, _ = head(dtype=torch.float32)
+    where = torch.arange(len(tokens)) != 2
+    hidden[2] = math.nan
+    leaf = hidden.clone().requires_grad_()
+    gap = fused_candidate_gap(leaf, weight, tokens, where, top_k=2, impl=impl)
+    (gradient,) = torch.autograd.grad(gap.sum(), leaf)
+    assert gap[2] == 0
+    assert not gradient.isnan().any()
+    assert not gradient[2].any()
+
+
+def test_gradient_of_entropy_beside_masked_logits(impl):
+    lowest = torch.finfo(torch.float32).min
+    logits = torch.tensor([[3.0, 1.0, lowest, lowest], [lowest, lowest, lowest, -1.0]], requires_grad=True)
+    stats = token_stats(logits, torch.tensor([0, 3]), top_k=2, impl=impl)
+    (gradient,) = torch.autograd.grad(-1.3 * stats.entropy.sum(), logits)
+    log_p = torch.tensor([3.0, 1.0]).log_softmax(0)
+    entropy = -(log_p.exp() * log_p).sum()
+    expected = torch.zeros(2, 4)
+    expected[0, :2] = 1.3 * log_p.exp() * (log_p + entropy)
+    torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("low", [-10_000.0, -1e30, torch.finfo(torch.float32).min])

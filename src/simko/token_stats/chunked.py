@@ -11,10 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from simko.token_stats.eager import top_candidates
+from simko.token_stats.eager import NO_PROBABILITY, top_candidates
 from simko.token_stats.head import Head, LogitTransform, wide, without_autocast
-
-NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
 
 
 class RowStats(NamedTuple):
@@ -232,8 +230,18 @@ class ChunkedLogitStats(torch.autograd.Function):
 def room_for_gradient(logits: Tensor, overwrite: bool) -> Tensor:
     """Memory for the gradient of `logits`: where `overwrite`, their own, so marked that torch raises for whoever else
     reads them in a backward pass."""
-    repeated = any(stride == 0 and size > 1 for stride, size in zip(logits.stride(), logits.shape, strict=True))
-    if repeated or not overwrite:  # repeated: an expanded tensor, whose rows are one memory
+    if not overwrite or _shares_memory_with_itself(logits):
         return torch.empty_like(logits, memory_format=torch.contiguous_format)
     torch.autograd.graph.increment_version(logits)
     return logits.detach()
+
+
+def _shares_memory_with_itself(tensor: Tensor) -> bool:
+    """Whether two of its elements may be one place in memory, as in an expanded tensor or in windows that overlap."""
+    reach = 0  # of the axes of smaller strides, in elements
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False

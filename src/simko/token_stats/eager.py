@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
+
 
 class TokenStats(NamedTuple):
     """What an objective needs of each token; nats. Gradient flows through logp, entropy and topk_logp."""
@@ -24,7 +26,7 @@ def eager_token_stats(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     all_logp = logits.log_softmax(-1)
     ids = top_candidates(logits.detach(), top_k)
-    finite = torch.where(all_logp == -torch.inf, 0.0, all_logp)
+    finite = all_logp.clamp(min=NO_PROBABILITY)
     return TokenStats(
         logp=all_logp.gather(-1, tokens[..., None]).squeeze(-1),
         entropy=-(all_logp.exp() * finite).sum(-1),
@@ -54,10 +56,8 @@ def _lowest_ids_of_the_last(ids: Tensor, values: Tensor, equal: Tensor) -> Tenso
 
     Not by a sort of whole rows, which takes memory of several times the logits'.
     """
-    last, equal = values == values[:, -1:], equal.view(torch.uint8)  # of which argmax gives the first 1
-    for k in range(ids.shape[-1]):
-        first = equal.argmax(-1, keepdim=True)
-        at_k = last[:, k : k + 1]
-        ids[:, k : k + 1] = torch.where(at_k, first, ids[:, k : k + 1])
-        equal.scatter_(-1, first, (~at_k).view(torch.uint8))
-    return ids
+    V = equal.shape[-1]
+    from_the_end = torch.arange(V, 0, -1, dtype=torch.int32, device=equal.device)  # the lower an id, the higher
+    lowest = V - torch.where(equal, from_the_end, 0).topk(ids.shape[-1]).values.long()
+    last = values == values[:, -1:]
+    return torch.where(last, lowest.gather(-1, (last.cumsum(-1) - 1).clamp(min=0)), ids)

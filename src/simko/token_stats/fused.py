@@ -38,9 +38,9 @@ def fused_token_stats(
     (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
     are exact, the backward pass makes the logits anew; second derivatives are not given. Logits and the sum of the
     weight's gradient are float32 or wider whatever the types of hidden and weight; on a GPU the factors of products take
-    hidden's type, as under autocast. chunk: positions at a time, chosen where None. store_bytes: memory for logits
-    that are stored for the backward pass instead, a chunk at a time as far as it goes; 4 N V stores all, which saves one
-    of four matrix products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature
+    hidden's type, as under autocast, on a CPU a head of half precision is copied to float32 whole. chunk: positions at a time, chosen where None. store_bytes: memory for logits
+    that are stored for the backward pass instead, a chunk at a time as far as it goes; 4 N V stores all (8 N V in
+    float64), which saves one of four matrix products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature
     or softcap not positive, chunk below 1, store_bytes below 0.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
@@ -78,7 +78,7 @@ def fused_candidate_gap(
 
     log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
     to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape;
-    impl="eager" takes the gap of all positions from full logits.
+    impl="eager" takes it from those positions' full logits.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
     if where.shape != tokens.shape or where.dtype != torch.bool:
@@ -86,9 +86,12 @@ def fused_candidate_gap(
             f"where {list(where.shape)}, {where.dtype}, must be bool in the shape of tokens {list(tokens.shape)}"
         )
     if impl == "eager":
-        stats = eager_token_stats(head.logits(hidden), tokens, top_k)
-        return torch.where(where, candidate_gap(stats.topk_logp, stats.logp, weights), 0.0)
-    topk_logits, logits, _ = candidate_logits(hidden[where], head, tokens[where], top_k=top_k, chunk=chunk, impl=impl)
+        stats = eager_token_stats(head.logits(hidden[where]), tokens[where], top_k)
+        topk_logits, logits = stats.topk_logp, stats.logp
+    else:
+        topk_logits, logits, _ = candidate_logits(
+            hidden[where], head, tokens[where], top_k=top_k, chunk=chunk, impl=impl
+        )
     gap = candidate_gap(topk_logits, logits, weights)
     return gap.new_zeros(where.shape).masked_scatter(where, gap)
 
@@ -163,6 +166,8 @@ def _checked_head(
     hidden: Tensor, weight: Tensor, tokens: Tensor, top_k: int, temperature: float, bias: Tensor | None,
     softcap: float | None, scale: float, chunk: int | None,
 ) -> Head:  # fmt: skip
+    if weight.dim() != 2:
+        raise ValueError(f"weight {list(weight.shape)} must have two axes, [V, d]")
     check_tokens(tokens, "hidden", hidden, len(weight))
     if hidden.shape[-1] != weight.shape[-1]:
         raise ValueError(f"hidden {list(hidden.shape)} and weight {list(weight.shape)} differ in their last size")

@@ -53,8 +53,10 @@ def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids
 
 
 def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | None) -> None:
-    """ValueError unless they are integers in the shape of `inputs`, whose name is given, less its last axis, and on a CPU,
-    where it costs no wait, ids of the vocabulary, if that is given."""
+    """ValueError unless they are integers in the shape of `inputs`, floats whose name is given, less its last axis, and on
+    a CPU, where it costs no wait, ids of the vocabulary, if that is given."""
+    if not inputs.is_floating_point():
+        raise ValueError(f"{name} must be of a float type, got {inputs.dtype}")
     if tokens.shape != inputs.shape[:-1]:
         raise ValueError(
             f"tokens {list(tokens.shape)} must have the shape of {name} {list(inputs.shape)} less the last"

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from simko.token_stats.choice import default_chunk
-from simko.token_stats.chunked import NO_PROBABILITY, RowStats, gradient_of_logits, keep, kept, row_chunks
-from simko.token_stats.eager import TokenStats, top_candidates
+from simko.token_stats.chunked import RowStats, gradient_of_logits, keep, kept, row_chunks
+from simko.token_stats.eager import NO_PROBABILITY, TokenStats, top_candidates
 from simko.token_stats.head import wide
 from simko.token_stats.stats import check_temperature, check_tokens, shaped
 
