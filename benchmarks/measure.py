@@ -153,8 +153,9 @@ def measure(
     """One Row a way: name -> (outputs, loader). Memory first, which also warms up; then `rounds` rounds, each way once in each.
 
     ratio is the median over rounds of a way's seconds to the baseline's in the same round, for load that comes and goes
-    moves both; quartiles are the first and third of those, where there are rounds enough. gradient_error: of hidden.grad, relative in norm, on the first tokens, whose gradients `exact` holds
-    for each kind of outputs. No round is begun after `deadline`, of time.monotonic, but the first.
+    moves both; quartiles are the first and third of those, of four rounds or more. gradient_error: of hidden.grad, relative
+    in norm, on the first tokens, whose gradients `exact` holds for each kind of outputs. No round is begun after `deadline`,
+    of time.monotonic, but the first.
     """
     rows, loaded = [], {}
     for name, (outputs, load) in ways.items():

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from simko.token_stats.head import wide
+
 NO_PROBABILITY = -1e4  # exp of it is 0 in every float type, and times 0 it is 0, which -inf is not
 
 
@@ -23,7 +25,7 @@ def eager_token_stats(
     logits: Float[Tensor, "*N V"], tokens: Int[Tensor, "*N"], top_k: int, temperature: float = 1.0
 ) -> TokenStats:
     """The reference: token_stats by a log-softmax of all logits and autograd."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    logits = logits.to(wide(logits.dtype)) / temperature
     all_logp = logits.log_softmax(-1)
     ids = top_candidates(logits.detach(), top_k)
     finite = all_logp.clamp(min=NO_PROBABILITY)

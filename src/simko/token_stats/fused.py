@@ -31,17 +31,18 @@ def fused_token_stats(
     store_bytes: int = 0,
     impl: Implementation = "auto",
 ) -> TokenStats:
-    """token_stats of the logits that the head makes of `hidden`, a chunk at a time: never more than four `chunk` x V are held.
+    """token_stats of the logits that the head makes of `hidden`, never more than four tensors of `chunk` x V at a time.
 
         logits = softcap tanh(scale (hidden weight' + bias) / softcap) / temperature
 
     (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
     are exact, the backward pass makes the logits anew; second derivatives are not given. Logits and the sum of the
     weight's gradient are float32 or wider whatever the types of hidden and weight; on a GPU the factors of products take
-    hidden's type, as under autocast, on a CPU a head of half precision is copied to float32 whole. chunk: positions at a time, chosen where None. store_bytes: memory for logits
-    that are stored for the backward pass instead, a chunk at a time as far as it goes; 4 N V stores all (8 N V in
-    float64), which saves one of four matrix products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature
-    or softcap not positive, chunk below 1, store_bytes below 0.
+    hidden's type, as under autocast, on a CPU a head of half precision is copied to float32 whole.
+    chunk: positions at a time, chosen where None. store_bytes: memory for logits that are stored for the backward pass
+    instead, a chunk at a time as far as it goes; 4 N V (8 N V in float64) stores all, which saves one of four matrix
+    products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature or softcap not
+    positive, scale not finite, chunk below 1, store_bytes below 0, and for tokens as in token_stats.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
     if store_bytes < 0:
@@ -77,8 +78,8 @@ def fused_candidate_gap(
         gap = sum_n w_n (z_(n) - z_y)
 
     log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
-    to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape;
-    impl="eager" takes it from those positions' full logits.
+    to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape
+    or type; impl="eager" takes it from those positions' full logits.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
     if where.shape != tokens.shape or where.dtype != torch.bool:

@@ -29,7 +29,7 @@ def token_stats(
     reader sees the gradient; not for a leaf, whose .grad would be its own memory.
     impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or
     "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
-    not positive, or shapes differ.
+    not positive, shapes differ, logits are no floats, or tokens no integers or, on a CPU, not in 0..V - 1.
     """
     check_tokens(tokens, "logits", logits, logits.shape[-1])
     check_options(top_k, logits.shape[-1], temperature)
@@ -53,8 +53,8 @@ def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids
 
 
 def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | None) -> None:
-    """ValueError unless they are integers in the shape of `inputs`, floats whose name is given, less its last axis, and on
-    a CPU, where it costs no wait, ids of the vocabulary, if that is given."""
+    """ValueError unless `inputs`, which the message calls `name`, are floats [..., n] and tokens integers [...]; on a CPU,
+    where looking costs no wait, also unless they are ids of the vocabulary, if that is given."""
     if not inputs.is_floating_point():
         raise ValueError(f"{name} must be of a float type, got {inputs.dtype}")
     if tokens.shape != inputs.shape[:-1]:

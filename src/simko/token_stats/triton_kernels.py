@@ -10,9 +10,7 @@ from typing import no_type_check  # whose marks keep runtime type checkers off w
 import triton
 import triton.language as tl
 
-_LOWEST = tl.constexpr(
-    -3.4028234663852886e38
-)  # float32's lowest: no finite logit is lower, some masks fill rows with it
+_LOWEST = tl.constexpr(-3.4028234663852886e38)  # float32's: no finite logit is lower, and some masks fill rows with it
 _NO_ID = tl.constexpr(0x7FFFFFFF)
 
 
