@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from simko.studies import comparison
 from simko.studies.comparison import Comparison, run_comparison
 from simko.studies.jobs import Job, run_jobs
 from simko.studies.real_model import real_model
@@ -45,7 +46,9 @@ def test_the_warm_start_is_cached_by_content(tmp_path, monkeypatch):
     assert len(list((tmp_path / "simko").iterdir())) == 2
 
 
-def test_a_comparison_from_base_to_page(tmp_path, tiny_base):
+def test_a_comparison_from_base_to_page(tmp_path, tiny_base, monkeypatch):
+    stages = []
+    monkeypatch.setattr(comparison, "run_jobs", lambda jobs, *rest: stages.append(jobs) or run_jobs(jobs, *rest))
     plan = Comparison(
         title="Two methods",
         task="operator_puzzle",
@@ -68,6 +71,7 @@ def test_a_comparison_from_base_to_page(tmp_path, tiny_base):
     )
     page = run_comparison(plan, tmp_path / "study", workers=2)
     assert "SimKO" in page.read_text(encoding="utf-8")
+    assert [{job.name.split()[0] for job in jobs} for jobs in stages] == [{"train"}, {"evaluate"}]
     study = json.loads((tmp_path / "study" / "study.json").read_text())
     assert [e["name"] for e in study["evaluations"]] == [
         "base", "grpo-seed1-step2", "simko-seed1-step2", "entropy_bonus-seed1-step2",

@@ -53,7 +53,8 @@ def run_comparison(plan: Comparison, out: Path, *, workers: int) -> Path:
     training = [_training_job(plan, out, *run) for run in runs]
     headline_first = sorted(evaluations, key=lambda e: e["step"] not in (0, plan.headline_step))
     grading = [_evaluation_job(plan, out, e) for e in headline_first]
-    run_jobs([*training, *grading], out / "logs", workers)
+    for stage in (training, grading):  # one after the other: a run's checkpoints are there before they are graded
+        run_jobs(stage, out / "logs", workers)
     return write_report(out)
 
 
