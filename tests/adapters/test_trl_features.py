@@ -309,7 +309,7 @@ REFUSED = {
     "cispo": ({"loss_type": "cispo"}, "epsilon_high=5"),
     "bias correction": ({"use_bias_correction_kl": True, "beta": 0.1}, "set it to False"),
     "alpha": ({"simko_alpha": 1.5}, "alpha"),
-    "lambda": ({"simko_top_penalty": 0.0}, "top_penalty"),
+    "lambda": ({"simko_top_penalty": 0.6}, "top_penalty.*at least 1"),
     "quantile": ({"simko_gate_quantile": 2.0}, "gate_quantile"),
     "weights": ({"simko_weights": "hard"}, "weights"),
     "penalty": ({"simko_penalty": "both"}, "penalty"),
