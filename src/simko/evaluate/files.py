@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,15 @@ def write_whole(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all (see `replacing`)."""
     with replacing(path) as new:
         new.write_bytes(text.encode("utf-8"))
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows to a JSONL file, a line each; OSError naming the file where that fails, as on a full disk."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

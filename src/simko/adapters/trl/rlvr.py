@@ -12,7 +12,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
-from simko.adapters.trl.rewards import refuse_nan
+from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats
 
@@ -77,8 +77,8 @@ class RLVRTrainer(GRPOTrainer):
                 f"loss_type={args.loss_type!r} divides by responses, so that dropped groups would stay in its "
                 "denominator: set drop_one_outcome_groups to False or loss_type to dapo"
             )
-        several = isinstance(reward_funcs, list)
-        checked = [refuse_nan(f) for f in (reward_funcs if several else [reward_funcs])]
+        several = isinstance(reward_funcs, list | tuple)
+        checked = [checked_rewards(f) for f in (reward_funcs if several else [reward_funcs])]
         super().__init__(model, checked if several else checked[0], args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
