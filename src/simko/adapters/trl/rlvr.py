@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
+from simko.adapters.trl.config_checks import check_count, follow_machine, warn_of_shifted_sampling
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import concentration_summary
@@ -25,7 +26,11 @@ _PROBE_CANDIDATES = 6
 
 @dataclass
 class RLVRConfig(GRPOConfig):
-    """GRPOConfig with two aids that leave the gradient alone, and dynamic sampling's choice of groups."""
+    """GRPOConfig with two aids that leave the gradient alone, and dynamic sampling's choice of groups.
+
+    use_cpu and bf16 follow the machine where they are not set: a machine without an accelerator trains on its CPU, and
+    bf16 is on where a GPU knows it (TRL's default is on everywhere). ValueError for a count below its least value.
+    """
 
     skip_zero_advantage: bool = field(
         default=False,
@@ -50,6 +55,12 @@ class RLVRConfig(GRPOConfig):
             "sampling, without drawing others in their place). Needs loss_type dapo, cispo or vespo."
         },
     )
+
+    def __post_init__(self) -> None:
+        check_count("probe_every", self.probe_every, 0)
+        check_count("probe_rows", self.probe_rows, 1)
+        follow_machine(self)
+        super().__post_init__()
 
 
 def grpo_objective(args: GRPOConfig) -> str:
@@ -83,7 +94,7 @@ class RLVRTrainer(GRPOTrainer):
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
         self._rollout_judged = False
-        _warn_of_shifted_sampling(args)
+        warn_of_shifted_sampling(args, self.model)
         if args.skip_zero_advantage and self.aux_loss_enabled:
             raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
 
@@ -258,17 +269,6 @@ def _refuse_inexact_skipping(args: GRPOConfig) -> None:
         raise ValueError(
             "skip_zero_advantage keeps the gradient only with loss_type dapo or cispo, beta 0, top_entropy_quantile 1 "
             "and no entropy bonus: responses of advantage 0 count elsewhere; set it to False or change those options"
-        )
-
-
-def _warn_of_shifted_sampling(args: GRPOConfig) -> None:
-    shifts = {"top_p": args.top_p < 1, "top_k": args.top_k > 0, "min_p": bool(args.min_p)}
-    shifts["repetition_penalty"] = args.repetition_penalty != 1
-    if names := [name for name, shifted in shifts.items() if shifted]:
-        logger.warning(
-            "rollouts are sampled with %s, the loss scores the full softmax: the sampled distribution is another than "
-            "the trained one",
-            ", ".join(f"{name}={getattr(args, name)}" for name in names),
         )
 
 
