@@ -27,7 +27,14 @@ def test_counts_are_whole_and_large_enough(tmp_path, option, config):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("alpha", -0.1), ("alpha", 2.0), ("top_penalty", 0.6), ("gate_quantile", 1.2), ("weights", "hard"), ("penalty", "x")],
+    [
+        ("alpha", -0.1),
+        ("alpha", 2.0),
+        ("top_penalty", 0.6),
+        ("gate_quantile", 1.2),
+        ("weights", "hard"),
+        ("penalty", "x"),
+    ],
 )
 def test_simkos_numbers_are_checked_at_construction(tmp_path, option, value):
     with pytest.raises(ValueError, match=f"^simko_{option}"):

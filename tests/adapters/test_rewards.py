@@ -167,7 +167,7 @@ READ = {
     "list": list,
     "tuple": tuple,
     "generator": lambda x: (r for r in x),
-    "map": lambda x: map(lambda r: r, x),
+    "map": lambda x: map(NUMBERS.__getitem__, range(len(x))),
     "filter": lambda x: filter(lambda r: True, x),
     "dict values": lambda x: dict(enumerate(x)).values(),
     "array": lambda x: np.array(x, dtype=object),

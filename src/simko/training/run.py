@@ -4,14 +4,14 @@ import json
 import math
 import os
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import get_peft_config, get_quantization_config
+from transformers import TrainerCallback
+from trl import get_peft_config
 
 from simko.adapters.trl import (
     MethodTrainer,
@@ -25,10 +25,11 @@ from simko.adapters.trl import (
     simko_objective,
 )
 from simko.evaluate.files import claimed
-from simko.records import Problem
+from simko.records import Problem, Verifier
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, get_task, read_file
-from simko.training.recipe import Recipe, TrainingConfig, import_reward_function, is_file
+from simko.training.loading import load_model, reference_kwargs
+from simko.training.recipe import Recipe, TrainingConfig, is_file
 from simko.training.run_directory import (
     check_config,
     latest_checkpoint,
@@ -37,7 +38,7 @@ from simko.training.run_directory import (
     versions,
     write_json,
 )
-from simko.verifiers import get_verifier
+from simko.verifiers import VERIFIERS, get_verifier
 
 _NOT_OF_THE_NUMBERS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
@@ -53,7 +54,11 @@ def train(recipe: Recipe) -> Path:
     """
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
     _check_checkpoints_resume_exactly(recipe)
-    task = get_task(recipe.run.task) if recipe.run.task else read_file(str(recipe.run.train_file), _verifier_of(recipe))
+    task = (
+        get_task(recipe.run.task)
+        if recipe.run.task
+        else read_file(str(recipe.run.train_file), _form_of(recipe.run.verifier))
+    )
     dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
     _check_rollout_is_filled(len(dataset), args)
     held_out = _held_out(recipe) if recipe.run.passk_every else None
@@ -90,23 +95,15 @@ class MetricsLog(TrainerCallback):
 
 
 def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
-    args, options = recipe.training, recipe.model
-    name_or_path = str(options.model_name_or_path)
+    args = copy(recipe.training)
+    args.model_init_kwargs = reference_kwargs(recipe)
     if recipe.run.reward_function:
-        reward = import_reward_function(recipe.run.reward_function)
+        reward = recipe.reward_function()
     else:
-        name = recipe.run.verifier or task.verifier
-        reward = reward_function(get_verifier(name), name=name, samples=directory / "samples.jsonl")
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=options.model_revision, padding_side="left")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(
-        name_or_path,
-        revision=options.model_revision,
-        dtype=options.dtype if options.dtype in (None, "auto") else getattr(torch, options.dtype),
-        attn_implementation=options.attn_implementation,
-        quantization_config=get_quantization_config(options),
-    )
+        judge = recipe.verifier("verifier", task.verifier)
+        name, judge = (judge, get_verifier(judge)) if isinstance(judge, str) else (_function_of(recipe), judge)
+        reward = reward_function(judge, name=name, samples=directory / "samples.jsonl")
+    model, tokenizer = load_model(recipe)
     _end_at_stop_strings(model, tokenizer, task.stop)
     faces: dict[str, type[RLVRTrainer]] = {"grpo": RLVRTrainer, "simko": SimKOTrainer}
     return faces.get(args.method, MethodTrainer)(
@@ -115,7 +112,7 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> R
         args,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=get_peft_config(options),
+        peft_config=get_peft_config(recipe.model),
         callbacks=[MetricsLog(directory / "metrics.jsonl")],
     )
 
@@ -130,16 +127,21 @@ def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> N
     model.generation_config.eos_token_id = sorted(ends)
 
 
-def _held_out(recipe: Recipe) -> tuple[list[Problem], str]:
+def _held_out(recipe: Recipe) -> tuple[list[Problem], str | Verifier]:
     """The problems on which pass@K is measured during training, and their verifier."""
     name = str(recipe.run.passk_task or recipe.run.task)
-    verifier = recipe.run.passk_verifier
-    task = read_file(name, str(verifier)) if is_file(name) else get_task(name)
-    return task.load("test", recipe.run.passk_problems), verifier or task.verifier
+    task = read_file(name, _form_of(recipe.run.passk_verifier)) if is_file(name) else get_task(name)
+    return task.load("test", recipe.run.passk_problems), recipe.verifier("passk_verifier", task.verifier)
 
 
-def _verifier_of(recipe: Recipe) -> str:
-    return recipe.run.verifier or "last_box"
+def _form_of(verifier: str | None) -> str:
+    """The verifier of simko's that says in which form a file's rows are read: prompt and answer for one's own."""
+    return verifier if verifier in VERIFIERS else "last_box"
+
+
+def _function_of(recipe: Recipe) -> str:
+    """The name under which TRL logs the rewards of a verifier of one's own."""
+    return str(recipe.run.verifier).rpartition(":")[2]
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
         ("passk_",) if simko else ("passk_", "simko_")
     )  # pass@K is measured beside the training, which it leaves alone
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
-    return kept | {"objective": _objective(recipe.training)}
+    return kept | recipe.judges() | {"objective": _objective(recipe.training)}
 
 
 def _objective(args: TrainingConfig) -> str:

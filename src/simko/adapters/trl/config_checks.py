@@ -35,7 +35,14 @@ def follow_machine(args: GRPOConfig) -> None:
         logger.warning("the run has %s, since %s", " and ".join(set_here), reason)
 
 
-_NEUTRAL_AT_1 = {"top_p", "typical_p", "repetition_penalty", "encoder_repetition_penalty", "guidance_scale", "num_beams"}
+_NEUTRAL_AT_1 = {
+    "top_p",
+    "typical_p",
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "guidance_scale",
+    "num_beams",
+}
 _ONLY_END_OR_STORE = {
     "max_new_tokens", "max_length", "max_tokens", "max_time", "pad_token_id", "bos_token_id", "eos_token_id",
     "decoder_start_token_id", "stop", "stop_strings", "stop_token_ids", "include_stop_str_in_output", "use_cache",
@@ -51,7 +58,9 @@ def warn_of_shifted_sampling(args: GRPOConfig, model: Any) -> None:
     own = None if args.use_vllm else getattr(model, "generation_config", None)
     options = {} if own is None else own.to_diff_dict()
     options |= {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")}
-    options |= {"do_sample": True} | (args.generation_kwargs or {})
+    options["do_sample"] = True
+    if isinstance(args.generation_kwargs, dict):  # TRL's __post_init__ has read its text
+        options |= args.generation_kwargs
     if shifting := ", ".join(f"{name}={value}" for name, value in _shifting(args, options)):
         logger.warning(
             "rollouts are sampled with %s, the loss scores the full softmax: the sampled distribution is another than "
