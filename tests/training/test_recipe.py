@@ -8,11 +8,13 @@ import yaml
 from transformers import TrainingArguments
 from trl import GRPOConfig, ModelConfig
 
+from simko.training import recipe as recipe_module
 from simko.training.ignored import refused_options
-from simko.training.options import list_options
+from simko.training.options import list_options, markdown_options
 from simko.training.recipe import RECIPE_PARTS, RunArguments, TrainingConfig, read_recipe
 from simko.training.recipe_file import read_yaml
 
+DOCS = Path(__file__).parents[2] / "docs"
 MINIMAL = "model_name_or_path: some/model\ntask: operator_puzzle\noutput_dir: out\n"
 
 
@@ -149,6 +151,27 @@ def test_every_option_is_listed_ours_first():
     assert {"method", "method_options", "simko_alpha", "grpo_warmup_steps", "probe_every"} <= set(ours)
     assert "Share of a correct token's reward" in listed
     assert "%%" not in listed
+
+
+@pytest.mark.parametrize("text", ["report_to: tensorboard", "report_to: [tensorboard]"])
+def test_tensorboard_without_its_package(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(recipe_module, "is_tensorboard_available", lambda: False)
+    with pytest.raises(ValueError, match=r"mine\.yaml: report_to tensorboard needs .* 'simko\[trl,tensorboard\]'"):
+        written(tmp_path, text)
+
+
+def test_no_is_a_word(tmp_path):
+    training = written(tmp_path, "save_strategy: no\nlogging_strategy: no\nbf16: no\n").training
+    assert (training.save_strategy, training.logging_strategy, training.bf16) == ("no", "no", False)
+
+
+def test_the_docs_list_every_option():
+    """Else, write markdown_options(RECIPE_PARTS) after the heading."""
+    text = (DOCS / "training.md").read_text(encoding="utf-8").partition("## Every option\n\n")[2]
+    listed = markdown_options(RECIPE_PARTS)
+    if text.splitlines()[0] != listed.splitlines()[0]:
+        pytest.skip(f"the page is of other versions than {listed.splitlines()[0]}")
+    assert text == listed
 
 
 def test_a_relative_file_lies_here_or_beside_the_recipe(tmp_path, monkeypatch):

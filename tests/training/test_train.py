@@ -13,7 +13,7 @@ from simko.evaluate import SampleStore
 from simko.objectives import METHODS
 from simko.tasks import get_task
 from simko.training import run as run_module
-from simko.training.recipe import find_recipe, import_reward_function, read_recipe
+from simko.training.recipe import find_recipe, read_recipe
 from simko.training.run import MetricsLog, train
 from simko.training.run_directory import is_complete, latest_checkpoint
 
@@ -289,17 +289,6 @@ def test_every_shipped_recipe_parses():
         assert read_recipe(find_recipe(name), words).training.method == "simko"
     with pytest.raises(ValueError, match=r"quickstart\.yaml"):
         find_recipe("no-such-recipe.yaml")
-
-
-def test_reward_functions_by_import_path():
-    assert import_reward_function(f"{__name__}:operators")(["+ 3 - 1"]) == operators(["+ 3 - 1"])
-    for path, message in (
-        (f"{__name__}.operators", "module:function"),
-        ("nowhere.at.all:f", "cannot import"),
-        (f"{__name__}:missing", "no function"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            import_reward_function(path)
 
 
 def test_pass_at_k_beside_the_training(recipe_file, tiny_base, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ example:
 
 a whole recipe, which trains on a file of one's own (rows of prompt and answer):
 
-  model_name_or_path: Qwen/Qwen2.5-0.5B-Instruct
+  model_name_or_path: Qwen/Qwen2.5-0.5B
   train_file: sums.jsonl
   verifier: last_integer
   output_dir: runs/sums

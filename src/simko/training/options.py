@@ -5,6 +5,8 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
+from importlib.metadata import version
+from textwrap import fill
 from typing import Any, NoReturn
 
 from transformers import TrainingArguments
@@ -13,6 +15,7 @@ from trl import GRPOConfig, TrlParser
 from simko.training.ignored import default_of, refused_options
 
 _UNNAMED = object()
+_INDENT = " " * 6
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,14 @@ class RecipeParser(TrlParser):
         for key, value in dict(options.pop("env", None) or {}).items():
             os.environ[str(key)] = str(value)
         known = {action.dest: action for action in self._actions if action.dest != "help"}
-        for name, value in options.items():
+        for name, value in list(options.items()):
             if name not in known:
                 raise ValueError(f"there is no option {name}{_meant(name, known)}")
-            choices = known[name].choices
-            if choices is not None and value is not None and value not in choices:
+            if (choices := known[name].choices) is None or value is None:
+                continue
+            if value is False and "no" in choices:  # what YAML reads `save_strategy: no` as
+                options[name] = "no"
+            elif value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
         found, rest = self.parse_known_args(list(words), Namespace(**dict.fromkeys(known, _UNNAMED)))
         if rest:
@@ -68,13 +74,16 @@ def list_options(parts: Sequence[type]) -> str:
     for title, options in _sections(parts):
         lines += ["", f"{title}:"]
         for option in options:
-            lines += [f"  {option.name}: {_kind(option)}", f"      {_help(option)}"]
+            meaning = fill(
+                _help(option), 110, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+            )
+            lines += [f"  {option.name}: {_kind(option)}", meaning]
     return "\n".join(lines) + "\n"
 
 
 def markdown_options(parts: Sequence[type]) -> str:
-    """The same as tables in Markdown."""
-    lines: list[str] = []
+    """The same as tables in Markdown, for docs/training.md."""
+    lines = [f"TRL {version('trl')}, transformers {version('transformers')}.", ""]
     for title, options in _sections(parts):
         lines += [f"### {title[0].upper()}{title[1:]}", "", "| option | type and default | meaning |", "|---|---|---|"]
         cells = ([f"`{o.name}`", _kind(o), _help(o)] for o in options)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from transformers.integrations import is_tensorboard_available
 from trl import ModelConfig
 
 import simko
@@ -204,6 +205,8 @@ def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, name
         raise ValueError("train_file needs a verifier (e.g. last_integer) or a reward_function to judge its answers")
     if run.verifier is not None and run.reward_function is not None:
         raise ValueError("set verifier or reward_function, not both")
+    if "tensorboard" in (training.report_to or ()) and not is_tensorboard_available():
+        raise ValueError("report_to tensorboard needs a package: pip install 'simko[trl,tensorboard]'")
     _check_passk(run)
 
 

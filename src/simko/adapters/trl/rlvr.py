@@ -13,6 +13,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from simko.adapters.trl.config_checks import check_count, follow_machine, warn_of_shifted_sampling
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.model_card import name_local_models
 from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats
@@ -32,6 +33,16 @@ class RLVRConfig(GRPOConfig):
     bf16 is on where a GPU knows it (TRL's default is on everywhere). ValueError for a count below its least value.
     """
 
+    use_cpu: bool = field(
+        default=False, metadata={"help": "Train on the CPU; on where there is no accelerator, whatever is set."}
+    )
+    bf16: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Mixed precision in bfloat16. Where it is not set, the machine decides: on where the GPU knows it and "
+            "fp16 is off, off on a CPU, which is slower in it."
+        },
+    )
     skip_zero_advantage: bool = field(
         default=False,
         metadata={
@@ -137,6 +148,13 @@ class RLVRTrainer(GRPOTrainer):
         self._rewards = rewards
         self._log_group_outcomes()
         return rewards
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        super().create_model_card(*args, **kwargs)
+        if self.accelerator.is_main_process:
+            directory = Path(str(self.args.output_dir))
+            checkpoint = directory / f"checkpoint-{self.state.global_step}"  # which TRL saves next
+            name_local_models(directory / "README.md", self.model.config, checkpoint)
 
     def group_size(self) -> int:
         """Responses a prompt."""
