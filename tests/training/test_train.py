@@ -333,8 +333,9 @@ def test_held_out_options_that_do_not_fit_together(recipe_file, tiny_base):
     unset = recipe_file.read_text().replace("task: operator_puzzle", "train_file: mine.jsonl")
     for text, words, message in (
         ("", ["--passk_task", "math500"], "set it, e.g. to 20"),
-        ("", ["--passk_every", "-1"], "passk_every counts steps"),
-        ("", ["--passk_every", "1", "--passk_samples", "0"], "passk_samples responses"),
+        ("", ["--passk_samples", "4"], "set it, e.g. to 20"),
+        ("", ["--passk_every", "-1"], "passk_every must be a whole number of at least 0"),
+        ("", ["--passk_every", "1", "--passk_samples", "0"], "passk_samples must be a whole number of at least 1"),
         ("", ["--passk_every", "1", "--passk_task", "mine.jsonl"], "set passk_verifier"),
         (unset, ["--passk_every", "1"], "set passk_task"),
     ):

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,11 @@ def write_whole(path: Path, text: str) -> None:
         new.write_bytes(text.encode("utf-8"))
 
 
-def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSONL file, a line each; OSError naming the file where that fails, as on a full disk."""
+def append(path: Path, text: str) -> None:
+    """Append UTF-8 text; OSError naming the file where it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.write(text)
     except OSError as error:
         raise _unwritable(path, error) from error
 

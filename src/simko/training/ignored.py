@@ -40,7 +40,6 @@ _SWITCHES = {
     "push_to_hub": ("hub_",),
     "log_completions": ("num_completions_to_print", "log_unique_prompts"),
     "probe_every": ("probe_rows",),
-    "passk_every": ("passk_",),
     "chat": ("chat_template_kwargs",),
 }
 """An option, and the beginnings of the names of those that mean nothing unless it is set."""

@@ -1,13 +1,14 @@
 """Every option of a recipe: parsing them, knowing which ones the user named, and listing them with their help."""
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import version
 from textwrap import fill
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 from transformers import TrainingArguments
 from trl import GRPOConfig, TrlParser
@@ -15,7 +16,6 @@ from trl import GRPOConfig, TrlParser
 from simko.training.ignored import default_of, refused_options
 
 _UNNAMED = object()
-_INDENT = " " * 6
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,22 @@ def _meant(name: str, known: Mapping[str, Any], dashes: str = "") -> str:
 def list_options(parts: Sequence[type]) -> str:
     """Every option that `simko train` takes, with its type, default, choices and help: ours first."""
     lines: list[str] = []
+    kinds, indent = _kinds(parts), " " * 6
     for title, options in _sections(parts):
         lines += ["", f"{title}:"]
-        for option in options:
-            meaning = fill(
-                _help(option), 110, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
-            )
-            lines += [f"  {option.name}: {_kind(option)}", meaning]
+        for o in options:
+            meaning = fill(_help(o), 110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+            lines += [f"  {o.name}: {kinds[o.name]}, default {_default(o)}", meaning]
     return "\n".join(lines) + "\n"
 
 
 def markdown_options(parts: Sequence[type]) -> str:
     """The same as tables in Markdown, for docs/training.md."""
+    kinds = _kinds(parts)
     lines = [f"TRL {version('trl')}, transformers {version('transformers')}.", ""]
     for title, options in _sections(parts):
         lines += [f"### {title[0].upper()}{title[1:]}", "", "| option | type and default | meaning |", "|---|---|---|"]
-        cells = ([f"`{o.name}`", _kind(o), _help(o)] for o in options)
+        cells = ([f"`{o.name}`", f"{kinds[o.name]}, default {_default(o)}", _help(o)] for o in options)
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
         lines.append("")
     return "\n".join(lines)
@@ -106,11 +106,16 @@ def _sections(parts: Sequence[type]) -> Iterator[tuple[str, list[Field]]]:
     yield "the trainer (transformers' TrainingArguments)", [f for f in every if f.name in transformers]
 
 
-def _kind(option: Field) -> str:
-    kind = option.type.__name__ if isinstance(option.type, type) else str(option.type).replace("typing.", "")
+def _kinds(parts: Sequence[type]) -> dict[str, str]:
+    """The type of each option in words; of the annotations, since a parser writes over the types of the fields."""
+    hints = {name: hint for part in parts for name, hint in get_type_hints(part).items()}
+    words = {name: h.__name__ if type(h) is type else str(h) for name, h in hints.items()}
+    return {name: re.sub(r"\b(\w+\.)+", "", said).replace("NoneType", "None") for name, said in words.items()}
+
+
+def _default(option: Field) -> str:
     default = default_of(option)
-    said = getattr(default, "value", default)  # of an enumeration
-    return f"{kind}, default {said!r}"
+    return repr(getattr(default, "value", default))  # of an enumeration
 
 
 def _help(option: Field) -> str:

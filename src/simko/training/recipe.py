@@ -212,7 +212,8 @@ def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, name
 
 def _check_passk(run: RunArguments) -> None:
     if not run.passk_every:
-        if any(given is not None for given in (run.passk_task, run.passk_verifier, run.passk_problems)):
+        given = run.passk_task, run.passk_verifier, run.passk_problems
+        if any(option is not None for option in given) or run.passk_samples != RunArguments.passk_samples:
             raise ValueError("held-out problems are evaluated every passk_every steps: set it, e.g. to 20")
         return
     if run.task is None and run.passk_task is None:

@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from trl.trainer.utils import get_callable_name, is_async_callable
 
-from simko.evaluate.files import append_rows
+from simko.evaluate.files import append
 from simko.records import Problem, Verifier
 from simko.verifiers import grade_many
 
@@ -63,13 +63,11 @@ def reward_function(
         verdicts = grade_many(verifier, answers)
         if samples is not None:
             step = getattr(columns.get("trainer_state"), "global_step", None)
-            append_rows(
-                samples,
-                (
-                    {"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)
-                    for (response, problem), verdict in zip(answers, verdicts, strict=True)
-                ),
-            )
+            lines = [
+                json.dumps({"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)) + "\n"
+                for (response, problem), verdict in zip(answers, verdicts, strict=True)
+            ]
+            append(samples, "".join(lines))
         return [verdict.reward for verdict in verdicts]
 
     reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))
