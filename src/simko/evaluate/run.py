@@ -47,14 +47,8 @@ def evaluate(
     Raises ValueError where the store holds this task and temperature under another configuration, or the verifier
     cannot judge a problem (nothing is changed); VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
     """
-    if not problems or len({problem.id for problem in problems}) != len(problems):
-        raise ValueError("give at least one problem, and every problem an id of its own")
-    if n < 1:
-        raise ValueError(f"n is {n}: draw at least one sample a problem")
-    if n > 1 and not settings.do_sample:
-        raise ValueError(f"n is {n} at temperature 0: all responses to a problem would be the same; draw one (-n 1)")
     judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
-    check_problems(judge, problems)
+    check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
     setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
@@ -74,6 +68,17 @@ def evaluate(
     if short:
         raise RuntimeError(f"{len(short)} problems, {next(iter(short))!r} first, lack samples: run again to continue")
     return setting
+
+
+def check_plan(problems: Sequence[Problem], verifier: str | Verifier, n: int, settings: SamplingSettings) -> None:
+    """Raise what `evaluate` raises before it asks anything of the sampler: call it before a model is loaded."""
+    if not problems or len({problem.id for problem in problems}) != len(problems):
+        raise ValueError("give at least one problem, and every problem an id of its own")
+    if n < 1:
+        raise ValueError(f"n is {n}: draw at least one sample a problem")
+    if n > 1 and not settings.do_sample:
+        raise ValueError(f"n is {n} at temperature 0: all responses to a problem would be the same; draw one (-n 1)")
+    check_problems(verifier, problems)
 
 
 def setting_name(settings: SamplingSettings) -> str:
