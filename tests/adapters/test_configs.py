@@ -19,7 +19,8 @@ CONFIGS = [RLVRConfig, SimKOConfig, MethodConfig, TrainingConfig]
 def test_counts_are_whole_and_large_enough(tmp_path, option, config):
     if option not in config.__dataclass_fields__:
         return
-    for value in (LEAST[option] - 1, -7, 2.5, True, "3", None):
+    unset = () if config.__dataclass_fields__[option].default is None else (None,)
+    for value in (LEAST[option] - 1, -7, 2.5, True, "3", *unset):
         with pytest.raises(ValueError, match=f"{option} must be a whole number of at least {LEAST[option]}"):
             config(str(tmp_path), **{option: value})
     assert getattr(config(str(tmp_path), **{option: LEAST[option]}), option) == LEAST[option]

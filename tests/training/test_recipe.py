@@ -107,7 +107,6 @@ def test_options_that_would_have_no_effect(tmp_path, name):
         ("entropy_target: 0.4\n", "use_adaptive_entropy"),
         ("ref_model_sync_steps: 4\n", "sync_ref_model"),
         ("hub_model_id: me/mine\n", "push_to_hub"),
-        ("probe_rows: 16\n", "probe_every"),
         ("chat_template_kwargs: {enable_thinking: false}\n", "chat"),
     ],
 )
@@ -115,8 +114,8 @@ def test_options_without_their_switch(tmp_path, text, switch):
     name = text.partition(":")[0]
     with pytest.raises(ValueError, match=rf"mine\.yaml: {name} has no effect without {switch}: set {switch} too"):
         written(tmp_path, text)
-    written(tmp_path, text, f"--{switch}", "0" if switch == "probe_every" else "false")  # turned off on purpose
-    default = {"lora_r": 16, "vllm_mode": "colocate", "probe_rows": 256}
+    written(tmp_path, text, f"--{switch}", "false")  # turned off on purpose
+    default = {"lora_r": 16, "vllm_mode": "colocate"}
     if name in default:
         written(tmp_path, f"{name}: {default[name]}\n")
 

@@ -39,7 +39,6 @@ _SWITCHES = {
     "sync_ref_model": ("ref_model_",),
     "push_to_hub": ("hub_",),
     "log_completions": ("num_completions_to_print", "log_unique_prompts"),
-    "probe_every": ("probe_rows",),
     "chat": ("chat_template_kwargs",),
 }
 """An option, and the beginnings of the names of those that mean nothing unless it is set."""

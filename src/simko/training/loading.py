@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import get_quantization_config
 
+from simko.sampling.digest import check_folder
 from simko.training.recipe import Recipe
 
 
@@ -22,6 +23,7 @@ def load_model(recipe: Recipe) -> tuple[Any, Any]:
         "quantization_config": get_quantization_config(options),
     }
     try:
+        check_folder(name)
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **source)
         model = AutoModelForCausalLM.from_pretrained(name, **arguments | extra)
     except (OSError, TypeError, ValueError) as error:
