@@ -63,10 +63,19 @@ def test_keys_that_are_written_once(tmp_path):
         ("probe_every: -1\n", (), "probe_every must be a whole number of at least 0"),
         ("grpo_warmup_steps: -5\n", (), "grpo_warmup_steps must be a whole number"),
         ("train_problems: 0\n", (), "train_problems must be a whole number of at least 1"),
-        ("passk_samples: 2.5\npasskevery: 1", (), "did you mean passk_every?"),
+        ("passkevery: 1", (), "did you mean passk_every?"),
         ("simko_top_penalty: 0.9\n", (), "simko_top_penalty .lambda. must be finite and at least 1"),
         ("method: nsr\n", ("--simko-alpha", "0.2"), "simko_alpha belongs to method simko"),
         ("method: grpo\ncorrectness: judge\n", (), "correctness has no effect"),
+        ("max_steps: 1.5\n", (), "max_steps must be int, got 1.5"),
+        ("num_generations: 4.0\n", (), "num_generations must be int . None, got 4.0"),
+        ("max_steps: yes\n", (), "max_steps must be int, got True"),
+        ("bf16: 0.5\n", (), "bf16 must be bool . None, got 0.5"),
+        ("simko_alpha: [1]\n", (), r"simko_alpha must be float, got \[1\]"),
+        ("verifier: {a: 1}\n", (), "verifier must be str . None, got {'a': 1}"),
+        ("method_options: [k, 2]\n", (), r"method_options must be dict\[str, Any\] . str . None, got \['k', 2\]"),
+        ("learning_rate: fast\n", (), "--learning_rate.*: invalid float value: 'fast'"),
+        ("dtype: [float32]\n", (), "dtype must be one of"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, words, said):
@@ -162,6 +171,8 @@ def test_tensorboard_without_its_package(tmp_path, text, monkeypatch):
 def test_no_is_a_word(tmp_path):
     training = written(tmp_path, "save_strategy: no\nlogging_strategy: no\nbf16: no\n").training
     assert (training.save_strategy, training.logging_strategy, training.bf16) == ("no", "no", False)
+    other = written(tmp_path, "scale_rewards: false\nrun_name: 2026\nlearning_rate: 1\nfsdp: true\n").training
+    assert (other.scale_rewards, other.run_name, other.learning_rate) == ("none", "2026", 1)
 
 
 def test_the_docs_list_every_option():

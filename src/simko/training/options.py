@@ -3,7 +3,7 @@
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -34,6 +34,7 @@ class RecipeParser(TrlParser):
 
     def __init__(self, parts: Sequence[type]) -> None:
         super().__init__(parts, allow_abbrev=False)  # type: ignore[arg-type]
+        self._kinds = _kinds(parts)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -48,12 +49,7 @@ class RecipeParser(TrlParser):
         for name, value in list(options.items()):
             if name not in known:
                 raise ValueError(f"there is no option {name}{_meant(name, known)}")
-            if (choices := known[name].choices) is None or value is None:
-                continue
-            if value is False and "no" in choices:  # what YAML reads `save_strategy: no` as
-                options[name] = "no"
-            elif value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            options[name] = _fitted(name, value, known[name].choices, self._kinds[name])
         found, rest = self.parse_known_args(list(words), Namespace(**dict.fromkeys(known, _UNNAMED)))
         if rest:
             raise ValueError(f"there is no option {rest[0]}{_meant(rest[0], known, '--')}")
@@ -61,6 +57,27 @@ class RecipeParser(TrlParser):
         self.set_defaults_with_config(**options)
         parts = self.parse_args_into_dataclasses(list(words), look_for_args_file=False)
         return parts, Named(frozenset(options), named)
+
+
+def _fitted(name: str, value: Any, choices: Iterable[Any] | None, kind: str) -> Any:
+    """A value as YAML reads it, made a word where the option is one; ValueError where it is of another kind.
+
+    Text is left to the parser, which reads it as it does a word of the command line."""
+    if choices is not None and value is False:
+        value = "no"  # what YAML makes of `save_strategy: no`
+    if value is None or (isinstance(value, str) and choices is None):
+        return value
+    if choices is not None:
+        fits = value in choices
+    elif isinstance(value, list | dict):
+        fits = type(value).__name__ in kind
+    else:
+        takes = {bool: ("bool", "str"), int: ("int", "float", "bool", "str"), float: ("float", "str")}
+        fits = any(word in kind for word in takes.get(type(value), ("str",)))
+    if not fits:
+        wanted = kind if choices is None else f"one of {', '.join(choices)}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return value if isinstance(value, bool) or not kind.startswith("str") else str(value)
 
 
 def _meant(name: str, known: Mapping[str, Any], dashes: str = "") -> str:
