@@ -1,6 +1,7 @@
 """What a newcomer types wrongly: one clear line each, before a model is loaded."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,22 @@ def test_gold_numbers_of_two_kinds_are_read(speaker: Speaker, tmp_path: Path) ->
     rows = [{"prompt": "7/2=", "answer": 3.5}, {"prompt": "1+1=", "answer": 2}]
     (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(words(speaker(0), [str(tmp_path / "mixed.jsonl"), "--verifier", "math"], tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize("broken", ["model.safetensors", "config.json", "tokenizer.json", "cut", "no type", "dtype"])
+def test_a_checkpoint_that_cannot_be_opened_is_named(
+    broken: str, speaker: Speaker, sums: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoint-7"
+    shutil.copytree(speaker(0), folder)
+    if broken == "cut":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif broken == "no type":
+        (folder / "config.json").write_text("{}")
+    elif broken != "dtype":
+        (folder / broken).unlink()
+    given = words(folder, sums, tmp_path / "out", *(("--dtype", "float33") if broken == "dtype" else ()))
+    said = refusal(given, capsys)
+    assert str(folder) in said
+    assert "SIMKO_TRACEBACK" not in said

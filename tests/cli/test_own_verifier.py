@@ -82,7 +82,7 @@ def test_an_edited_judge_does_not_continue_a_run(
     (there / "judge.py").write_text(JUDGE.replace("==", "!="))
     said = refusal(given, capsys)
     assert "verifier is 'judge.py:judge@sha256:" in said
-    assert "simko audit --apply" in said
+    assert "simko audit --verifier ... --apply" in said
     assert "source has changed since" in refusal(["audit", "run"], capsys)
     assert kept(Path("run")) == before
     assert main(["audit", "run", "--verifier", "./judge.py:judge", "--apply"]) == 0
@@ -131,3 +131,19 @@ def test_an_audit_says_whose_judge_is_gone(speaker: Speaker, there: Path, capsys
     said = refusal(["audit", "run"], capsys)
     assert "sums was graded by judge.py:judge@sha256:" in said
     assert "give --verifier" in said
+
+
+def test_a_run_that_a_judge_broke_goes_on_with_the_mended_one(
+    speaker: Speaker, there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks = JUDGE.replace(
+        "    return last(response) ==", "    if response: raise KeyError\n    return last(response) =="
+    )
+    (there / "judge.py").write_text(breaks)
+    given = judged(speaker(0), "run")
+    assert "KeyError" in refusal(given, capsys)
+    (there / "judge.py").write_text(JUDGE)
+    assert main(["audit", "run", "--verifier", "./judge.py:judge", "--apply"]) == 0
+    assert main(given) == 0
+    assert main(judged(speaker(0), "whole")) == 0
+    assert kept(Path("run")) == kept(Path("whole"))

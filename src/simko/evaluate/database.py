@@ -91,16 +91,18 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None and "decode" not in str(
-            error
-        ):  # of the module's own, which gives text that is no UTF-8 no code
-            raise
-        told = _EXPLANATIONS.get(sqlite3.SQLITE_CORRUPT if code is None else code & 0xFF)
-        if told is None:
-            raise
-        kind, text = told
-        raise kind(text.format(path=path, error=error)) from error
+        raise _explanation(path, error) from error
+
+
+def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    """The error in our words; itself where it is neither the file's, nor the disk's, nor another process's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None and "decode" in str(error):  # the module's own: text that is no UTF-8
+        code = sqlite3.SQLITE_CORRUPT
+    if code is None or code & 0xFF not in _EXPLANATIONS:
+        return error
+    kind, text = _EXPLANATIONS[code & 0xFF]
+    return kind(text.format(path=path, error=error))
 
 
 _FULL = "{path} could not be written ({error}): what was kept before is whole; make room and run the same command again"
@@ -162,8 +164,10 @@ def _connection(path: Path) -> type[sqlite3.Connection]:
 
     def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         def explaining(*args: Any) -> Any:
-            with explained(path):
+            try:
                 return method(*args)
+            except sqlite3.DatabaseError as error:  # not `explained`, which would cost more than a row
+                raise _explanation(path, error) from error
 
         return explaining
 

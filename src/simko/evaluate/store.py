@@ -105,7 +105,7 @@ class SampleStore:
                 f"{self.path} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
                 "choose another place, or restore the configuration to continue that one"
                 + (
-                    "; simko audit --apply grades it with another verifier"
+                    "; simko audit --verifier ... --apply puts the other verifier in its place, and this command then continues"
                     if kept["verifier"] != wanted["verifier"]
                     else ""
                 )

@@ -69,6 +69,10 @@ def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
         raise ValueError(
             f"the back-end {backend} needs the package {error.name}: pip install 'simko[{extra}]'"
         ) from error
-    except OSError as error:  # Transformers' own words do not always name the model
-        where = "" if Path(model).is_dir() or backend == "openai" else f" there is no folder {model} here, and the hub:"
-        raise OSError(f"the model {model!r} could not be opened:{where} {error}") from error
+    except Exception as error:  # whatever a library raises over a checkpoint, its words do not always name it
+        if isinstance(error, ValueError) and model in str(error):
+            raise
+        known = isinstance(error, OSError | ValueError)
+        where = "" if Path(model).is_dir() or backend == "openai" else f"there is no folder {model} here, and the hub: "
+        said = f"the model {model!r} could not be opened: {where}{'' if known else f'{type(error).__name__}: '}{error}"
+        raise (type(error) if type(error) in (OSError, RuntimeError) else ValueError)(said) from error
