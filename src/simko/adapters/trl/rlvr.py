@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.resume import ResumableTrainer
 from simko.adapters.trl.rewards import refuse_nan
 from simko.diagnostics import concentration_summary
 from simko.token_stats import TokenStats
@@ -59,7 +60,7 @@ def grpo_objective(args: GRPOConfig) -> str:
     )
 
 
-class RLVRTrainer(GRPOTrainer):
+class RLVRTrainer(ResumableTrainer):
     """TRL's GRPOTrainer, with its loss untouched, which can skip responses of advantage 0, probes how the policy
     concentrates, and stops on a loss or a reward that is not finite instead of training on it."""
 
