@@ -19,7 +19,8 @@ QUICK = {"per_device_train_batch_size": 4, "max_completion_length": 4, "save_str
 def weights_after(folder, cls=RLVRTrainer, *, dataset=12, step=None, **options):
     """All weights at the end of a run that starts from its checkpoint `step`, or from none. dataset: one, or its rows."""
     dataset = tiny_dataset(dataset) if isinstance(dataset, int) else dataset
-    trainer = make_trainer(folder, cls, dataset=dataset, **QUICK | options)
+    kept = {} if step is None else {"save_strategy": "no"}  # so that the first run's checkpoints stay
+    trainer = make_trainer(folder, cls, dataset=dataset, **QUICK | options | kept)
     checkpoint = None if step is None else str(folder / "out" / f"checkpoint-{step}")
     trainer.train(resume_from_checkpoint=checkpoint)
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
