@@ -158,9 +158,11 @@ def test_what_cannot_be_continued_is_said(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             weights_after(tmp_path, **{"model": on_disk(tmp_path), "step": 2, **moving, **options})
-    (checkpoint / "reference.pt").unlink()
-    with pytest.raises(ValueError, match=r"reference\.pt is missing"):
-        weights_after(tmp_path, model=on_disk(tmp_path), step=2, **moving)
+    for name in ("reference.pt", "rng_state.pth"):
+        (checkpoint / name).rename(checkpoint / "elsewhere")
+        with pytest.raises(ValueError, match=f"checkpoint-2 has no {name}"):
+            weights_after(tmp_path, model=on_disk(tmp_path), step=2, **moving)
+        (checkpoint / "elsewhere").rename(checkpoint / name)
 
 
 def test_a_streamed_dataset_in_its_first_pass(tmp_path):

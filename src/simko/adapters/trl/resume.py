@@ -41,6 +41,17 @@ def opens_a_rollout(step: int, args: GRPOConfig, per_epoch: int) -> bool:
     return step % per_epoch * args.gradient_accumulation_steps % _micro_batches(args) == 0
 
 
+def needed_files(args: GRPOConfig) -> list[str]:
+    """What a checkpoint must have, beside what Trainer cannot do without, for a continued run to be the same one."""
+    processes = args.world_size
+    names = ["rng_state.pth"] if processes == 1 else [f"rng_state_{i}.pth" for i in range(processes)]
+    if args.beta != 0 and args.sync_ref_model:
+        names.append(_REFERENCE)
+    if args.use_adaptive_entropy:
+        names.append("entropy_ctrl_state.json")  # written by TRL after all else, and passed over where it is missing
+    return names
+
+
 def misplaced_checkpoints(args: GRPOConfig, per_epoch: int) -> str | None:
     """What to do about save_steps that would save inside a rollout before the run's end; None where all is well."""
     updates = updates_in_all(args, per_epoch)
@@ -112,6 +123,11 @@ class ResumableTrainer(GRPOTrainer):
                 f"{checkpoint} lies inside a rollout, which it does not hold, so that a continued run would differ: the "
                 f"nearest place to continue from is after update {fits}"
             )
+        if missing := [name for name in needed_files(args) if not (checkpoint / name).is_file()]:
+            raise ValueError(
+                f"{checkpoint} has no {', '.join(missing)}, so that a continued run would differ: continue from another "
+                "checkpoint, with as many processes as wrote it"
+            )
         for _ in range(step // per_epoch):
             next(iter(self._train_sampler))  # draws an epoch's permutation: TRL's sampler starts at the first again
         self._restore_reference(checkpoint)
@@ -122,10 +138,8 @@ class ResumableTrainer(GRPOTrainer):
         if self.args.sync_ref_model:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("sync_ref_model cannot be continued with a sharded model: set it to False")
-            if not (file := checkpoint / _REFERENCE).is_file():
-                raise ValueError(f"{file} is missing, without which a moving reference model cannot be continued")
-            reference = self.accelerator.unwrap_model(self.ref_model)
-            reference.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+            weights = torch.load(checkpoint / _REFERENCE, map_location="cpu", weights_only=True)
+            self.accelerator.unwrap_model(self.ref_model).load_state_dict(weights)
         elif Path(self.model.config._name_or_path).resolve() == checkpoint.resolve():
             raise ValueError(
                 f"the reference model of beta={self.args.beta:g} would be {checkpoint}, not the model that the run began "

@@ -15,6 +15,7 @@ from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.resume import ResumableTrainer
 from simko.adapters.trl.rewards import refuse_nan
 from simko.diagnostics import concentration_summary
+from simko.evaluate.files import append
 from simko.token_stats import TokenStats
 
 logger = logging.getLogger("simko")
@@ -218,8 +219,8 @@ class RLVRTrainer(ResumableTrainer):
             values: list[float] = summary[name]  # type: ignore[assignment]
             for rank, value in enumerate(values, start=1):
                 self._metrics["train"][f"probe/{name}_{rank}"].append(value)
-        with (Path(str(self.args.output_dir)) / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.state.global_step} | summary) + "\n")
+        line = json.dumps({"step": self.state.global_step} | summary) + "\n"
+        append(Path(str(self.args.output_dir)) / "diagnostics.jsonl", line)
 
     def _completion_stats(self, rollout: dict[str, Tensor]) -> TokenStats:
         """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
