@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from trl import GRPOConfig, GRPOTrainer
 
+from simko.diagnostics import refuse_broken_weights
 from simko.evaluate.files import read_json
 
 logger = logging.getLogger("simko")
@@ -90,7 +91,8 @@ class ResumableTrainer(GRPOTrainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         """All that `train` does once it has loaded the weights of a checkpoint."""
-        _refuse_broken_weights(self.model, kwargs.get("resume_from_checkpoint"))
+        origin = getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__
+        refuse_broken_weights(self.model, kwargs.get("resume_from_checkpoint") or origin)
         if misplaced := misplaced_checkpoints(self.args, self._updates_per_epoch()):
             logger.warning("%s", misplaced)
         return super()._inner_training_loop(*args, **kwargs)
@@ -160,11 +162,3 @@ class ResumableTrainer(GRPOTrainer):
                 f"{folder} cannot be written ({str(error).splitlines()[0]}): make room if the disk is full; the run then "
                 "continues from its last whole checkpoint"
             ) from error
-
-
-def _refuse_broken_weights(model: Any, checkpoint: str | None) -> None:
-    for name, weight in model.named_parameters():
-        local = getattr(weight, "_local_tensor", weight)  # of a sharded one, this process's part
-        if local.is_floating_point() and local.element_size() > 1 and not torch.isfinite(local).all():
-            source = checkpoint or getattr(model.config, "_name_or_path", "") or type(model).__name__
-            raise ValueError(f"{source}: the weight {name} holds inf or nan, with which nothing can be generated")
