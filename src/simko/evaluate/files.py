@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 @contextmanager
@@ -67,7 +67,10 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
-    """Hold a directory for one writing process; ValueError if another has it."""
+    """Hold a directory for one writing process; ValueError if another has it.
+
+    A process forked meanwhile (a worker of a data loader) does not hold it, so that it is free once this one is gone.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         opened = (directory / ".lock").open("w")
@@ -80,4 +83,19 @@ def claimed(directory: Path) -> Iterator[None]:
             raise ValueError(
                 f"another process is writing to {directory}: wait for it, or choose another one"
             ) from error
-        yield
+        _locks.add(lock)
+        try:
+            yield
+        finally:
+            _locks.discard(lock)
+
+
+def _let_go() -> None:
+    """Close a forked process's copies of the locks, which leaves them with its parent."""
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+
+
+_locks: set[TextIO] = set()
+os.register_at_fork(after_in_child=_let_go)
