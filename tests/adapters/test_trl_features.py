@@ -196,7 +196,7 @@ def test_infinite_reward_is_named(tmp_path):
 
     trainer = make_trainer(tmp_path, RLVRTrainer, reward=broken, max_steps=1)
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    with pytest.raises(ValueError, match="broken gave -\?inf to sample 1"):
+    with pytest.raises(ValueError, match="broken gave inf to sample 1"):
         trainer.train()
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 

@@ -67,6 +67,7 @@ def test_keys_that_are_written_once(tmp_path):
         ("simko_top_penalty: 0.9\n", (), "simko_top_penalty .lambda. must be finite and at least 1"),
         ("method: nsr\n", ("--simko-alpha", "0.2"), "simko_alpha belongs to method simko"),
         ("method: grpo\ncorrectness: judge\n", (), "correctness has no effect"),
+        ("load_in_8bit: true\n", (), "quantised weights cannot be trained: set use_peft"),
         ("max_steps: 1.5\n", (), "max_steps must be int, got 1.5"),
         ("num_generations: 4.0\n", (), "num_generations must be int . None, got 4.0"),
         ("max_steps: yes\n", (), "max_steps must be int, got True"),

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = " ".join(str(error).split())
         if isinstance(error, ModuleNotFoundError):
             said += ": pip install 'simko[all]' brings what the commands need"
-        if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ModuleNotFoundError):
+        if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ImportError):
             said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
         print(f"simko: error: {said}", file=sys.stderr)
         return 2

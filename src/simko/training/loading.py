@@ -26,9 +26,11 @@ def load_model(recipe: Recipe) -> tuple[Any, Any]:
         check_folder(name)
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **source)
         model = AutoModelForCausalLM.from_pretrained(name, **arguments | extra)
-    except (OSError, TypeError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"{recipe.path}: model_name_or_path {name} cannot be loaded: {said}") from error
+    if recipe.run.chat and tokenizer.chat_template is None:
+        raise ValueError(f"{recipe.path}: chat needs a chat template, which the tokenizer of {name} has not got")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer

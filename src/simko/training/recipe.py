@@ -101,7 +101,7 @@ class Recipe:
         try:
             return get_verifier(name, folder=self._folder(option))
         except ValueError as error:
-            raise ValueError(f"{self.path}: {option}: {error}") from error
+            raise ValueError(f"{self.path}: {'' if option == 'verifier' else f'{option}: '}{error}") from error
 
     def reward_function(self) -> Callable[..., Any]:
         """The function that reward_function names, its rewards and errors checked; ValueError that says what is not there."""
@@ -205,6 +205,10 @@ def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, name
         raise ValueError("train_file needs a verifier (e.g. last_integer) or a reward_function to judge its answers")
     if run.verifier is not None and run.reward_function is not None:
         raise ValueError("set verifier or reward_function, not both")
+    if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
+        raise ValueError(
+            "quantised weights cannot be trained: set use_peft, which trains an adapter, or load them whole"
+        )
     if "tensorboard" in (training.report_to or ()) and not is_tensorboard_available():
         raise ValueError("report_to tensorboard needs a package: pip install 'simko[trl,tensorboard]'")
     _check_passk(run)
