@@ -267,7 +267,7 @@ def test_simko_rows_are_simko_trainer(tmp_path, name):
     theirs.train()
     assert torch.equal(weights(ours), weights(theirs))
     metrics = [k for k in log(theirs)[0] if k.startswith("simko/")]
-    assert len(metrics) == 4
+    assert len(metrics) == 5
     assert all(a[k] == b[k] for a, b in zip(log(ours), log(theirs), strict=True) for k in metrics)
 
 

@@ -370,7 +370,7 @@ def test_defaults_are_the_papers(tmp_path):
     a = SimKOConfig(str(tmp_path), use_cpu=True, bf16=False)
     assert (a.simko_alpha, a.simko_top_k, a.simko_top_penalty, a.simko_gate_quantile) == (0.01, 3, 1.1, 0.8)
     assert (a.simko_weights, a.simko_penalty, a.use_bias_correction_kl) == ("uniform", "ratio", False)
-    assert (a.skip_zero_advantage, a.probe_every) == (False, 0)
+    assert (a.skip_zero_advantage, a.probe_every) == (False, 20)
 
 
 def test_model_card_names_the_paper(tmp_path):

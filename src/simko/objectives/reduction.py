@@ -1,6 +1,6 @@
 """Loss a token -> one number."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -53,7 +53,19 @@ def reduce_loss(
     return masked.sum() / torch.where(size == 0, 1.0, size)
 
 
-def mean_over(x: Shaped[Tensor, "*N"], where: Bool[Tensor, "*N"]) -> Float[Tensor, ""]:
-    """Mean of x where `where` holds, without gradient: a metric. 0 where it holds nowhere."""
+class Mean(NamedTuple):
+    """A metric in two terms, which add up over the micro-batches and processes of an update; sizes are in tokens."""
+
+    total: Float[Tensor, ""]
+    size: Float[Tensor, ""]
+
+    def value(self) -> Float[Tensor, ""]:
+        """total / size; 0 over no tokens."""
+        return self.total / self.size.clamp(min=1)
+
+
+def mean_over(x: Shaped[Tensor, "*N"], where: Bool[Tensor, "*N"]) -> Mean:
+    """Mean of x where `where` holds, without gradient: a metric."""
     value = x.detach() if torch.is_floating_point(x) else x.to(torch.get_default_dtype())
-    return torch.where(where, value, 0.0).sum() / where.sum().clamp(min=1)
+    total = torch.where(where, value, 0.0).sum()
+    return Mean(total, where.sum().to(total.dtype))

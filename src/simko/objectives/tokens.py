@@ -1,20 +1,20 @@
 """The links of a method that work token by token, before the ratio and after the surrogate.
 
 A link takes the Tokens of a micro-batch. Masks answer which tokens have a loss; token links answer changed Tokens;
-auxiliary terms answer a further loss a token. All of them answer metrics beside it: detached scalars by name.
+auxiliary terms answer a further loss a token. All of them answer metrics beside it: a Mean by name.
 """
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from simko.objectives.effective import penalised_advantages, penalised_old_logp, penalised_tokens, spread_shift
 from simko.objectives.gate import entropy_gate
-from simko.objectives.reduction import mean_over
+from simko.objectives.reduction import Mean, mean_over
 
-Metrics = dict[str, Float[Tensor, ""]]
+Metrics = dict[str, Mean]
 
 
 class Tokens(NamedTuple):
@@ -29,6 +29,7 @@ class Tokens(NamedTuple):
     mask: Bool[Tensor, "B T"]  # counted tokens
     gate: Bool[Tensor, "B T"]  # tokens that SimKO's links touch
     marked: Bool[Tensor, "B T"]  # second answer of the method's selection
+    left_out: Float[Tensor, ""]  # counted tokens of responses with advantage 0 that the engine did not score
 
 
 class TokenMask(NamedTuple):
@@ -48,6 +49,7 @@ def read_tokens(
     advantages: Tensor,
     mask: Tensor,
     marked: Tensor | None,
+    left_out: Tensor | float = 0.0,
 ) -> Tokens:
     """Tokens of [B, T] tensors, advantages [B] or [B, T]; ValueError for shapes that do not match."""
     check_shapes(
@@ -65,6 +67,7 @@ def read_tokens(
         mask=counted,
         gate=counted,
         marked=torch.zeros_like(counted) if marked is None else marked & counted,
+        left_out=torch.as_tensor(left_out, dtype=logp.dtype, device=logp.device),
     )
 
 
@@ -77,6 +80,12 @@ def check_shapes(logp: Tensor, advantages: Tensor, **others: Tensor | None) -> N
         raise ValueError(f"advantages must be [B] or [B, T] for logp {list(logp.shape)}, got {list(advantages.shape)}")
 
 
+def over_counted(x: Shaped[Tensor, "B T"], tokens: Tokens) -> Mean:
+    """Mean over the counted tokens of something that is 0 wherever the advantage is, so at the tokens left out too."""
+    total, size = mean_over(x, tokens.mask)
+    return Mean(total, size + tokens.left_out)
+
+
 def every_token(tokens: Tokens) -> TokenMask:
     """Every counted token."""
     return TokenMask(tokens.mask, tokens.mask, {})
@@ -85,17 +94,17 @@ def every_token(tokens: Tokens) -> TokenMask:
 def rows_with_advantage(tokens: Tokens) -> TokenMask:
     """Tokens whose advantage is not 0; the others leave the loss and the denominator. kept: their share."""
     kept = tokens.mask & (tokens.advantages != 0)
-    return TokenMask(kept, kept, {"kept": mean_over(kept, tokens.mask)})
+    return TokenMask(kept, kept, {"kept": over_counted(kept, tokens)})
 
 
 def marked_tokens(tokens: Tokens) -> TokenMask:
     """Marked tokens; the others leave the loss and the denominator. kept: their share."""
-    return TokenMask(tokens.marked, tokens.marked, {"kept": mean_over(tokens.marked, tokens.mask)})
+    return TokenMask(tokens.marked, tokens.marked, {"kept": over_counted(tokens.marked, tokens)})
 
 
 def unmarked_tokens(tokens: Tokens) -> TokenMask:
     """Tokens that are not marked; marked ones have no loss and stay in the denominator. marked: their share."""
-    return TokenMask(tokens.mask & ~tokens.marked, tokens.mask, {"marked": mean_over(tokens.marked, tokens.mask)})
+    return TokenMask(tokens.mask & ~tokens.marked, tokens.mask, {"marked": over_counted(tokens.marked, tokens)})
 
 
 def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tokens, Metrics]:
@@ -122,7 +131,7 @@ def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metri
     assert tokens.is_top1 is not None
     penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
     old_logp = penalised_old_logp(tokens.old_logp, penalised, top_penalty)
-    return tokens._replace(old_logp=old_logp), {"penalised": mean_over(penalised, tokens.mask)}
+    return tokens._replace(old_logp=old_logp), {"penalised": over_counted(penalised, tokens)}
 
 
 def penalise_advantage(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
@@ -130,7 +139,7 @@ def penalise_advantage(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, M
     assert tokens.is_top1 is not None
     penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
     advantages = penalised_advantages(tokens.advantages, penalised, top_penalty)
-    return tokens._replace(advantages=advantages), {"penalised": mean_over(penalised, tokens.mask)}
+    return tokens._replace(advantages=advantages), {"penalised": over_counted(penalised, tokens)}
 
 
 def add_entropy_to_advantage(tokens: Tokens, *, entropy_scale: float, kappa: float) -> tuple[Tokens, Metrics]:
@@ -143,7 +152,7 @@ def add_entropy_to_advantage(tokens: Tokens, *, entropy_scale: float, kappa: flo
     wanted = entropy_scale * tokens.entropy.detach()
     bonus = torch.minimum(wanted, cap)
     metrics = {
-        "bonus": mean_over(bonus, tokens.mask),
+        "bonus": over_counted(bonus, tokens),
         "bonus_capped": mean_over(wanted > cap, tokens.mask & (tokens.advantages != 0)),
     }
     return tokens._replace(advantages=tokens.advantages + bonus), metrics
@@ -160,5 +169,5 @@ def log_ratio_penalty(tokens: Tokens, *, kl_coef: float) -> tuple[Float[Tensor, 
     marked: share of such tokens; log_ratio: mean over them of |logp - old_logp|, nats. Source: KL-Cov, arXiv 2505.22617.
     """
     distance = (tokens.logp - tokens.old_logp).abs()
-    metrics = {"marked": mean_over(tokens.marked, tokens.mask), "log_ratio": mean_over(distance, tokens.marked)}
+    metrics = {"marked": over_counted(tokens.marked, tokens), "log_ratio": mean_over(distance, tokens.marked)}
     return torch.where(tokens.marked, kl_coef * distance, 0.0), metrics

@@ -19,13 +19,17 @@ import trl.trainer.utils as trl_utils
 from torch import Tensor
 
 from simko.token_stats import Head, LogitTransform, TokenStats, candidate_logits, fused_token_stats
+from simko.token_stats.head import without_autocast
+
+_TRL_HEAD = "_ChunkedLogProbFunction"
 
 
 @dataclass(frozen=True)
 class HeadCall:
     """One call of TRL's fused head. hidden [N, H]; labels [N]; logp, entropy [N], TRL's or those of `stats`.
 
-    stats: the whole head's, or None where TRL scored; trl_logp(rows): TRL's own log-probabilities of some positions.
+    stats: the whole head's, or None where TRL scored; trl_head(hidden, weight, bias, labels): TRL's log-probabilities
+    under the same temperature, cap and scale.
     """
 
     hidden: Tensor
@@ -34,7 +38,7 @@ class HeadCall:
     logp: Tensor
     entropy: Tensor
     stats: TokenStats | None
-    trl_logp: Callable[[Tensor], Tensor]
+    trl_head: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor]
 
     def candidate_logits(self, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient and less a number
@@ -45,48 +49,63 @@ class HeadCall:
 
     @torch.no_grad()
     def logp_error(self, rows: Tensor) -> float:
-        """Largest difference between TRL's log-probabilities and those of `head`, over `rows`."""
-        if not len(rows):
-            return 0.0
-        ours = _stats(self.hidden[rows], self.head, self.labels[rows], 1).logp
-        return float((ours - self.trl_logp(rows)).abs().max())
+        """Largest difference between TRL's log-probabilities and those of `head` over `rows`, relative to 1 or the
+        log-probability itself where that is larger.
+
+        Both are worked in float32: in half precision TRL rounds each logit, by up to an eighth where logits reach 45,
+        which would hide a head that is read wrongly.
+        """
+        hidden, labels = self.hidden[rows].float(), self.labels[rows]
+        weight, bias = self.head.weight.float(), None if self.head.bias is None else self.head.bias.float()
+        with without_autocast(hidden):
+            ours = _stats(hidden, Head(weight, bias, self.head.transform), labels, 1).logp
+            theirs = self.trl_head(hidden, weight, bias, labels)
+        error = (ours - theirs).abs() / theirs.abs().clamp(min=1)
+        return float(error.max()) if len(error) else 0.0
 
 
 @contextmanager
 def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) -> Iterator[None]:
     """While open, `observe` is called inside every call of TRL's fused head, after its labels are scored: by TRL, or
     where `top_k` is given by fused_token_stats, with so many candidates for every position."""
-    name = "_ChunkedLogProbFunction"
-    original = getattr(trl_utils, name)
-
-    class Watched:
-        @staticmethod
-        def apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs):  # type: ignore[no-untyped-def]
-            def by_trl(hidden: Tensor, labels: Tensor) -> Any:
-                return original.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
-
-            head, stats = Head(weight, bias, LogitTransform(temperature, softcap, scale)), None
-            ours = hidden
-            if torch.is_autocast_enabled(hidden.device.type):
-                ours = hidden.to(torch.get_autocast_dtype(hidden.device.type))  # as TRL does
-            if top_k is None:
-                scored = by_trl(hidden, labels)
-            elif set(outputs) <= {"log_probs", "entropy"}:
-                stats = _stats(ours, head, labels, top_k)
-                scored = (stats.logp, stats.entropy, None, None, None)
-            else:
-                raise RuntimeError(f"TRL asks its head for {', '.join(outputs)}: simko gives log_probs and entropy")
-            logp, entropy = scored[:2]
-            observe(
-                HeadCall(ours, head, labels, logp, entropy, stats, lambda rows: by_trl(hidden[rows], labels[rows])[0])
-            )
-            return scored
-
-    setattr(trl_utils, name, Watched)
+    original = getattr(trl_utils, _TRL_HEAD)
+    _Watched.observe, _Watched.top_k, _Watched.trl_head = observe, top_k, original
+    setattr(trl_utils, _TRL_HEAD, _Watched)
     try:
         yield
     finally:
-        setattr(trl_utils, name, original)
+        setattr(trl_utils, _TRL_HEAD, original)
+
+
+class _Watched:
+    """What stands in for TRL's head: one class for all calls, since a compiled forward pass is compiled anew for another."""
+
+    observe: Callable[[HeadCall], None]
+    top_k: int | None
+    trl_head: Any
+
+    @staticmethod
+    @torch.compiler.disable
+    def apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs):  # type: ignore[no-untyped-def]
+        trl_head, top_k = _Watched.trl_head, _Watched.top_k
+
+        def by_trl(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Any:
+            return trl_head.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
+
+        head, stats = Head(weight, bias, LogitTransform(temperature, softcap, scale)), None
+        ours = hidden
+        if torch.is_autocast_enabled(hidden.device.type):
+            ours = hidden.to(torch.get_autocast_dtype(hidden.device.type))  # as TRL does
+        if top_k is None:
+            scored = by_trl(hidden, weight, bias, labels)
+        elif set(outputs) <= {"log_probs", "entropy"}:
+            stats = _stats(ours, head, labels, top_k)
+            scored = (stats.logp, stats.entropy, None, None, None)
+        else:
+            raise RuntimeError(f"TRL asks its head for {', '.join(outputs)}: simko gives log_probs and entropy")
+        logp, entropy = scored[:2]
+        _Watched.observe(HeadCall(ours, head, labels, logp, entropy, stats, lambda *inputs: by_trl(*inputs)[0]))
+        return scored
 
 
 def _stats(hidden: Tensor, head: Head, labels: Tensor, top_k: int) -> TokenStats:

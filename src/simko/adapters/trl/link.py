@@ -128,27 +128,28 @@ class LinkMetrics:
 
     def __init__(self, link: SimKOLink, objective: str, accelerator: Accelerator) -> None:
         self.link, self.objective, self.accelerator = link, objective, accelerator
-        self.sums = torch.zeros(7, device=accelerator.device)
+        self.sums = torch.zeros(8, device=accelerator.device)
         self.idle_steps = 0
         self.receipt_given = False
 
-    def add(self, tokens: GatedTokens, penalised: Tensor, advantages: Tensor) -> None:
+    def add(self, tokens: GatedTokens, penalised: Tensor, advantages: Tensor, left_out: Tensor) -> None:
         raised = tokens.gate & (per_token(advantages) > 0)
         counts = (tokens.counted, tokens.gate, raised, penalised, tokens.scored, tokens.gap.detach(), tokens.is_top1)
-        self.sums += torch.stack([x.sum().float() for x in counts])
+        self.sums += torch.stack([*(x.sum().float() for x in counts), left_out.float()])
 
     def log(self, metrics: defaultdict[str, list[float]], training: bool) -> None:
-        """Append the shares over all processes to TRL's metrics and start anew."""
+        """Append the shares over all processes to TRL's metrics and start anew; a mean over no tokens is left out."""
         totals = self.accelerator.reduce(self.sums, reduction="sum")
         self.sums = torch.zeros_like(self.sums)
-        counted, gated, raised, penalised, scored, gap, rank1 = totals.tolist()
-        metrics["simko/gated"].append(gated / max(counted, 1))
-        metrics["simko/penalised"].append(penalised / max(counted, 1))
-        metrics["simko/gap"].append(gap / max(scored, 1))
-        metrics["simko/rank1"].append(rank1 / max(scored, 1))
-        if training and self.accelerator.is_main_process:
+        counted, gated, raised, penalised, scored, gap, rank1, left_out = totals.tolist()
+        every = counted + left_out
+        shares = {"gated": (gated, counted), "raised": (raised, every), "penalised": (penalised, every)}
+        for name, (total, count) in (shares | {"gap": (gap, scored), "rank1": (rank1, scored)}).items():
+            if count:
+                metrics[f"simko/{name}"].append(total / count)
+        if training and every and self.accelerator.is_main_process:
             changed = raised * (self.link.alpha > 0) + penalised * (self.link.top_penalty != 1)
-            self._tell(changed / max(counted, 1))
+            self._tell(changed / every)
 
     def _tell(self, changed: float) -> None:
         if not self.receipt_given:
@@ -175,6 +176,7 @@ class LinkedTrainer(RLVRTrainer):
     link: SimKOLink | None = None
     link_metrics: LinkMetrics
     _head_checked = False
+    _read_in_rollout = False
 
     def put_link(self, link: SimKOLink, objective: str) -> None:
         """Train with `link` from now on; ValueError for a model whose head it cannot read."""
@@ -192,14 +194,20 @@ class LinkedTrainer(RLVRTrainer):
             self.link_metrics.log(self._metrics["train" if training else "eval"], training)
         return loss
 
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        if self.model.training:  # one rendering of the log-probabilities a rollout: roundings of two would differ
+            self._read_in_rollout = self.state.global_step + self.updates_per_rollout > self.args.grpo_warmup_steps
+        return super()._generate_and_score_completions(inputs)
+
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs, link = self._loss_inputs, self.link
-        if link is None or not self.link_is_active():
+        link, active = self.link, self.link_is_active()
+        if link is None or not (active or (self.model.training and self._read_in_rollout)):
             return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        inputs = self._loss_inputs if active else None  # None: old or reference log-probabilities, or GRPO's own
         scored: list[GatedTokens] = []
 
         def observe(call: HeadCall) -> None:
-            if inputs is not None:  # else old or reference log-probabilities, scored the same way for the ratio's sake
+            if inputs is not None:
                 scored.append(link.score(call, inputs))
                 self._check_head(call)
 
@@ -211,19 +219,18 @@ class LinkedTrainer(RLVRTrainer):
             raise RuntimeError(f"TRL scored the loss's tokens in {len(scored)} calls of its head, SimKO expects one")
         advantages = inputs["advantages"]
         logp, penalised = link.apply(logp, scored[0], inputs)
-        self.link_metrics.add(scored[0], penalised, advantages)
+        self.link_metrics.add(scored[0], penalised, advantages, inputs["left_out"])
         return logp, entropy, aux_loss
 
     def _check_head(self, call: HeadCall) -> None:
         """Once: the logits read off the head must give TRL's own log-probabilities."""
         if self._head_checked or not len(call.labels):
             return
-        exact = call.hidden.dtype == torch.float32 and not torch.is_autocast_enabled(call.hidden.device.type)
         error = call.logp_error(torch.arange(min(64, len(call.labels)), device=call.labels.device))
-        if error > (1e-3 if exact else 0.1):
+        if error > 1e-3:
             raise RuntimeError(
-                f"SimKO reads other logits off the LM head than TRL scored (log-probabilities differ by {error:.2g}): "
-                f"{type(self.model).__name__} transforms its logits in a way SimKO does not know"
+                f"SimKO reads other logits off the LM head than TRL scores (log-probabilities differ by {error:.2g} in "
+                f"float32): {type(self.model).__name__} transforms its logits in a way SimKO does not know"
             )
         self._head_checked = True
 
@@ -246,6 +253,11 @@ def refuse_other_objectives(args: Any, link: SimKOLink) -> None:
         raise ValueError(
             f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: set '
             'epsilon_high=5 as its paper does, or simko_penalty="advantage"'
+        )
+    if args.delta is not None and on_ratio:
+        raise ValueError(
+            f"delta={args.delta:g} caps the ratio, lambda included, above which incorrect responses have no gradient: "
+            'leave delta out, or set simko_penalty="advantage"'
         )
     if args.use_bias_correction_kl and args.beta != 0:
         raise ValueError(

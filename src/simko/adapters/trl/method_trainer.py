@@ -15,7 +15,7 @@ from torch import Tensor
 from simko.adapters.trl.link import LinkedTrainer
 from simko.adapters.trl.method_config import MethodConfig, plan_method
 from simko.adapters.trl.rlvr import counted_tokens
-from simko.objectives import Method
+from simko.objectives.reduction import Mean, mean_over
 
 logger = logging.getLogger("simko")
 
@@ -25,7 +25,8 @@ class MethodTrainer(LinkedTrainer):
 
     ValueError at construction for an unknown method or option, and for a TRL option that the method would ignore or
     contradict. Methods on right and wrong read the reward function named by args.correctness (the only one, if there
-    is but one). Own rows log their metrics as <method>/<metric>, means over the tokens of the update.
+    is but one). Every row logs entropy and clip_ratio/region_mean (the share of counted tokens at which the clip
+    acts); own rows log theirs as <method>/<metric> too, means over the tokens of the update.
     """
 
     _tag_names: ClassVar = ["trl", "simko"]
@@ -125,13 +126,17 @@ class MethodTrainer(LinkedTrainer):
         old_logp = self._old_logp(inputs, logp)
         mask, advantages = counted_tokens(inputs), inputs["advantages"]
         denominator, marked = self._of_the_update(inputs, logp, old_logp, entropy, mask)
-        loss, metrics = self.method.policy_loss(
-            logp, old_logp, entropy, None, None, advantages, mask, denominator=denominator, marked=marked
-        )
-        sizes = _metric_sizes(self.method, advantages, mask, marked)
-        for name, value in metrics.items():
-            size = sizes.get(name, sizes["counted"])
-            total = torch.stack([value.detach().float() * size, size])
+        left_out = inputs["left_out"]
+        loss, metrics = self.method.policy_terms(
+            logp, old_logp, entropy, None, None, advantages, mask,
+            denominator=denominator, marked=marked, left_out=left_out,
+        )  # fmt: skip
+        logged = {f"{self.method.name}/{name}": metric for name, metric in metrics.items()}
+        clipped = metrics["clipped"].total if "clipped" in metrics else logp.new_zeros(())
+        logged["clip_ratio/region_mean"] = Mean(clipped, mask.sum() + left_out)
+        logged["entropy"] = mean_over(entropy, mask)
+        for name, metric in logged.items():
+            total = torch.stack([metric.total.float(), metric.size.float()])
             self._sums[name] = self._sums.get(name, torch.zeros_like(total)) + total
         return loss
 
@@ -140,9 +145,9 @@ class MethodTrainer(LinkedTrainer):
         training = self.model.training
         if self._sums and (not training or self.accelerator.sync_gradients):
             totals = self.accelerator.reduce(torch.stack(list(self._sums.values())), reduction="sum").tolist()
-            for name, (total, size) in zip(self._sums, totals, strict=True):
-                logged = self._metrics["train" if training else "eval"]
-                logged[f"{self.method.name}/{name}"].append(total / max(size, 1.0))
+            for name, (total, count) in zip(self._sums, totals, strict=True):
+                if count:  # a mean over no tokens is none
+                    self._metrics["train" if training else "eval"][name].append(total / count)
             self._sums = {}
         return loss
 
@@ -205,7 +210,18 @@ class MethodTrainer(LinkedTrainer):
         seed = 1_000_003 * int(self.args.seed) + self.state.global_step
         return torch.Generator(device=self.accelerator.device).manual_seed(seed)
 
+    def _check_group_sizes(self) -> None:
+        """ValueError naming the option for groups of a size on which the method is not defined."""
+        for option in ("num_generations", "num_generations_eval"):
+            size = int(getattr(self, option) or 1)
+            nothing, tokens = torch.zeros(size), torch.zeros(size, 1)
+            try:
+                self.method.advantages(nothing, torch.zeros(size, dtype=torch.long), old_logp=tokens, mask=tokens)
+            except ValueError as error:
+                raise ValueError(f"{option}={size} does not fit {self.method.name}: {error}") from error
+
     def _check_own_loss_can_run(self) -> None:
+        self._check_group_sizes()
         args, accumulate = self.args, self.args.gradient_accumulation_steps
         steps = int(args.steps_per_generation or 1)
         if steps % accumulate:
@@ -235,15 +251,6 @@ class _Window:
     step: int
     denominator: Tensor
     marked: list[Any]
-
-
-def _metric_sizes(method: Method, advantages: Tensor, mask: Tensor, marked: Tensor | None) -> dict[str, Tensor]:
-    """How many tokens of a micro-batch a metric of policy_loss is a mean over; "counted": of those not named."""
-    sizes = {"kept": mask.sum(), "counted": method.denominator(advantages, mask, marked=marked)}
-    sizes["bonus_capped"] = (mask & (advantages[:, None] != 0)).sum()
-    if marked is not None:
-        sizes["log_ratio"] = (mask & marked).sum()
-    return {name: size.float() for name, size in sizes.items()}
 
 
 def _has_dropout(model: torch.nn.Module) -> bool:

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,9 @@ logger = logging.getLogger("simko")
 _ROW_SKIPPING_LOSSES = ("dapo", "cispo")
 _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _PROBE_CANDIDATES = 6
+_PROBE_ROWS = 256
+_ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a probe scores
+_UNSCORED_ROLLOUTS = 10
 
 
 @dataclass
@@ -33,18 +39,24 @@ class RLVRConfig(GRPOConfig):
         default=False,
         metadata={
             "help": "Leave responses of advantage 0 out of the loss's forward and backward pass: the same gradient for "
-            "less work. Needs loss_type dapo or cispo, beta 0 and no entropy bonus. TRL's own entropy and clip metrics "
-            "then cover the remaining responses only."
+            "less work. Needs loss_type dapo or cispo, beta 0 and no entropy bonus. TRL's entropy then covers the "
+            "remaining responses only; the probe's covers all."
         },
     )
     probe_every: int = field(
-        default=0,
+        default=20,
         metadata={
             "help": "Every so many optimizer steps, measure on the fresh rollout how the policy concentrates (mean "
             "log-probability of ranks 1-6, entropy, rank probabilities at high-entropy tokens); 0: never."
         },
     )
-    probe_rows: int = field(default=256, metadata={"help": "Responses measured by each probe."})
+    probe_rows: int | None = field(
+        default=None,
+        metadata={
+            "help": "Responses measured by each probe, on each process; default: at most 256, and one for 40 rolled out "
+            "since the last probe, which costs less than 2 % of the training."
+        },
+    )
     drop_one_outcome_groups: bool = field(
         default=False,
         metadata={
@@ -67,6 +79,7 @@ class RLVRTrainer(ResumableTrainer):
 
     args: RLVRConfig
     model: Any
+    _runs_own_loss = False
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: RLVRConfig | None = None, **kwargs: Any) -> None:
         args = args if args is not None else RLVRConfig("RLVR")
@@ -84,15 +97,19 @@ class RLVRTrainer(ResumableTrainer):
         super().__init__(model, checked if several else checked[0], args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
-        self._rollout_judged = False
+        self._rollout_judged = self._probe_refused = False
+        self._unscored_rollouts = 0
+        self._rollout_has_rewards, self._update_has_rewards = True, False
         _warn_of_shifted_sampling(args)
         if args.skip_zero_advantage and self.aux_loss_enabled:
             raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
+        counted = counted_tokens(inputs).sum()
         if self.args.skip_zero_advantage and self.model.training:
             inputs = _only_rows(inputs, self._rows_with_advantage(inputs["advantages"]))
+        inputs["left_out"] = counted - counted_tokens(inputs).sum()
         self._loss_inputs = inputs
         try:
             loss = self.base_loss(model, inputs)
@@ -102,7 +119,41 @@ class RLVRTrainer(ResumableTrainer):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.state.global_step}: stopped before it reached the weights"
             )
+        if self.model.training:
+            self._update_has_rewards |= self._rollout_has_rewards
+        if not self._runs_own_loss:
+            self._complete_clip_metrics(counted, inputs["left_out"])
         return loss
+
+    def _complete_clip_metrics(self, counted: Tensor, left_out: Tensor) -> None:
+        """TRL's shares of clipped tokens, over all counted tokens and under one name."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        names = [n for n in ("low_mean", "high_mean", "region_mean") if metrics[f"clip_ratio/{n}"]]
+        if self.args.loss_type == "cispo":
+            metrics["clip_ratio/region_mean"].append(metrics["cispo_clip_ratio"][-1])
+            names = ["region_mean"]
+        if self.args.skip_zero_advantage and self.model.training:
+            every, left = self.accelerator.reduce(torch.stack([counted, left_out]).float(), reduction="sum").tolist()
+            for name in names:
+                metrics[f"clip_ratio/{name}"][-1] *= 1 - left / max(every, 1.0)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm of the gradient of an update, before the optimizer's step.
+
+        FloatingPointError where it is not finite, but under fp16, whose scaler skips such an update. An update all of
+        whose responses could not be scored loses its gradient, so that the optimizer's momentum and decay do not act.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        size = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP2's
+        if not (self.args.fp16 or math.isfinite(size)):
+            raise FloatingPointError(
+                f"the gradient's norm is {float(size)} at step {self.state.global_step}, though the loss is finite: "
+                "stopped before the optimizer's step; the last checkpoint is as it was"
+            )
+        if not self._update_has_rewards:
+            model.zero_grad()
+        self._update_has_rewards = False
+        return norm
 
     def base_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """The loss of a micro-batch: TRL's."""
@@ -122,12 +173,31 @@ class RLVRTrainer(ResumableTrainer):
             sample, function = (int(i) for i in torch.isinf(rewards).nonzero()[0])
             name = self.reward_func_names[function]
             raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
-        if torch.isnan(rewards).all():
-            names = ", ".join(self.reward_func_names)
-            raise ValueError(f"no response of the rollout could be scored: {names} gave None or nan to all of them")
         self._rewards = rewards
+        self._count_unscored_rollouts()
         self._log_group_outcomes()
         return rewards
+
+    def _count_unscored_rollouts(self) -> None:
+        """Say so where no response of a rollout could be scored; ValueError after many such rollouts in a row."""
+        scored = not bool(self.scored_rewards().isnan().all())
+        names = ", ".join(self.reward_func_names)
+        if self.model.training:
+            self._rollout_has_rewards = scored
+            self._unscored_rollouts = 0 if scored else self._unscored_rollouts + 1
+            if self._unscored_rollouts >= _UNSCORED_ROLLOUTS:
+                raise ValueError(
+                    f"no response of {self._unscored_rollouts} rollouts in a row could be scored: {names} gave None to "
+                    "all of them"
+                )
+        if not scored:
+            logger.warning(
+                "no response of the %s at step %d could be scored, %s gave None to all: %s",
+                "rollout" if self.model.training else "evaluation batch",
+                self.state.global_step,
+                names,
+                f"it trains nothing ({self._unscored_rollouts} in a row)" if self.model.training else "it is left out",
+            )
 
     def group_size(self) -> int:
         """Responses a prompt."""
@@ -144,21 +214,24 @@ class RLVRTrainer(ResumableTrainer):
         return gathered[self.accelerator.process_index * here :][:here].to(rollout["completion_ids"].device)
 
     def _log_group_outcomes(self) -> None:
-        """Shares of groups whose scorable rewards are all equal and positive (all right), all equal otherwise (all
-        wrong), or mixed: only mixed groups train. And the share of responses that no reward function could score."""
+        """Of the groups with a response that could be scored, the shares whose rewards are all equal and positive (all
+        right), all equal otherwise (all wrong), or mixed: only mixed groups train. And the share of responses that no
+        reward function could score."""
         metrics = self._metrics["train" if self.model.training else "eval"]
         total = self.scored_rewards().view(-1, self.group_size())
-        unscorable = total.isnan()
+        metrics["groups/unscorable"].append(total.isnan().float().mean().item())
+        total = total[~total.isnan().all(1)]
+        if not len(total):
+            return
         highest, lowest = total.nan_to_num(-torch.inf).amax(1), total.nan_to_num(torch.inf).amin(1)
         equal = highest <= lowest
         right = equal & (highest > 0)
         for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
             metrics[f"groups/{name}"].append(groups.float().mean().item())
-        metrics["groups/unscorable"].append(unscorable.float().mean().item())
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         outputs = super()._generate_and_score_completions(inputs)
-        if self.model.training and not self._rollout_judged:
+        if self.model.training and not self._rollout_judged and self._rollout_has_rewards:
             self._rollout_judged = True
             self._warn_of_poor_rollout()
         if self.model.training and self._probe_is_due():
@@ -181,11 +254,22 @@ class RLVRTrainer(ResumableTrainer):
         rollout["completion_mask"] = rollout["completion_mask"].masked_fill(dropped[:, None], 0)
         rollout["num_items_in_batch"] = self.accelerator.gather(counted_tokens(rollout).sum()).sum()
 
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimizer steps taken on a rollout, the last one of a window that another rollout completes included."""
+        steps = int(self.args.steps_per_generation or 1) * self.args.num_iterations
+        return math.ceil(steps / self.args.gradient_accumulation_steps)
+
     def _probe_is_due(self) -> bool:
         """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included."""
-        args, step, every = self.args, self.state.global_step, self.args.probe_every
-        updates = max(1, int(args.steps_per_generation or 1) * args.num_iterations // args.gradient_accumulation_steps)
-        return every > 0 and step // every > (step - updates) // every
+        step, every = self.state.global_step, self.args.probe_every
+        return every > 0 and step // every > (step - self.updates_per_rollout) // every
+
+    def _probe_size(self, rollout: dict[str, Any]) -> int:
+        """How many of the rollout's responses on this process a probe measures."""
+        here = len(rollout["completion_ids"])
+        rollouts = max(1.0, self.args.probe_every / self.updates_per_rollout)
+        return self.args.probe_rows or min(_PROBE_ROWS, max(1, int(here * rollouts / _ROWS_A_PROBED_ROW)))
 
     def _warn_of_poor_rollout(self) -> None:
         metrics = self._metrics["train"]
@@ -209,9 +293,17 @@ class RLVRTrainer(ResumableTrainer):
     @torch.no_grad()
     def _probe(self, rollout: dict[str, Any]) -> None:
         """Log how the policy concentrates on the first responses of its own rollout (main process)."""
-        rows = slice(0, self.args.probe_rows)
+        if "num_images" in rollout:
+            if not self._probe_refused:
+                self._probe_refused = True
+                logger.warning("the probe of the policy's concentration does not know images: this run has none")
+            return
+        rows = slice(0, self._probe_size(rollout))
         mask = counted_tokens(rollout)[rows]
-        stats = self._completion_stats({k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1})
+        with evaluating(self.model):  # dropout would draw random numbers that the training is to draw
+            stats = self._completion_stats(
+                {k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1}
+            )
         summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
         if not self.accelerator.is_main_process:
             return
@@ -219,8 +311,9 @@ class RLVRTrainer(ResumableTrainer):
             values: list[float] = summary[name]  # type: ignore[assignment]
             for rank, value in enumerate(values, start=1):
                 self._metrics["train"][f"probe/{name}_{rank}"].append(value)
-        line = json.dumps({"step": self.state.global_step} | summary) + "\n"
-        append(Path(str(self.args.output_dir)) / "diagnostics.jsonl", line)
+        directory = Path(str(self.args.output_dir))
+        directory.mkdir(parents=True, exist_ok=True)
+        append(directory / "diagnostics.jsonl", json.dumps({"step": self.state.global_step} | summary) + "\n")
 
     def _completion_stats(self, rollout: dict[str, Tensor]) -> TokenStats:
         """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
@@ -236,6 +329,18 @@ class RLVRTrainer(ResumableTrainer):
                     self.model, ids, attention, batch["completion_ids"].size(1), compute_entropy=True
                 )
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; each module's own mode is put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def counted_tokens(batch: dict[str, Any]) -> Tensor:

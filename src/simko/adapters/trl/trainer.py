@@ -43,8 +43,11 @@ class SimKOTrainer(LinkedTrainer):
     """GRPOTrainer whose objective is SimKO's.
 
     Constructed like GRPOTrainer. ValueError for a setting under which TRL would train another objective than SimKO.
-    Logs simko/gated, simko/penalised (shares of counted tokens), simko/gap (nats, mean over the gated tokens of
-    responses with an advantage) and simko/rank1 (share of the same tokens) at every step.
+    Logs at every step: simko/gated, the share of counted tokens above the entropy gate; simko/raised and
+    simko/penalised, the shares of counted tokens whose candidates are raised and whose ratio is penalised; simko/gap
+    (nats) and simko/rank1, the mean gap and the share of rank-1 tokens over the gated tokens of responses with an
+    advantage. What would be a mean over no tokens is not logged. Under skip_zero_advantage simko/gated covers the
+    responses that are scored; the other shares cover all.
     """
 
     _tag_names: ClassVar = ["trl", "simko"]
