@@ -117,10 +117,6 @@ def raising(completions, **_):
     raise KeyError("gold")
 
 
-def nothing(completions, **_):
-    return [None] * len(completions)
-
-
 def not_a_number(completions, **_):
     return [0.0, float("nan"), *[1.0] * (len(completions) - 2)]
 
@@ -129,7 +125,6 @@ def not_a_number(completions, **_):
     ("reward", "said"),
     [
         ("raising", "raising raised KeyError"),
-        ("nothing", "could be scored"),
         ("not_a_number", "not_a_number gave nan to sample 1"),
     ],
 )
