@@ -358,3 +358,17 @@ def test_impossible_requests_are_refused(model: Any, tokenizer: Any) -> None:
         TransformersSampler(model, tokenizer, batch_size=0)
     with pytest.raises(ValueError, match="'e': the prompt has no tokens"):
         next(TransformersSampler(model, tokenizer).sample([Problem("e", "")], {"e": [0]}, SamplingSettings(), seed=0))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_no_numbers_are_named(tiny_model: Any, tokenizer: Any, tmp_path: Any, value: float) -> None:
+    """At temperature 0 a model that holds them would answer all the same."""
+    tiny_model("qwen3").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][1, 2] = value
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path.name}: the weight model\.layers\.0\.mlp\.up_proj\.weight holds inf"
+    ):
+        TransformersSampler.from_pretrained(tmp_path)

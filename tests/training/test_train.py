@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from simko.adapters.trl import may_skip_rows
 from simko.evaluate import SampleStore
@@ -14,8 +14,7 @@ from simko.objectives import METHODS
 from simko.tasks import get_task
 from simko.training import run as run_module
 from simko.training.recipe import find_recipe, import_reward_function, read_recipe
-from simko.training.run import MetricsLog, train
-from simko.training.run_directory import is_complete, latest_checkpoint
+from simko.training.run import train
 
 RECIPE = """
 method: simko
@@ -104,68 +103,6 @@ def test_methods_differ_and_share_their_first_rollout(recipe_file, tiny_base, tm
     assert any(not torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(recipe_file, tiny_base, tmp_path, monkeypatch):
-    whole = train(recipe(recipe_file, tiny_base, tmp_path / "whole"))
-    on_log = MetricsLog.on_log
-
-    def stop_at_five(self, args, state, control, **kwargs):
-        on_log(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(MetricsLog, "on_log", stop_at_five)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(recipe_file, tiny_base, tmp_path / "stopped"))
-    monkeypatch.setattr(MetricsLog, "on_log", on_log)
-    half_written = tmp_path / "stopped" / "checkpoint-5"
-    shutil.copytree(tmp_path / "stopped" / "checkpoint-4", half_written)
-    (half_written / "trainer_state.json").write_text('{"global_st')
-    assert latest_checkpoint(tmp_path / "stopped").name == "checkpoint-4"
-
-    continued = train(recipe(recipe_file, tiny_base, tmp_path / "stopped"))
-    ours, theirs = load_file(continued / "model.safetensors"), load_file(whole / "model.safetensors")
-    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    for log in ("metrics.jsonl", "diagnostics.jsonl"):
-        rows = [
-            [r["step"] for r in lines(tmp_path / d / log) if "train_runtime" not in r] for d in ("stopped", "whole")
-        ]
-        assert rows[0] == rows[1]
-
-
-def test_a_finished_run_is_left_alone(recipe_file, tiny_base, tmp_path, monkeypatch):
-    train(recipe(recipe_file, tiny_base, tmp_path / "run"))
-    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(run_module.SimKOTrainer, "train", lambda *a, **k: pytest.fail("trained again"))
-    assert train(recipe(recipe_file, tiny_base, tmp_path / "run")).name == "checkpoint-6"
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
-
-
-def whole_checkpoint(folder: Path) -> Path:
-    checkpoint = folder / "checkpoint-3"
-    checkpoint.mkdir()
-    save_file({"weight": torch.ones(3)}, checkpoint / "model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        torch.save({"state": torch.ones(3)}, checkpoint / name)
-    (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
-    return checkpoint
-
-
-@pytest.mark.parametrize(
-    "part", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
-)
-@pytest.mark.parametrize("cut", [False, True])
-def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, cut):
-    checkpoint = whole_checkpoint(tmp_path)
-    (tmp_path / "checkpoint-best").mkdir()
-    assert latest_checkpoint(tmp_path) == checkpoint
-    if cut:
-        (checkpoint / part).write_bytes((checkpoint / part).read_bytes()[:-5])
-    else:
-        (checkpoint / part).unlink()
-    assert not is_complete(checkpoint)
-    assert latest_checkpoint(tmp_path) is None
-
-
 def test_what_cannot_be_read_is_named(recipe_file, tiny_base, tmp_path):
     for text in ("method: [", "- a", "simko_alpha: [1]", "num_generations: 0", "method: null"):
         path = tmp_path / "bad.yaml"
@@ -180,10 +117,6 @@ def raising(completions, **_):
     raise KeyError("gold")
 
 
-def nothing(completions, **_):
-    return [None] * len(completions)
-
-
 def not_a_number(completions, **_):
     return [0.0, float("nan"), *[1.0] * (len(completions) - 2)]
 
@@ -192,7 +125,6 @@ def not_a_number(completions, **_):
     ("reward", "said"),
     [
         ("raising", "raising raised KeyError"),
-        ("nothing", "could be scored"),
         ("not_a_number", "not_a_number gave nan to sample 1"),
     ],
 )
@@ -210,11 +142,6 @@ def test_another_configuration_is_refused_and_nothing_overwritten(recipe_file, t
     with pytest.raises(ValueError, match=r"learning_rate=0\.01, this one has 0\.5"):
         train(recipe(recipe_file, tiny_base, out, "--learning_rate", "0.5"))
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
-
-
-def test_checkpoints_inside_a_rollout_are_refused(recipe_file, tiny_base, tmp_path):
-    with pytest.raises(ValueError, match="multiple of 2"):
-        train(recipe(recipe_file, tiny_base, tmp_path / "run", "--save_steps", "3"))
 
 
 def test_recipes_that_do_not_fit_together(recipe_file, tiny_base):

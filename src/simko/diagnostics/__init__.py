@@ -1,5 +1,6 @@
-"""Token statistics -> the numbers that show how a policy concentrates."""
+"""Token statistics -> the numbers that show how a policy concentrates; and weights that are none."""
 
 from simko.diagnostics.concentration import concentration_summary
+from simko.diagnostics.weights import refuse_broken_weights
 
-__all__ = ["concentration_summary"]
+__all__ = ["concentration_summary", "refuse_broken_weights"]

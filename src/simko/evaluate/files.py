@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 @contextmanager
@@ -41,6 +41,15 @@ def write_whole(path: Path, text: str) -> None:
         new.write_bytes(text.encode("utf-8"))
 
 
+def append(path: Path, text: str) -> None:
+    """Append UTF-8 text; OSError naming the file where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError naming the file where it holds none."""
     try:
@@ -58,7 +67,10 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
-    """Hold a directory for one writing process; ValueError if another has it."""
+    """Hold a directory for one writing process; ValueError if another has it.
+
+    A process forked meanwhile (a worker of a data loader) does not hold it, so that it is free once this one is gone.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         opened = (directory / ".lock").open("w")
@@ -71,4 +83,19 @@ def claimed(directory: Path) -> Iterator[None]:
             raise ValueError(
                 f"another process is writing to {directory}: wait for it, or choose another one"
             ) from error
-        yield
+        _locks.add(lock)
+        try:
+            yield
+        finally:
+            _locks.discard(lock)
+
+
+def _let_go() -> None:
+    """Close a forked process's copies of the locks, which leaves them with its parent."""
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+
+
+_locks: set[TextIO] = set()
+os.register_at_fork(after_in_child=_let_go)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from simko.diagnostics import refuse_broken_weights
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import Batch, lay_out
 from simko.sampling.digest import check_folder, checkpoint_at, digest_of_model
@@ -44,6 +45,7 @@ class TransformersSampler:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give at least 1")
+        refuse_broken_weights(model, name)
         self.model = model
         self.tokenizer = tokenizer
         self.name = name

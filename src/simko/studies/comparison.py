@@ -121,7 +121,7 @@ def _training_job(plan: Comparison, out: Path, name: str, method: str, seed: int
         words += ["--skip_zero_advantage", "false"]
 
     def done() -> int:
-        checkpoint = latest_checkpoint(directory)
+        checkpoint = latest_checkpoint(directory, weights_only=True)
         if checkpoint and step_of(checkpoint) >= length:
             return length
         return min(_last_step(directory / "metrics.jsonl"), length - 1)

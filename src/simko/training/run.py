@@ -1,6 +1,7 @@
 """Trains a recipe: problems and verifier -> dataset and reward, model -> trainer, all into one run directory."""
 
 import json
+import logging
 import math
 import os
 from contextlib import nullcontext
@@ -24,59 +25,109 @@ from simko.adapters.trl import (
     reward_function,
     simko_objective,
 )
-from simko.evaluate.files import claimed
+from simko.adapters.trl.resume import (
+    misplaced_checkpoints,
+    needed_files,
+    opens_a_rollout,
+    refuse_inexact_options,
+    updates_in_all,
+    updates_per_epoch,
+)
+from simko.evaluate.files import append, claimed
+from simko.evaluate.run import digest
 from simko.records import Problem
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, get_task, read_file
 from simko.training.recipe import Recipe, TrainingConfig, import_reward_function, is_file
 from simko.training.run_directory import (
+    DATA,
     check_config,
+    checkpoints,
+    damage,
     latest_checkpoint,
     rewind_logs,
     step_of,
     versions,
+    was_written,
     write_json,
 )
 from simko.verifiers import get_verifier
+
+logger = logging.getLogger("simko")
 
 _NOT_OF_THE_NUMBERS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
     "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
 }  # fmt: skip
+_SCHEDULES_WITHOUT_END = ("constant", "constant_with_warmup", "inverse_sqrt")
+_WHY = {
+    "max_steps": "of another length (max_steps), on which its learning rates or intervals depend",
+    "num_train_epochs": "of another length (num_train_epochs), on which its learning rates or intervals depend",
+}
 
 
 def train(recipe: Recipe) -> Path:
-    """Train to the end, continuing from the newest complete checkpoint if the run directory has one.
+    """Train to the end, continuing from the newest whole checkpoint if the run directory has one.
 
     Returns the last checkpoint. ValueError, with nothing overwritten, for an option that does not fit or a directory
     that holds another run.
     """
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
-    _check_checkpoints_resume_exactly(recipe)
     task = get_task(recipe.run.task) if recipe.run.task else read_file(str(recipe.run.train_file), _verifier_of(recipe))
-    dataset = problems_to_dataset(task.load("train", recipe.run.train_problems), chat=recipe.run.chat)
-    _check_rollout_is_filled(len(dataset), args)
+    problems = task.load("train", recipe.run.train_problems)
+    dataset = problems_to_dataset(problems, chat=recipe.run.chat)
+    _check_rollout_is_filled(len(problems), args)
+    per_epoch = updates_per_epoch(len(problems), args)
+    _check_the_run_can_be_continued(args, per_epoch)
     held_out = _held_out(recipe) if recipe.run.passk_every else None
     main_process = os.environ.get("RANK", "0") == "0"
     with claimed(directory) if main_process else nullcontext():
-        checkpoint = latest_checkpoint(directory)
-        step = step_of(checkpoint) if checkpoint else 0
+        updates, last = updates_in_all(args, per_epoch), latest_checkpoint(directory, weights_only=True)
+        done = step_of(last) if last else 0
         if main_process:
-            check_config(directory, _config(recipe))
+            changed = {DATA: f"on other problems: {recipe.run.train_file or recipe.run.task} has changed since then"}
+            check_config(directory, _config(recipe, problems), _free_options(args, updates, done), _WHY | changed)
+        if last and done >= updates:
+            return last
+        checkpoint = _newest_that_continues(directory, args, per_epoch)
+        if main_process:
+            rewind_logs(directory, step_of(checkpoint) if checkpoint else -1)
             write_json(directory / "versions.json", versions())
-            rewind_logs(directory, step)
-        if not 0 < args.max_steps <= step:
-            trainer = _trainer(recipe, task, dataset, directory)
-            if held_out is not None:
-                n, every = recipe.run.passk_samples, recipe.run.passk_every
-                store = directory / "held-out" / "samples.db"
-                trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store))
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return latest_checkpoint(directory) or directory
+        trainer = _trainer(recipe, task, dataset, directory)
+        if held_out is not None:
+            n, every = recipe.run.passk_samples, recipe.run.passk_every
+            store = directory / "held-out" / "samples.db"
+            trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return latest_checkpoint(directory, weights_only=True) or directory
+
+
+def _newest_that_continues(directory: Path, args: TrainingConfig, per_epoch: int) -> Path | None:
+    """The newest whole checkpoint at a rollout's begin; None where there is none but what a kill left half-written.
+
+    Says which it passes over; ValueError where that is all that there is."""
+    passed_over: list[tuple[Path, str]] = []
+    for checkpoint in checkpoints(directory):
+        fault = damage(checkpoint, needed=needed_files(args))
+        if fault is None and opens_a_rollout(step_of(checkpoint), args, per_epoch):
+            break
+        passed_over.append((checkpoint, fault or "it lies inside a rollout"))
+    else:
+        checkpoint = None
+        for written, fault in passed_over:
+            if was_written(written):
+                raise ValueError(
+                    f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
+                    "output directory, or remove this one"
+                )
+    for skipped, fault in passed_over:
+        logger.warning("%s is passed over: %s", skipped, fault)
+    return checkpoint
 
 
 class MetricsLog(TrainerCallback):
-    """Appends what the trainer logs to a JSONL file, a line a step."""
+    """Appends what the trainer logs to a JSONL file, and has it log wherever it saves: a mean over several steps then
+    never goes across a checkpoint, from which a continued run would not know its first half."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,8 +136,12 @@ class MetricsLog(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step} | row) + "\n")
+        append(self.path, json.dumps({"step": state.global_step} | row) + "\n")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log |= control.should_save
+
+    on_epoch_end = on_step_end
 
 
 def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
@@ -142,14 +197,26 @@ def _verifier_of(recipe: Recipe) -> str:
     return recipe.run.verifier or "last_box"
 
 
-def _config(recipe: Recipe) -> dict[str, Any]:
+def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
     simko = recipe.training.method == "simko"
     unread = (
         ("passk_",) if simko else ("passk_", "simko_")
     )  # pass@K is measured beside the training, which it leaves alone
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
-    return kept | {"objective": _objective(recipe.training)}
+    return kept | {"objective": _objective(recipe.training), DATA: digest(problems)}
+
+
+def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
+    """What may change in a run that was begun: where its problems lie, and its length, if its past does not depend on it.
+
+    ValueError where it is to be shorter than it is."""
+    shares = (args.warmup_steps, args.save_steps, args.logging_steps)
+    if args.lr_scheduler_type not in _SCHEDULES_WITHOUT_END or any(0 < share < 1 for share in shares):
+        return {"train_file"}
+    if updates < done:
+        raise ValueError(f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has")
+    return {"train_file", "max_steps", "num_train_epochs"}
 
 
 def _objective(args: TrainingConfig) -> str:
@@ -168,12 +235,9 @@ def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:
         )
 
 
-def _check_checkpoints_resume_exactly(recipe: Recipe) -> None:
-    """A resumed run repeats an uninterrupted one only from a checkpoint at which a new rollout begins."""
-    args = recipe.training
-    updates = int(args.steps_per_generation or 1) * args.num_iterations // args.gradient_accumulation_steps
-    if str(args.save_strategy) in ("SaveStrategy.STEPS", "steps") and updates > 0 and args.save_steps % updates:
-        raise ValueError(
-            f"save_steps={args.save_steps:g} would write checkpoints inside a rollout of {updates} updates, from which "
-            f"a resumed run silently differs: make it a multiple of {updates}"
-        )
+def _check_the_run_can_be_continued(args: TrainingConfig, per_epoch: int) -> None:
+    if args.save_strategy not in ("steps", "epoch"):
+        raise ValueError("nothing of what is trained would be kept: set save_strategy to steps or epoch")
+    refuse_inexact_options(args)
+    if misplaced := misplaced_checkpoints(args, per_epoch):
+        raise ValueError(misplaced)

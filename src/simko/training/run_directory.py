@@ -7,16 +7,20 @@ held-out/samples.db  the responses to held-out problems, where passk_every asks 
 """
 
 import json
+import logging
 import platform
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from simko.evaluate.files import read_json, write_whole
+
+logger = logging.getLogger("simko")
+
+DATA = "train_problems_sha256"
 
 _PACKAGES = ("simko", "torch", "trl", "transformers", "accelerate", "datasets", "peft", "tokenizers", "numpy")
 
@@ -37,25 +41,34 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_config(directory: Path, config: Mapping[str, Any]) -> None:
+def check_config(directory: Path, config: Mapping[str, Any], free: Collection[str], why: Mapping[str, str]) -> None:
     """Keep `config` in the directory; ValueError if it holds a run of another configuration, which is left alone.
 
-    A configuration under which nothing was trained yet is replaced.
+    free: keys that may differ, of which the new value is kept; why: what is said of other keys that do. A configuration
+    under which nothing was trained yet is replaced.
     """
     path = directory / "config.json"
     config = json.loads(json.dumps(config, default=str))
     begun = (directory / "metrics.jsonl").exists() or bool(checkpoints(directory))
-    if path.is_file() and begun:
-        kept = read_json(path)
-        for key in sorted(kept.keys() | config.keys()):
-            if kept.get(key) != config.get(key):
-                raise ValueError(
-                    f"{directory} holds a run with {key}={kept.get(key)!r}, this one has {config.get(key)!r}: choose "
-                    "another output directory, or remove that one"
-                )
-        return
-    if begun:
+    if begun and not path.is_file():
         raise ValueError(f"{directory} holds files of a run but no config.json: choose another output directory")
+    if begun:
+        kept = read_json(path)
+        if DATA not in kept:
+            logger.warning(
+                "%s was begun by a version of simko that did not record its problems: whether they are the same is "
+                "unknown; they are recorded from now on",
+                directory,
+            )
+            free = {*free, DATA} - {"train_file"}
+        for key in sorted(kept.keys() | config.keys()):
+            if kept.get(key) != config.get(key) and key not in free:
+                said = f"with {key}={kept.get(key)!r}, this one has {config.get(key)!r}"
+                raise ValueError(
+                    f"{directory} holds a run {why.get(key, said)}: choose another output directory, or remove that one"
+                )
+        if kept == config:
+            return
     write_json(path, config)
 
 
@@ -70,40 +83,84 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def latest_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; half-written ones are passed over."""
-    return next((p for p in checkpoints(directory) if is_complete(p)), None)
+def latest_checkpoint(directory: Path, *, weights_only: bool = False) -> Path | None:
+    """The newest checkpoint that was written to its end; others are passed over. weights_only: as far as it can be
+    evaluated, whether or not it can be continued."""
+    return next((p for p in checkpoints(directory) if damage(p, weights_only=weights_only) is None), None)
 
 
 def is_complete(checkpoint: Path) -> bool:
     """Whether a checkpoint has whole weights, optimizer, scheduler and random state, and the state file written last."""
+    return damage(checkpoint) is None
+
+
+def was_written(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, whatever became of it since."""
     try:
-        state = read_json(checkpoint / "trainer_state.json")
+        return read_json(checkpoint / "trainer_state.json").get("global_step") == step_of(checkpoint)
     except (OSError, ValueError):
         return False
-    pickled = [*checkpoint.glob("*.pt"), *checkpoint.glob("rng_state*")]
-    parts = ("*.safetensors*", "optimizer*", "scheduler.pt", "rng_state*")
-    return (
-        state.get("global_step") == step_of(checkpoint)
-        and all(any(checkpoint.glob(part)) for part in parts)
-        and all(_is_whole_safetensors(path) for path in checkpoint.glob("*.safetensors"))
-        and all(zipfile.is_zipfile(path) for path in pickled)
+
+
+def damage(checkpoint: Path, *, needed: Collection[str] = (), weights_only: bool = False) -> str | None:
+    """What is missing or broken in a checkpoint, None where it is whole. needed: further files that it must have."""
+    if not was_written(checkpoint):
+        return "it was not written to its end: trainer_state.json is missing, broken or of another step"
+    parts: list[tuple[str, ...]] = [("config.json", "adapter_config.json"), ("*.safetensors*",)]
+    if not weights_only:
+        parts += [("optimizer*", "global_step*"), ("scheduler.pt",), ("rng_state*",), *((name,) for name in needed)]
+    for names in parts:
+        if not any(any(checkpoint.glob(name)) for name in names):
+            return f"{names[0]} is missing"
+    try:
+        read = {path.name: read_json(path) for path in sorted(checkpoint.glob("*.json"))}
+    except (OSError, ValueError) as error:
+        return str(error)
+    shards = {name for index in read.values() for name in index.get("weight_map", {}).values()}
+    tensors = {*checkpoint.glob("*.safetensors"), *(checkpoint / name for name in shards)}
+    if not weights_only:
+        tensors |= set(checkpoint.glob("*.pt*"))
+    return next((f"{path.name} is missing or broken" for path in sorted(tensors) if not _opens(path)), None)
+
+
+def _opens(path: Path) -> bool:
+    """Whether a file of tensors can be read as far as its table of contents, and a random state has all its parts."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy"):
+                return True
+        with safe_globals():
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # a broken file fails in as many ways as there are bytes in it
+        return False
+    return not path.name.startswith("rng_state") or (
+        isinstance(loaded, dict) and {"python", "numpy", "cpu"} <= loaded.keys()
     )
 
 
-def _is_whole_safetensors(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="numpy"):
-            return True
-    except (OSError, SafetensorError):
-        return False
-
-
 def rewind_logs(directory: Path, step: int) -> None:
-    """Drop what an interrupted run logged after the checkpoint it continues from: metrics and probes beyond `step`."""
-    for name, kept in (("metrics.jsonl", step), ("samples.jsonl", step - 1), ("diagnostics.jsonl", step - 1)):
+    """Drop what an interrupted run logged after the checkpoint it continues from: metrics and probes beyond `step`.
+
+    ValueError names a line that is broken, other than a last one that a kill has cut, and nothing is dropped.
+    """
+    kept = {}
+    for name, last in (("metrics.jsonl", step), ("samples.jsonl", step - 1), ("diagnostics.jsonl", step - 1)):
         path = directory / name
-        if not path.is_file():
-            continue
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        write_whole(path, "".join(line for line in lines if json.loads(line).get("step", 0) <= kept))
+        if path.is_file():
+            lines = path.read_bytes().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith(b"\n")]
+            kept[path] = [line for i, line in enumerate(whole, start=1) if _step_logged(path, i, line) <= last]
+    for path, lines in kept.items():
+        write_whole(path, b"".join(lines).decode())
+
+
+def _step_logged(path: Path, number: int, line: bytes) -> int:
+    try:
+        return int(json.loads(line).get("step", 0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}, line {number} is no JSON row with a step ({error}): mend or remove that line"
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from simko.evaluate.files import append
 from simko.records import Problem, Verifier
 from simko.verifiers import grade_many
 
@@ -58,10 +59,11 @@ def reward_function(
         verdicts = grade_many(verifier, answers)
         if samples is not None:
             step = getattr(columns.get("trainer_state"), "global_step", None)
-            with samples.open("a", encoding="utf-8") as file:
-                for (response, problem), verdict in zip(answers, verdicts, strict=True):
-                    line = {"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)
-                    file.write(json.dumps(line) + "\n")
+            lines = [
+                json.dumps({"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)) + "\n"
+                for (response, problem), verdict in zip(answers, verdicts, strict=True)
+            ]
+            append(samples, "".join(lines))
         return [verdict.reward for verdict in verdicts]
 
     reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.resume import ResumableTrainer
 from simko.adapters.trl.rewards import refuse_nan
 from simko.diagnostics import concentration_summary
+from simko.evaluate.files import append
 from simko.token_stats import TokenStats
 
 logger = logging.getLogger("simko")
@@ -71,7 +73,7 @@ def grpo_objective(args: GRPOConfig) -> str:
     )
 
 
-class RLVRTrainer(GRPOTrainer):
+class RLVRTrainer(ResumableTrainer):
     """TRL's GRPOTrainer, with its loss untouched, which can skip responses of advantage 0, probes how the policy
     concentrates, and stops on a loss or a reward that is not finite instead of training on it."""
 
@@ -311,8 +313,7 @@ class RLVRTrainer(GRPOTrainer):
                 self._metrics["train"][f"probe/{name}_{rank}"].append(value)
         directory = Path(str(self.args.output_dir))
         directory.mkdir(parents=True, exist_ok=True)
-        with (directory / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.state.global_step} | summary) + "\n")
+        append(directory / "diagnostics.jsonl", json.dumps({"step": self.state.global_step} | summary) + "\n")
 
     def _completion_stats(self, rollout: dict[str, Tensor]) -> TokenStats:
         """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
