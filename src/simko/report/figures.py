@@ -20,6 +20,7 @@ from simko.report.plots import (
     label_ends,
     pair_colours,
     save,
+    step_axes,
     svg,
 )
 from simko.report.study import BASE, Run, Study, display
@@ -49,6 +50,7 @@ _LOGGED = (
         "Share of tokens that SimKO penalises more: gated, of rank 1, in a response worse than its group (simko/penalised).",
     ),
 )
+_OF_A_ROLLOUT = ("reward", "groups/", "completions/")
 _RANK_SHADES = (1.0, 0.82, 0.66, 0.52, 0.4, 0.3)
 
 
@@ -84,7 +86,7 @@ def _metric_figure(study: Study, key: str, label: str) -> str | None:
         return None
 
     def draw(figure: "Figure") -> None:
-        panel = axes(figure, "training step", label)
+        panel = step_axes(figure, label)
         ends: dict[str, list[float]] = {}
         for run, points in series:
             steps, values = [p[0] for p in points], [p[1] for p in points]
@@ -151,7 +153,7 @@ def steps_figure(rows: Sequence[tuple[str, str, Sequence[StepPoint]]], first: bo
     label = f"pass@{_chosen(rows[0][2][0], first).k}"
 
     def draw(figure: "Figure") -> None:
-        panel = axes(figure, "training step", f"{label}, %")
+        panel = step_axes(figure, f"{label}, %")
         ends = []
         for name, hue, points in rows:
             chosen = [_chosen(p, first) for p in points]
@@ -198,7 +200,7 @@ def _rank_figures(
     limits = (min(values) - room, max(values) + room)
 
     def draw(figure: "Figure", method: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
-        panel = axes(figure, "training step", label)
+        panel = step_axes(figure, label)
         hue, ends = colour(method, study.names), []
         for n, (name, points) in enumerate(lines):
             shade = 1.0 if name == extra else _RANK_SHADES[min(n, len(_RANK_SHADES) - 1)]
@@ -234,10 +236,11 @@ def _first_runs(study: Study) -> list[tuple[str, Run]]:
 
 
 def _series(run: Run, key: str) -> list[tuple[float, float]]:
-    """(step, value) of the training log, or else of the probes; nan at steps that logged their loss, but not this. Empty
-    where there is no finite value."""
+    """(step, value) of the training log, or else of the probes; nan at steps that should have logged this and did not:
+    those of a rollout or, for what is logged at every update, all. Empty where there is no finite value."""
+    due = "num_tokens" if key.startswith(_OF_A_ROLLOUT) else "loss"
     for rows in (run.metrics, run.diagnostics):
-        points = {float(r["step"]): _finite(r.get(key)) for r in rows if "loss" in r or key in r}
+        points = {float(r["step"]): _finite(r.get(key)) for r in rows if due in r or key in r}
         if not all(map(math.isnan, points.values())):
             return list(points.items())
     return []

@@ -133,6 +133,15 @@ def axes(figure: "Figure", x: str, y: str) -> "Axes":
     return panel
 
 
+def step_axes(figure: "Figure", y: str) -> "Axes":
+    """Axes over training steps, which are whole."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel = axes(figure, "training step", y)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    return panel
+
+
 def log2_ticks(panel: "Axes", ks: Sequence[int]) -> None:
     panel.set_xscale("log", base=2)
     panel.set_xticks(list(ks), [str(k) for k in ks])

@@ -116,10 +116,18 @@ def parse_group(words: str) -> Group:
     name, equals, runs = words.partition("=")
     if not equals or Path(words).exists() or re.search(r"@(step|T)$", name):
         chosen = _parse_run(words)
-        return Group("@".join((chosen.path.resolve().name, *chosen.marks)), (chosen,))
+        return Group("@".join((_name(chosen.path), *chosen.marks)), (chosen,))
     if not name or not all(runs.split(",")):
         raise ValueError(f"{words!r} is no group: write name=run1,run2, or a run alone")
     return Group(name, tuple(_parse_run(run) for run in runs.split(",")))
+
+
+def _name(path: Path) -> str:
+    """The name of the directory or file, or of that above where it is the same in every run."""
+    path = path.resolve()
+    while path.name in ("samples.db", "held-out"):
+        path = path.parent
+    return path.name
 
 
 def _parse_run(words: str) -> Chosen:
@@ -171,7 +179,8 @@ def _fits(e: Evaluated, mark: str, words: str, found: Sequence[Evaluated]) -> bo
             return e.step == int(value)
         return e.temperature == f"T={float(value if name == 'T' else mark):g}"
     except ValueError:
-        raise ValueError(f"{words}: {_SYNTAX}; it holds {_listed(e.setting for e in found)}") from None
+        holds = _listed(e.setting for e in found)
+        raise ValueError(f"{words}: {mark!r} is no temperature and no step; {_SYNTAX}; the run holds {holds}") from None
 
 
 def _listed(settings: Iterable[Setting]) -> str:
@@ -234,9 +243,9 @@ def _matched(
         rows = [[run[step] for run in by_step] for step in steps]
     courses = [_checked(names, sizes, row, by_temperature, anyway) for row in rows]
     last = [e.setting.name for e in rows[-1]]
-    label = last[0] if len(set(last)) == 1 else ", ".join(
-        f"{name} {group[0].setting.name}" for name, group in zip(names, courses[-1], strict=True)
-    )  # fmt: skip
+    label = last[0]
+    if len(set(last)) > 1:
+        label = "; ".join(f"{name}: {group[0].setting.name}" for name, group in zip(names, courses[-1], strict=True))
     steps_taken = {e[0].step: groups for e, groups in zip(rows, courses, strict=True) if e[0].step is not None}
     return Matched(task, label, courses[-1], steps_taken if len(rows) > 1 else {})
 

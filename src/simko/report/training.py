@@ -16,7 +16,7 @@ def is_training_run(folder: Path) -> bool:
 def read_training(groups: Sequence[Group]) -> Study:
     """One run a group, or several that are its training seeds.
 
-    pass@K comes from the held-out problems of each run; step 0 of the first is the base model, if all start from it.
+    pass@K comes from the held-out problems of each run.
     """
     notes: list[str] = []
     runs, measured = [], []
@@ -101,19 +101,24 @@ def _comparable(measured: Sequence[tuple[Run, Evaluated]], notes: list[str]) -> 
 def _evaluations(
     measured: Sequence[tuple[Run, Evaluated]], runs: Sequence[Run], notes: list[str]
 ) -> tuple[tuple[Evaluation, ...], int]:
-    """The evaluations of a study, and its headline step: the one that most runs have, the latest of these."""
-    starts = [(run, e) for run, e in measured if e.step == 0]
-    models = {str(run.config.get("model_name_or_path")) for run in runs}
-    found = []
-    if starts and len(models) == 1:
-        found = [_evaluation(*starts[0], BASE)]
+    """The evaluations of a study, and its headline step: the one that most runs have, the latest of these.
+
+    Where all runs start from one model, step 0 is the base model's, once for each seed with which it was sampled.
+    """
+    starts: dict[int | None, tuple[Run, Evaluated]] = {}
+    for run, e in measured:
+        if e.step == 0:
+            starts.setdefault(run.seed, (run, e))
+    found: list[Evaluation] = []
+    if starts and len({str(run.config.get("model_name_or_path")) for run in runs}) == 1:
+        found = [_evaluation(run, e, BASE) for run, e in starts.values()]
+        measured = [(run, e) for run, e in measured if e.step]
     elif starts:
         notes.append("The runs start from different models, so none is shown as the base model.")
-    steps = Counter(step for _, e in measured if (step := e.step))
+    steps = Counter(e.step or 0 for _, e in measured)
     if not steps and found:
         notes.append("pass@K was measured at step 0 only.")
-        return tuple(found), 0
-    headline = max(steps, key=lambda step: (steps[step], step), default=0)
+    headline = max(steps, key=lambda step: (step > 0, steps[step], step), default=0)
     having = {run.name for run, e in measured if e.step == headline}
     lacking = [run.name for run in runs if run.name not in having and any(run is other for other, _ in measured)]
     if lacking:
