@@ -59,7 +59,7 @@ def test_a_run_has_a_page_of_its_own(trained, tmp_path, capsys):
         assert heading in words
     point = pass_at_k_curve([steps_of(run)[4]], [1, 2, 4]).points[2]
     assert f"{100 * point.estimate:.1f} ({100 * point.low:.1f}-{100 * point.high:.1f})" in printed
-    assert "Missing parts" not in words
+    assert "What is missing" not in words
     assert "Only one method" not in words
 
 
@@ -137,6 +137,15 @@ def test_other_held_out_problems_cannot_be_paired(trained, tmp_path, tiny_base):
     assert "The held-out problems of run b are left out, as they differ: problems_sha256 is" in said
 
 
+def test_an_evaluation_in_the_directory_of_a_training_run_is_named(trained, tmp_path, capsys):
+    run = copy(trained / "simko", tmp_path / "run")
+    shutil.copy(run / "held-out" / "samples.db", run)
+    assert f"simko report {run}/samples.db shows it" in report(run, to=run / "report.html")
+    assert main(["report", str(run / "samples.db")]) == 0
+    assert "Training of run" in text_of(run / "report.html")
+    assert "held-out at step=4" in text_of(run / "samples.html")
+
+
 def metrics(run: Path, change) -> Path:
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
     (run / "metrics.jsonl").write_text("".join(json.dumps(change(row)) + "\n" for row in rows))
@@ -191,7 +200,7 @@ def test_the_callbacks_store_opens_with_pass_at_k_over_steps(trained, tmp_path, 
     assert main(["report", str(store)]) == 0
     printed = capsys.readouterr().out
     assert "any-name.db pass@4" in printed
-    page = tmp_path / "report.html"
+    page = tmp_path / "any-name.html"
     words = text_of(page)
     assert "by temperature" not in words
     assert "held-out at step=4, T=1" in words

@@ -5,7 +5,7 @@ A run is a directory of simko evaluate, one of simko train with held-out problem
 its temperatures, and compares it with what is chosen of the others; RUN@step=40 one step of a training run, else the last
 step that all have.
 
-examples:
+example:
   simko compare base=runs/qwen grpo=runs/g1,runs/g2,runs/g3 simko=runs/s1,runs/s2,runs/s3 --html comparison.html
   simko compare base=runs/qwen@0.3 simko=runs/s1@0.6 nsr=runs/n1@0.6 --reference base
 """

@@ -5,7 +5,7 @@ the main numbers and the page's path.
 A training run is any directory of simko train, finished or not; what it lacks is said. Several are shown side by side
 where they are named, name=run, or name=run1,run2 for training seeds. The store of PassAtKCallback is an evaluation.
 
-examples:
+example:
   simko report runs/quickstart
   simko report grpo=runs/g1,runs/g2 simko=runs/s1,runs/s2 --to page.html
 """
@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="a directory or store; several as name=run, seeds as name=run1,run2"
     )
-    parser.add_argument(
-        "--to", type=Path, help="where the page goes (default for one run: report.html in its directory)"
-    )
+    parser.add_argument("--to", type=Path, help="where the page goes (default for one run: report.html in it)")
     parser.add_argument("--figure", type=Path, help="also write the pass@K figure of a study to this .svg or .png file")
 
 
@@ -34,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     if len(chosen) > 1 and not args.to:
         raise ValueError("say where the page of several runs goes: --to page.html")
     found = read_sources(args.runs)
-    target = args.to or (chosen[0] if chosen[0].is_dir() else chosen[0].parent) / "report.html"
+    target = args.to or (chosen[0] / "report.html" if chosen[0].is_dir() else chosen[0].with_suffix(".html"))
     if isinstance(found, list):
         if args.figure:
             raise ValueError(f"--figure is for studies: {chosen[0]} is an evaluation, whose figures are in its page")

@@ -30,6 +30,8 @@ def read_training(groups: Sequence[Group]) -> Study:
             runs.append(run)
             measured += [(run, e) for e in _held_out(chosen.path, run, notes)]
             notes += _progress(run)
+            if (store := chosen.path / "samples.db").is_file():
+                notes.append(f"Run {name} also holds an evaluation: simko report {store} shows it.")
     places = [chosen.path.resolve() for group in groups for chosen in group.runs]
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
