@@ -150,7 +150,7 @@ def life_size():
 @pytest.fixture(scope="session")
 def trained(tiny_base, tmp_path_factory) -> Path:
     """A folder of real runs: grpo, simko, seven (simko's second seed), nsr, all with held-out problems; and plain, of nsr
-    and one step, without held-out problems, probes or checkpoints."""
+    and one step, without held-out problems or probes."""
     from page_runs import held_out, train_run
 
     root = tmp_path_factory.mktemp("trained")
@@ -162,5 +162,5 @@ def trained(tiny_base, tmp_path_factory) -> Path:
         ("nsr", "nsr"),
     ):
         train_run(tiny_base, root / name, method, 4, *words, *more)
-    train_run(tiny_base, root / "plain", "nsr", 1, "--save_strategy", "no", "--probe_every", "0")
+    train_run(tiny_base, root / "plain", "nsr", 1, "--probe_every", "0")
     return root

@@ -82,7 +82,7 @@ def test_a_run_called_base_is_not_taken_for_the_base_model(trained, tmp_path):
     assert [e.counts for e in study.headline("base")] == [steps_of(trained / "grpo")[0]]
 
 
-def test_a_run_of_one_step_without_held_out_problems_probes_or_checkpoints(trained, tmp_path):
+def test_a_run_of_one_step_without_held_out_problems_or_probes(trained, tmp_path):
     words = report(trained / "plain", to=tmp_path / "page.html")
     assert "Run plain has no probes." in words
     assert "Run plain has no held-out problems, so no pass@K: set passk_every to measure it." in words
