@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -127,6 +128,16 @@ def test_a_run_that_was_killed_in_the_middle_of_a_line(trained, tmp_path):
     assert "Trained models at step 2" in words
 
 
+@pytest.mark.parametrize("name", ["config.json", "versions.json", "metrics.jsonl", "diagnostics.jsonl"])
+@pytest.mark.parametrize("broken", [b"{", b"5", b"\xff\xfe", b"[[1]]"])
+def test_a_broken_file_of_a_run_is_named(trained, tmp_path, capsys, name, broken):
+    run = copy(trained / "plain", tmp_path / "run")
+    (run / name).write_bytes(broken + b"\n" + broken)
+    said = refusal(["report", run], capsys)
+    assert f"{run}/{name}" in said
+    assert not (run / "report.html").exists()
+
+
 def test_other_held_out_problems_cannot_be_paired(trained, tmp_path, tiny_base):
     from page_runs import held_out, train_run
 
@@ -232,6 +243,12 @@ def test_training_runs_are_compared_at_their_last_common_step_or_the_one_chosen(
     assert "held-out at step=0, T=1, held-out at step=2, T=1" in refusal(
         ["compare", f"{both[0]}@step=3", both[1]], capsys
     )
+    for name, step in (("early", 0), ("late", 4)):
+        run = copy(trained / "simko", tmp_path / name)
+        with sqlite3.connect(run / "held-out" / "samples.db") as db:
+            db.execute("DELETE FROM settings WHERE name <> ?", (f"step={step}, T=1",))
+    said = refusal(["compare", tmp_path / "early", tmp_path / "late"], capsys)
+    assert "no training step of held-out in common (early: held-out at step=0, T=1; late" in said
     assert "no temperature and no step" in refusal(["compare", f"{both[0]}@step=x", both[1]], capsys)
 
 

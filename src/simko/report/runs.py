@@ -23,7 +23,7 @@ _COMPARED = (
     "chat",
 )
 """What two evaluations must share to be compared: everything of the record that is not the model's or the seed."""
-_OF_THE_TEMPERATURE = {"temperature", "do_sample"}
+_OF_THE_TEMPERATURE = frozenset({"temperature", "do_sample"})
 _SYNTAX = "write RUN@0.6 for a temperature, RUN@step=40 for a step"
 
 
@@ -49,6 +49,14 @@ class Group:
 
     name: str
     runs: tuple[Chosen, ...]
+
+    @property
+    def by_step(self) -> bool:
+        return any(run.by_step for run in self.runs)
+
+    @property
+    def by_temperature(self) -> bool:
+        return any(run.by_temperature for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -198,61 +206,54 @@ def match(groups: Sequence[Group], *, anyway: bool = False) -> list[Matched]:
     if len(set(names)) != len(names):
         raise ValueError(f"two groups are called {max(names, key=names.count)!r}: name them, a=... b=...")
     chosen = [run for group in groups for run in group.runs]
-    by_temperature = any(run.by_temperature for run in chosen)
-    read = [_at_last_step(run, chosen) for run in chosen]
-    keys = [(e.setting.task,) if by_temperature else (e.setting.task, e.temperature) for e in read[0]]
-    by_key = [
-        {key: [e for e in run if (e.setting.task, e.temperature)[: len(key)] == key] for key in keys} for run in read
-    ]
-    shared = [key for key in dict.fromkeys(keys) if all(run[key] for run in by_key)]
-    if not shared:
+    by_step = any(group.by_step for group in groups)
+    read = [_last_steps(found) if by_step else found for found in map(_read_chosen, chosen)]
+    by_task = any(group.by_temperature for group in groups)
+    keyed = [[((e.setting.task, "" if by_task else e.temperature), e) for e in run] for run in read]
+    keys = [key for key, _ in keyed[0] if all(any(key == other for other, _ in run) for run in keyed)]
+    if not keys:
         had = "; ".join(
             f"{run.path.name}: {_listed(e.setting for e in es)}" for run, es in zip(chosen, read, strict=True)
         )
         raise ValueError(f"the runs have no task and temperature in common ({had}): evaluate them alike, or {_SYNTAX}")
-    sizes = [len(group.runs) for group in groups]
-    return [_matched(names, sizes, [run[key] for run in by_key], by_temperature, anyway) for key in shared]
+    return [
+        _matched(groups, [[e for other, e in run if other == key] for run in keyed], anyway)
+        for key in dict.fromkeys(keys)
+    ]
 
 
-def _at_last_step(run: Chosen, every: Sequence[Chosen]) -> list[Evaluated]:
-    """What is chosen of a run; where another run's step is chosen and this one's is not, its last one."""
-    found = _read_chosen(run)
-    if run.by_step or not any(other.by_step for other in every):
-        return found
-    last = {(e.setting.task, e.temperature): e for e in sorted(found, key=lambda e: e.step or 0)}
-    return list(last.values())
+def _last_steps(found: Sequence[Evaluated]) -> list[Evaluated]:
+    """The last training step of each task and temperature: all of what a step is chosen of."""
+    ordered = sorted(found, key=lambda e: e.step or 0)
+    return list({(e.setting.task, e.temperature): e for e in ordered}.values())
 
 
-def _matched(
-    names: Sequence[str], sizes: Sequence[int], runs: Sequence[list[Evaluated]], by_temperature: bool, anyway: bool
-) -> Matched:
+def _matched(groups: Sequence[Group], runs: Sequence[list[Evaluated]], anyway: bool) -> Matched:
     """One task of all runs: one evaluation of each, or one at each of the training steps that all have."""
+    task = runs[0][0].setting.task
     for run in runs:
         temperatures = sorted({e.temperature for e in run})
         if len(temperatures) > 1:
-            held = ", ".join(temperatures)
-            raise ValueError(f"{run[0].run} holds {run[0].setting.task} at {held}: {_SYNTAX}")
-    task, by_step = runs[0][0].setting.task, [{e.step: e for e in run} for run in runs]
-    if all(len(run) == 1 for run in runs):
+            raise ValueError(f"{run[0].run} holds {task} at {', '.join(temperatures)}: {_SYNTAX}")
+    by_step = [{e.step: e for e in run} for run in runs]
+    rows = [[run[step] for run in by_step] for step in by_step[0] if all(step in run for run in by_step)]
+    if any(group.by_step for group in groups):
         rows = [[run[0] for run in runs]]
-    else:
-        steps = [step for step in sorted(by_step[0], key=lambda s: s or 0) if all(step in run for run in by_step)]
-        if not steps:
-            had = "; ".join(f"{run[0].run.name}: {_listed(e.setting for e in run)}" for run in runs)
-            raise ValueError(f"the runs have no training step of {task} in common ({had}): {_SYNTAX}")
-        rows = [[run[step] for run in by_step] for step in steps]
-    courses = [_checked(names, sizes, row, by_temperature, anyway) for row in rows]
-    last = [e.setting.name for e in rows[-1]]
-    label = last[0]
-    if len(set(last)) > 1:
-        label = "; ".join(f"{name}: {group[0].setting.name}" for name, group in zip(names, courses[-1], strict=True))
-    steps_taken = {e[0].step: groups for e, groups in zip(rows, courses, strict=True) if e[0].step is not None}
-    return Matched(task, label, courses[-1], steps_taken if len(rows) > 1 else {})
+    if not rows:
+        had = "; ".join(f"{run[0].run.name}: {_listed(e.setting for e in run)}" for run in runs)
+        raise ValueError(f"the runs have no training step of {task} in common ({had}): {_SYNTAX}")
+    rows.sort(key=lambda row: row[0].step or 0)
+    steps = {row[0].step: _checked(groups, row, anyway) for row in rows}
+    last = list(steps.values())[-1]
+    names = [e.setting.name for group in last for e in group]
+    label = names[0]
+    if len(set(names)) > 1:
+        label = "; ".join(f"{group.name}: {es[0].setting.name}" for group, es in zip(groups, last, strict=True))
+    course = {step: at for step, at in steps.items() if step is not None} if len(steps) > 1 else {}
+    return Matched(task, label, last, course)
 
 
-def _checked(
-    names: Sequence[str], sizes: Sequence[int], row: Sequence[Evaluated], by_temperature: bool, anyway: bool
-) -> Groups:
+def _checked(groups: Sequence[Group], row: Sequence[Evaluated], anyway: bool) -> Groups:
     """One evaluation a run, in groups. ValueError where they cannot be compared."""
     places = [e.place for e in row]
     twice = next((e for e in row if places.count(e.place) > 1), None)
@@ -260,24 +261,24 @@ def _checked(
         raise ValueError(
             f"{twice.run} is given twice: a run can be compared with others only, and is one training seed"
         )
-    groups, start = [], 0
-    for name, size in zip(names, sizes, strict=True):
-        groups.append(list(row[start : start + size]))
-        start += size
-        mixed = list(dict.fromkeys(e.setting.name for e in groups[-1]))
+    rest = iter(row)
+    found = [[next(rest) for _ in group.runs] for group in groups]
+    for group, evaluations in zip(groups, found, strict=True):
+        mixed = list(dict.fromkeys(e.setting.name for e in evaluations))
         if len(mixed) > 1:
-            raise ValueError(f"{name} mixes {' and '.join(mixed)}: runs of one group are training seeds of one setting")
-    differing = setting_differences(row, _OF_THE_TEMPERATURE if by_temperature else set())
+            raise ValueError(f"{group.name} mixes {' and '.join(mixed)}: runs of one group are seeds of one setting")
+    by_choice = _OF_THE_TEMPERATURE if any(group.by_temperature for group in groups) else frozenset[str]()
+    differing = setting_differences(row, by_choice)
     if differing and not anyway:
         where = f"{row[0].setting.task} at {row[0].setting.name}"
         raise ValueError(
             f"{where} is not the same in all runs ({'; '.join(differing)}): evaluate them alike, or say "
             "--anyway to compare them on the problems they share"
         )
-    return _on_common_problems(groups)
+    return _on_common_problems(found)
 
 
-def setting_differences(evaluations: Sequence[Evaluated], chosen: set[str] | frozenset[str] = frozenset()) -> list[str]:
+def setting_differences(evaluations: Sequence[Evaluated], chosen: frozenset[str] = frozenset()) -> list[str]:
     """In what evaluations differ that should be alike, in words; chosen: what differs by choice."""
     first = evaluations[0]
     found = {}

@@ -219,10 +219,7 @@ def _evaluated_step(evaluations: Sequence[Evaluation], wanted: int, notes: list[
 
 
 def _read_dict(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return value if isinstance(value, dict) else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -230,11 +227,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
             if number < len(lines):
-                raise ValueError(f"{path}, line {number} is not JSON: mend or remove it.") from None
+                raise ValueError(f"{path}, line {number} is no JSON object: mend or remove it.") from None
     return rows
