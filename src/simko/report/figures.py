@@ -138,7 +138,7 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
             panel.stairs(share, range(len(share) + 1), label=f"step {probe['step']}", linewidth=1.6, **style)
         edges = first["entropy_histogram"]["edges"]
         named = [f"{a:g}+" if b is None else f"{a:g}-{b:g}" for a, b in itertools.pairwise(edges)]
-        panel.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9)
+        panel.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9, rotation=30)
         panel.set_ylim(0, 1.05 * top)
         panel.legend(frameon=False)
 
