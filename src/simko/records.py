@@ -50,17 +50,21 @@ class Verdict:
     """What a verifier says of one response.
 
     outcome: "correct" | "wrong" | "unparsed" (no answer found) | "timeout" (the answer exhausted its time or memory)
-    | "error" (the verifier's own fault, never the model's); extracted: the answer that was judged.
+    | "error" (the verifier's own fault, never the model's); extracted: the answer that was judged; score: the reward in
+    training, where it is not the usual one. Evaluation counts outcomes alone.
     """
 
     outcome: Outcome
     extracted: str | None = None
+    score: float | None = None
 
     @property
     def reward(self) -> float | None:
-        """1.0 if correct, None (unscorable) on our own error, else 0.0."""
+        """None (unscorable) on our own error, else the score; without one, 1.0 if correct, else 0.0."""
         if self.outcome == "error":
             return None
+        if self.score is not None:
+            return self.score
         return 1.0 if self.outcome == "correct" else 0.0
 
 

@@ -1,9 +1,19 @@
+import asyncio
+import itertools
 import json
+import math
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny import make_trainer
+import torch
+from tiny import digit_share, make_trainer
 
 from simko.adapters.trl import RLVRTrainer, problems_to_dataset, reward_function
+from simko.adapters.trl.rewards import checked_rewards
 from simko.records import Problem, Verdict
 from simko.verifiers import VerifierError, get_verifier
 
@@ -99,10 +109,16 @@ def test_samples_file(tmp_path):
     reward(completions=["2", "é\n5"], trainer_state=state, **columns("a", "b"))
     reward(completions=["9"], **columns("c"))
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
-        {"step": 7, "problem_id": "a", "response": "2", "outcome": "correct", "extracted": "2"},
-        {"step": 7, "problem_id": "b", "response": "é\n5", "outcome": "wrong", "extracted": "é\n5"},
-        {"step": None, "problem_id": "c", "response": "9", "outcome": "error", "extracted": None},
+        {"step": 7, "problem_id": "a", "response": "2", "outcome": "correct", "extracted": "2", "score": None},
+        {"step": 7, "problem_id": "b", "response": "é\n5", "outcome": "wrong", "extracted": "é\n5", "score": None},
+        {"step": None, "problem_id": "c", "response": "9", "outcome": "error", "extracted": None, "score": None},
     ]
+
+
+def test_a_full_disk_is_named():
+    reward = reward_function(equals, samples=Path("/dev/full"))
+    with pytest.raises(OSError, match=r"/dev/full cannot be written \(No space left on device\)"):
+        reward(completions=["2"], **columns("a"))
 
 
 def test_names():
@@ -144,3 +160,128 @@ def test_in_a_trainer(tmp_path, chat):
 
 def chat_template(tokenizer):
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+NUMBERS = [1.0, None, 0.5]
+READ = {
+    "list": list,
+    "tuple": tuple,
+    "generator": lambda x: (r for r in x),
+    "map": lambda x: map(NUMBERS.__getitem__, range(len(x))),
+    "filter": lambda x: filter(lambda r: True, x),
+    "dict values": lambda x: dict(enumerate(x)).values(),
+    "array": lambda x: np.array(x, dtype=object),
+    "scalars of numpy": lambda x: [r if r is None else np.float32(r) for r in x],
+    "scalars of torch": lambda x: [r if r is None else torch.tensor(r) for r in x],
+    "decimals": lambda x: [r if r is None else Decimal(r) for r in x],
+    "fractions": lambda x: [r if r is None else Fraction(r) for r in x],
+}
+REFUSED = {
+    "a dict": (lambda x: {str(i): r for i, r in enumerate(x)}, "returned a dict: return a list of 3 numbers"),
+    "a set": (lambda x: {1.0, 2.0, 3.0}, "returned a set"),
+    "text": (lambda x: "101", "returned a str"),
+    "bytes": (lambda x: b"101", "returned a bytes"),
+    "a number": (lambda x: 1.0, "returned a float"),
+    "a truth value": (lambda x: True, "returned a bool"),
+    "nothing": (lambda x: None, "returned None"),
+    "a tensor without an axis": (lambda x: torch.tensor(1.0), "returned a float"),
+    "an array with two axes": (lambda x: np.ones((3, 1)), r"gave \[1.0\] to sample 0"),
+    "too few": (lambda x: x[:2], "returned 2 rewards for 3 completions"),
+    "none at all": (lambda x: [], "returned 0 rewards"),
+    "too many": (lambda x: [*x, 1.0], "returned more than 3"),
+    "no end of them": (lambda x: itertools.repeat(1.0), "returned more than 3"),
+    "nan": (lambda x: [0.0, math.nan, 1.0], "gave nan to sample 1 .* None for one that cannot be scored"),
+    "nan of numpy": (lambda x: np.array([0.0, np.nan, 1.0]), "gave nan to sample 1"),
+    "nan of a map": (lambda x: map(float, ["0", "nan", "1"]), "gave nan to sample 1"),
+    "nan of decimals": (lambda x: [Decimal(0), Decimal("nan"), Decimal(1)], r"gave Decimal\('NaN'\) to sample 1"),
+    "infinity": (lambda x: [0.0, 1.0, -math.inf], "gave -inf to sample 2"),
+    "more than float32 holds": (lambda x: [0.0, 1e39, 1.0], r"gave 1e\+39 to sample 1"),
+    "a huge integer": (lambda x: [0, 10**400, 1], "to sample 1"),
+    "texts": (lambda x: ["1", "0", "1"], "gave '1' to sample 0"),
+    "a complex number": (lambda x: [1j, 0, 1], "gave 1j to sample 0"),
+    "verdicts": (lambda x: [Verdict("correct")] * 3, "gave Verdict.* to sample 0"),
+    "an exit": (lambda x: sys.exit(0), r"ended the process \(exit code 0\)"),
+    "an exit while it is drawn": (lambda x: (sys.exit(3) for _ in x), r"ended the process \(exit code 3\)"),
+}
+
+
+def answers(give, asynchronous, **options):
+    def graded(prompts, completions, **_):
+        return give(NUMBERS)
+
+    async def graded_later(prompts, completions, **_):
+        await asyncio.sleep(0)
+        return give(NUMBERS)
+
+    checked = checked_rewards(graded_later if asynchronous else graded, **options)
+    rewards = checked(prompts=["p"] * 3, completions=["c"] * 3)
+    return asyncio.run(rewards) if asynchronous else rewards
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("kind", READ)
+def test_rewards_are_read(kind, asynchronous):
+    found = answers(READ[kind], asynchronous)
+    assert found == NUMBERS
+    assert all(r is None or type(r) is float for r in found)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_list_of_rewards_is_refused(kind, asynchronous):
+    give, said = REFUSED[kind]
+    with pytest.raises(ValueError, match=f"reward function graded.* {said}"):
+        answers(give, asynchronous)
+
+
+def test_truth_values_are_rewards():
+    assert answers(lambda x: [True, np.bool_(False), True], False) == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_exceptions_pass_unless_a_file_named_the_function(asynchronous):
+    def failing(x):
+        yield 1.0
+        raise KeyError("gold")
+
+    with pytest.raises(KeyError):
+        answers(failing, asynchronous)
+    with pytest.raises(ValueError, match=r"reward function judge\.py:graded raised KeyError: 'gold'"):
+        answers(failing, asynchronous, place="judge.py:graded")
+
+
+def test_a_coroutine_of_a_plain_function():
+    async def later():
+        return NUMBERS
+
+    with pytest.raises(ValueError, match="returned a coroutine: declare it with async def"):
+        answers(lambda x: later(), False)
+
+
+async def shares_later(completions, **_):
+    return map(float, digit_share(completions))
+
+
+def shares_drawn(completions, **_):
+    yield from digit_share(completions)
+
+
+def shares_kept(completions, **_):
+    return dict.fromkeys(range(len(completions)), 0.0)
+
+
+@pytest.mark.parametrize("reward", [shares_later, shares_drawn])
+def test_iterators_train_as_lists_do(tmp_path, reward):
+    logs = []
+    for i, function in enumerate((digit_share, reward)):
+        trainer = make_trainer(tmp_path / str(i), RLVRTrainer, reward=function, max_steps=2)
+        trainer.train()
+        logs.append([row["reward"] for row in trainer.state.log_history if "reward" in row])
+        assert trainer.reward_func_names == [function.__name__]
+    assert logs[0] == logs[1]
+    assert logs[0][0] > 0
+
+
+def test_a_dict_does_not_train(tmp_path):
+    with pytest.raises(ValueError, match="shares_kept returned a dict"):
+        make_trainer(tmp_path, RLVRTrainer, reward=shares_kept, max_steps=1).train()

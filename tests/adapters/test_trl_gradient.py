@@ -110,7 +110,7 @@ OPTIONS = {
     "one candidate": {"simko_top_k": 1},
     "many candidates": {"simko_top_k": 20},
     "alpha 1": {"simko_alpha": 1.0},
-    "a reward on rank 1": {"simko_top_penalty": 0.6},
+    "a strong penalty on rank 1": {"simko_top_penalty": 3.0},
     "temperature": {"temperature": 0.7},
     "upper clip": {"epsilon": 0.1, "epsilon_high": 0.4},
     "off-policy mask": {

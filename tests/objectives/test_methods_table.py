@@ -165,7 +165,7 @@ BAD = {
     "ratio_cap": [0],
     "tau": [-0.1, 2],
     "top_k": [0, 3.0],
-    "top_penalty": [0, float("inf")],
+    "top_penalty": [0, 0.5, 1 - 1e-9, float("inf")],
     "top_share": [0, 1.01],
 }
 

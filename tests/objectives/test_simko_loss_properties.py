@@ -70,7 +70,7 @@ def test_value_is_grpos_whatever_alpha(seed, alpha, q):
     ("option", "values"),
     [
         ("alpha", [-0.1, 1.1, float("nan")]),
-        ("top_penalty", [0.0, -1.0, float("inf"), float("nan")]),
+        ("top_penalty", [0.0, -1.0, 0.6, 0.999999, float("inf"), float("nan")]),
         ("gate_quantile", [-0.1, 1.5, float("nan")]),
         ("weights", ["softmin", ""]),
         ("penalty", ["both", ""]),

@@ -192,5 +192,5 @@ def test_what_a_back_end_does_not_take_is_refused() -> None:
 def test_a_back_end_whose_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "simko.sampling.vllm_sampler", raising=False)
-    with pytest.raises(ValueError, match="vllm needs the package vllm: pip install vllm"):
+    with pytest.raises(ValueError, match=r"vllm needs the package vllm: pip install 'simko\[vllm\]'"):
         open_sampler("vllm", "m")

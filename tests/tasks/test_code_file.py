@@ -165,5 +165,5 @@ def test_ifeval_rows_that_do_not_fit_are_named(tmp_path: Path, change: dict[str,
 def test_a_language_is_refused_at_loading_without_langdetect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     row = IFEVAL | {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "de"}]}
-    with pytest.raises(ValueError, match=r"line 1: .*pip install langdetect"):
+    with pytest.raises(ValueError, match=r"line 1: .*pip install 'simko\[instructions\]'"):
         ifeval_task(written(tmp_path, row)).load("test")

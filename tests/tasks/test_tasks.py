@@ -56,12 +56,26 @@ def test_every_row_of_the_table_is_complete() -> None:
         ("math-500", "did you mean math500"),
         ("bbh/snark", "did you mean: snarks"),
         ("bbh/", "no subtask ''; did you mean: boolean_expressions, "),
-        ("runs/mine.jsonl", "is a file and not a task of simko's: it needs a verifier"),
+        ("runs/mine.jsonl", "runs/mine.jsonl: no such file"),
+        (__file__, "cannot read files that end in '.py'"),
+        (str(Path(__file__).parent), "is a folder: give one file of problems in it"),
+        (str(Path(__file__).parent / "no.json"), "cannot read files that end in '.json'"),
     ],
 )
 def test_an_unknown_name_is_answered_with_close_ones(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         get_task(name)
+
+
+def test_a_file_is_no_task_by_name(tmp_path: Path) -> None:
+    for name, said in (
+        ("mine.jsonl", "it needs a verifier"),
+        ("words.json", "a JSON object a line"),
+        ("p", "end in ''"),
+    ):
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(ValueError, match=said):
+            get_task(str(tmp_path / name))
 
 
 def test_families_are_found_by_their_prefix() -> None:
@@ -161,8 +175,7 @@ def test_file_task_reads_problems(tmp_path: Path) -> None:
         ('{"prompt": "a", "answer": "1"}\n{"prompt": "b"}\n', "line 2: the column 'answer' is missing"),
         ('{"answer": "1"}\n', "line 1: there is no column prompt, problem or question"),
         ('{"problem": ["a"], "answer": "1"}\n', "line 1: the column 'problem' must be a text, not list"),
-        ('{"prompt": "a", "answer": 0.5}\n', "line 1: the column 'answer' must be a text, not float"),
-        ('{"prompt": "a", "answer": true}\n', "line 1: the column 'answer' must be a text, not bool"),
+        ('{"prompt": "a", "answer": true}\n', "line 1: the column 'answer' must be a text or a number, not bool"),
         ('{"prompt": 1, "answer": "1"}\n', "line 1: the column 'prompt' must be a text, not int"),
         ('{"prompt": "a\\ud800", "answer": "1"}\n', r"line 1: the prompt holds '\ud800', half of a surrogate pair"),
         ('{"prompt": "a", "answer": "1", "id": "\\udfff"}\n', r"line 1: the id holds '\udfff', half of a surrogate"),
@@ -244,10 +257,27 @@ def test_an_integer_answer_is_its_digits(tmp_path: Path, suffix: str) -> None:
     assert [(problem.prompt, problem.answer) for problem in problems] == [("\U0001f600", "2"), ("b", "-10")]
 
 
-def test_a_float_in_a_parquet_file_is_no_text(tmp_path: Path) -> None:
-    _write(tmp_path / "bad.parquet", [{"prompt": "a", "answer": 0.5}])
-    with pytest.raises(ValueError, match="row 1: the column 'answer' must be a text, not float"):
-        file_task(tmp_path / "bad.parquet", "exact").load("test")
+def test_a_number_is_an_answer_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    written = ["3.5", "2", "2.0", "0.50", "5e-1", "-10", "3.14159265358979323846", "12345678901234567890"]
+    path.write_text("".join(f'{{"prompt": "a", "answer": {n}, "weight": 0.50}}\n' for n in written))
+    problems = file_task(path, "exact").load("test")
+    assert [p.answer for p in problems] == written
+    assert problems[0].metadata == {"weight": 0.5}
+    assert json.dumps(dict(problems[0].metadata)) == '{"weight": 0.5}'
+
+
+def test_a_number_out_of_parquet_is_its_shortest_text(tmp_path: Path) -> None:
+    _write(tmp_path / "mine.parquet", [{"prompt": str(n), "answer": n} for n in (3.5, 2.0, -0.125, 1e-9)])
+    answers = [p.answer for p in file_task(tmp_path / "mine.parquet", "exact").load("test")]
+    assert answers == ["3.5", "2", "-0.125", "1e-09"]
+
+
+@pytest.mark.parametrize("answer", ["NaN", "-Infinity", "1e999", "null", "[2]"])
+def test_what_is_no_number_is_no_answer(tmp_path: Path, answer: str) -> None:
+    (tmp_path / "bad.jsonl").write_text(f'{{"prompt": "a", "answer": {answer}}}\n')
+    with pytest.raises(ValueError, match="line 1: the column 'answer' must be a text or a"):
+        file_task(tmp_path / "bad.jsonl", "exact").load("test")
 
 
 def test_a_files_revision_changes_with_its_content(tmp_path: Path) -> None:

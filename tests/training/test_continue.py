@@ -171,6 +171,7 @@ def test_changed_training_data_are_named_and_moved_ones_continue(recipe_file, ti
 
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    file.unlink()  # else it is found beside the recipe
     with pytest.raises(ValueError, match=r"data\.jsonl: no such file"):
         train(recipe(recipe_file, tiny_base, out, *words))
     moved = problems_file(tmp_path / "elsewhere" / "mine.jsonl")

@@ -13,7 +13,7 @@ from simko.evaluate import SampleStore
 from simko.objectives import METHODS
 from simko.tasks import get_task
 from simko.training import run as run_module
-from simko.training.recipe import find_recipe, import_reward_function, read_recipe
+from simko.training.recipe import find_recipe, read_recipe
 from simko.training.run import train
 
 RECIPE = """
@@ -218,17 +218,6 @@ def test_every_shipped_recipe_parses():
         find_recipe("no-such-recipe.yaml")
 
 
-def test_reward_functions_by_import_path():
-    assert import_reward_function(f"{__name__}:operators")(["+ 3 - 1"]) == operators(["+ 3 - 1"])
-    for path, message in (
-        (f"{__name__}.operators", "module:function"),
-        ("nowhere.at.all:f", "cannot import"),
-        (f"{__name__}:missing", "no function"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            import_reward_function(path)
-
-
 def test_pass_at_k_beside_the_training(recipe_file, tiny_base, tmp_path, monkeypatch):
     """The same weights, a run directory that continues with or without it, and what it measured."""
     words = ["--passk_every", "3", "--passk_samples", "4", "--passk_problems", "5"]
@@ -271,8 +260,9 @@ def test_held_out_options_that_do_not_fit_together(recipe_file, tiny_base):
     unset = recipe_file.read_text().replace("task: operator_puzzle", "train_file: mine.jsonl")
     for text, words, message in (
         ("", ["--passk_task", "math500"], "set it, e.g. to 20"),
-        ("", ["--passk_every", "-1"], "passk_every counts steps"),
-        ("", ["--passk_every", "1", "--passk_samples", "0"], "passk_samples responses"),
+        ("", ["--passk_samples", "4"], "set it, e.g. to 20"),
+        ("", ["--passk_every", "-1"], "passk_every must be a whole number of at least 0"),
+        ("", ["--passk_every", "1", "--passk_samples", "0"], "passk_samples must be a whole number of at least 1"),
         ("", ["--passk_every", "1", "--passk_task", "mine.jsonl"], "set passk_verifier"),
         (unset, ["--passk_every", "1"], "set passk_task"),
     ):

@@ -65,7 +65,7 @@ def test_sentences(text: str, sentences: int) -> None:
 
 def test_language_needs_langdetect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install langdetect"):
+    with pytest.raises(ValueError, match=r"pip install 'simko\[instructions\]'"):
         verify_instructions("text", problem("language:response_language", language="de"))
 
 

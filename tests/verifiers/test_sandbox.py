@@ -1,6 +1,8 @@
 """Hostile programs against the real sandbox: each test looks for the damage itself, not only for the verdict."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from sandboxes import CHECK, SHORT, left_behind, strangers
 
-from simko.verifiers import sandbox
+from simko.verifiers import inside_sandbox, sandbox
 from simko.verifiers.sandbox import Limits, Run, SandboxMissing, check_sandbox, run_sandboxed, run_tests
 
 pytestmark = pytest.mark.usefixtures("bwrap")
@@ -211,6 +213,91 @@ def test_processes_of_the_host_are_out_of_reach() -> None:
     finally:
         victim.kill()
         victim.wait()
+
+
+KEYS = f"""
+import ctypes, errno
+libc, KEYCTL, ADD_KEY = ctypes.CDLL(None, use_errno=True), {inside_sandbox.KEYCTL}, {inside_sandbox.KEYCTL - 2}
+JOIN, LINK, SEARCH, READ, SESSION = 1, 8, 10, 11, -3
+
+def call(*arguments):
+    found = libc.syscall(*arguments)
+    return found if found >= 0 else errno.errorcode[ctypes.get_errno()]
+
+def add(name, ring=SESSION):
+    return call(ADD_KEY, b"user", name, b"x", 1, ring)
+
+def find(name):
+    return call(KEYCTL, SEARCH, SESSION, b"user", name, 0)
+"""
+INSIDE = (
+    KEYS
+    + """
+secret, ring = map(int, input().split())
+print(find(b"secret"), call(KEYCTL, READ, secret, None, 0), call(KEYCTL, READ, ring, None, 0))
+print(call(KEYCTL, LINK, secret, SESSION), add(b"planted", ring))
+add(b"planted")
+"""
+)
+OUTSIDE = (
+    KEYS
+    + f"""
+from simko.verifiers.sandbox import run_sandboxed
+if call(KEYCTL, JOIN, None) in ("ENOSYS", "EPERM"):
+    raise SystemExit("keyctl is not allowed here")
+secret, ring = add(b"secret"), call(KEYCTL, 0, SESSION, 0)
+print(run_sandboxed({INSIDE!r}, f"{{secret}} {{ring}}").output.decode(), end="")
+print(find(b"planted"), find(b"secret") == secret, call(KEYCTL, 0, SESSION, 0) == ring)
+"""
+)
+
+
+def test_the_callers_keyring_is_out_of_reach() -> None:
+    done = subprocess.run([sys.executable, "-c", OUTSIDE], capture_output=True, text=True)
+    if "keyctl is not allowed here" in done.stderr:
+        pytest.skip("keyctl is not allowed here")
+    # by its number, a user's own process may list what a keyring of the user's holds, but read no key of it
+    said = re.sub(r"^ENOKEY EACCES \d+\n", "ENOKEY EACCES EACCES\n", done.stdout)
+    assert said == "ENOKEY EACCES EACCES\nEACCES EACCES\nENOKEY True True\n", done.stderr
+
+
+def _installed_packages() -> list[str]:
+    """What a program finds in the folders of installed packages, where it cannot write either."""
+    program = """
+        import ctypes, json, os, sqlite3, ssl  # the interpreter's compiled parts work
+        top = os.path.dirname(os.path.dirname(os.__file__))
+        folders = [os.path.join(lib, python, name) for lib in {top, '/usr/lib', '/usr/local/lib'} if os.path.isdir(lib)
+                   for python in os.listdir(lib) if python.startswith('python')
+                   for name in os.listdir(os.path.join(lib, python)) if name.endswith('-packages')]
+        assert folders
+        for folder in folders:
+            try: open(folder + '/x', 'w')
+            except OSError: pass
+        print(json.dumps([os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]))
+    """
+    found: list[str] = json.loads(said(program))
+    return found
+
+
+def test_installed_packages_are_not_there() -> None:
+    base = Path(sys.base_prefix)
+    assert any(base.glob("lib/python*/*-packages/*")), "the interpreter has packages that a program could see"
+    assert _installed_packages() == []
+    refused(f"os.listdir({str(base / 'share')!r})")
+
+
+def test_debians_interpreter_works_and_hides_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = Path("/usr/bin/python3")
+    if not system.exists() or not Path("/usr/lib/python3/dist-packages").is_dir():
+        pytest.skip("no Debian")
+    monkeypatch.setattr(sys, "_base_executable", str(system))
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    sandbox._python.cache_clear()
+    try:
+        assert said("import sys; print(sys.executable)") == f"{system.resolve()}\n"
+        assert _installed_packages() == []
+    finally:
+        sandbox._python.cache_clear()
 
 
 def test_no_rights_and_no_way_to_more() -> None:

@@ -3,6 +3,7 @@
 
 example:
   simko audit runs/qwen --verifier last_box
+  simko audit runs/qwen --verifier ./judge.py:judge
 """
 
 import argparse
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="the directory of an evaluation")
-    parser.add_argument("--verifier", help="the second verifier (default: each task's own once more)")
+    parser.add_argument(
+        "--verifier",
+        help="the second verifier: a name of simko tasks, or your own, package.module:function or ./file.py:function "
+        "(default: each task's own once more)",
+    )
     parser.add_argument("--task", help="this task only (default: all)")
     parser.add_argument("--examples", type=int, default=3, help="disagreements of each kind to print (default 3)")
     parser.add_argument("--to", type=Path, help="also write every disagreement to this .jsonl file")
@@ -44,14 +49,28 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{args.run} holds no evaluation of {args.task or 'any task'}")
         file = stack.enter_context(stack.enter_context(replacing(args.to)).open("w")) if args.to else None
         for setting in settings:
-            _Audit(setting, args.verifier or setting.verifier, args.examples, file).of(store, args.apply)
+            _Audit(setting, args.verifier or _its_own(setting), args.examples, file).of(store, args.apply)
+
+
+def _its_own(setting: "Setting") -> str:
+    """The verifier of a setting, by name; ValueError where it is the user's own and no longer here, or was a callable."""
+    from simko.verifiers import get_verifier
+
+    try:
+        get_verifier(setting.verifier)
+    except ValueError as error:
+        raise ValueError(f"{setting.task} was graded by {setting.verifier}: give --verifier ({error})") from error
+    return setting.verifier
 
 
 class _Audit:
     """Counts and prints the disagreements of one setting, and writes them to `file` as they come."""
 
     def __init__(self, setting: "Setting", verifier: str, examples: int, file: TextIO | None) -> None:
-        self.setting, self.verifier, self.examples, self.file = setting, verifier, examples, file
+        from simko.verifiers import get_verifier, verifier_name
+
+        self.setting, self.examples, self.file = setting, examples, file
+        self.judge, self.verifier = get_verifier(verifier), verifier_name(verifier)
         self.samples = 0
         self.kinds: dict[str, int] = {}
         self.shown: dict[str, list[str]] = {}
@@ -76,7 +95,7 @@ class _Audit:
     def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
         from simko.evaluate.audit import regraded
 
-        for row in regraded(store, self.setting, self.verifier):
+        for row in regraded(store, self.setting, self.judge):
             self.samples += 1
             if row.disagrees:
                 self._note(row)

@@ -5,6 +5,7 @@ the directory, also meanwhile.
 example:
   simko evaluate --model Qwen/Qwen2.5-Math-7B --task aime24,math500 -n 256 --out runs/qwen
   simko evaluate --model runs/grpo/checkpoint-500 --task mine.jsonl --verifier math --temperature 0.6,1.0 --out runs/mine
+  simko evaluate --model runs/grpo/checkpoint-500 --task mine.jsonl --verifier ./judge.py:judge --out runs/judged
   simko evaluate --model qwen --backend openai --base-url http://localhost:8000/v1 --task gsm8k --out runs/served
 """
 
@@ -33,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_problems(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--verifier", help="how responses are judged (default: the task's own; a file needs one)")
+    group.add_argument(
+        "--verifier",
+        help="how responses are judged: a name of simko tasks, or your own, package.module:function or "
+        "./file.py:function (default: the task's own; a file needs one)",
+    )
     group.add_argument("--template", help="for files: the prompt around the problem, e.g. 'Q: {problem} A:'")
     group.add_argument("--split", default="test", choices=("test", "train"), help="default: test")
     group.add_argument("--limit", type=_count, metavar="N", help="the first N problems only")
@@ -66,10 +71,12 @@ def run(args: argparse.Namespace) -> None:
     from simko.cli.tables import print_run
     from simko.evaluate import SampleStore
     from simko.evaluate.files import claimed
-    from simko.evaluate.run import evaluate
+    from simko.evaluate.run import check_plan, evaluate
     from simko.sampling import open_sampler
     from simko.verifiers import get_verifier
 
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a file: give the directory of the evaluation")
     if args.verifier:
         get_verifier(args.verifier)
     tasks = [_task(name, args) for name in args.task.split(",")]
@@ -78,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"two tasks are called {max(names, key=names.count)!r}: evaluate them in two directories")
     planned = [(task, settings) for task in tasks for settings in _settings(task, args)]
     problems = {task.name: task.load(args.split, args.limit) for task in tasks}
+    for task, settings in planned:
+        check_plan(problems[task.name], args.verifier or task.verifier, args.samples or task.samples, settings)
     options = {name: getattr(args, name) for name in _BACKEND_OPTIONS}
     with claimed(args.out), SampleStore(args.out / "samples.db") as store:
         sampler = open_sampler(args.backend, args.model, **options)
@@ -111,21 +120,23 @@ def _numbers(text: str) -> list[float]:
 
 
 def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import get_task, is_file_name, read_file
+    from simko.tasks import check_file, get_task, is_file_name, read_file
 
     if not is_file_name(name):
         if args.template:
             raise ValueError(f"--template is for files: {name} has a prompt of its own")
         return get_task(name)
+    check_file(Path(name))
     if not args.verifier:
         raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
     return read_file(name, args.verifier, args.template, chat=args.chat)
 
 
 def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]":
+    from simko.evaluate.run import setting_name
     from simko.sampling import SamplingSettings
 
-    return [
+    settings = [
         SamplingSettings(
             temperature=temperature,
             top_p=task.top_p if args.top_p is None else args.top_p,
@@ -136,3 +147,7 @@ def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]
         )
         for temperature in ([task.temperature] if args.temperature is None else args.temperature)
     ]
+    names = [setting_name(s) for s in settings]
+    if len(set(names)) != len(names):
+        raise ValueError(f"--temperature names {max(names, key=names.count)} twice")
+    return settings

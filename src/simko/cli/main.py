@@ -18,7 +18,8 @@ COMMANDS = {
     "export": "write an evaluation's samples to JSONL or Parquet",
     "toy": "train every method on a tree of 64 responses and count the right ones it keeps (a minute, CPU)",
     "methods": "list the methods, or say all about one",
-    "tasks": "list the tasks and verifiers",
+    "tasks": "list the tasks and verifiers, or say all about one",
+    "fetch-model": "make a small real model, without a model hub, and print its folder",
 }
 
 
@@ -53,10 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
+    except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
+        print(f"simko: error: something called sys.exit({exit.code!r}) before the command had ended", file=sys.stderr)
+        return 2
     except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):
             raise
         said = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError):
+            said += ": pip install 'simko[all]' brings what the commands need"
         if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ModuleNotFoundError):
             said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
         shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in said)  # a name may hold what acts unseen

@@ -1,12 +1,15 @@
-"""List the tasks that can be trained on and evaluated, and the verifiers; with a name, everything about that one.
+"""List the tasks that can be trained on and evaluated, and the verifiers; with a name, or a file of your own, everything
+about that one.
 
 example:
   simko tasks
   simko tasks bbh/snarks
+  simko tasks mine.jsonl
 """
 
 import argparse
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,14 +21,14 @@ _COLUMNS = ("task", "problems", "verifier", "n", "temperature", "licence", "defe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="one task, e.g. aime24 or bbh/snarks")
+    parser.add_argument("name", nargs="?", help="one task, e.g. aime24 or bbh/snarks, or a file of problems")
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.tasks import get_task
+    from simko.tasks import get_task, is_file_name
 
     if args.name is not None:
-        print(describe(get_task(args.name)))
+        print(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name)))
         return
     from rich.console import Console
 
@@ -38,8 +41,9 @@ def run(args: argparse.Namespace) -> None:
     for prefix, make in PREFIXES.items():
         console.print(f"{prefix}/NAME: {_first_line(make.__doc__)}", markup=False)
     console.print("FILE.jsonl, .csv, .parquet: your own problems, with --verifier", markup=False)
-    console.print(f"verifiers: {', '.join(VERIFIERS)}", markup=False)
-    console.print("simko tasks NAME says all about one task, and shows its first problem", markup=False)
+    own = "or your own: package.module:function, ./file.py:function"
+    console.print(f"verifiers: {', '.join(VERIFIERS)}, {own}", markup=False)
+    console.print("simko tasks NAME says all about one task or file, and shows its first problem", markup=False)
 
 
 def table() -> "Table":
@@ -89,6 +93,23 @@ def describe(task: "Task") -> str:
     for name, text in parts.items():
         lines.append(f"{name + ':':10}" + text.replace("\n", "\n" + " " * 10))
     return "\n".join(lines)
+
+
+def file_of_problems(path: str) -> "Task":
+    """The task over a file in the first form that fits all of its rows; ValueError where none does."""
+    from simko.tasks import read_file
+
+    refused: list[ValueError] = []
+    for verifier in ("math", "code", "instructions"):
+        task = read_file(path, verifier)
+        try:
+            size = len(task.load("test"))
+        except ValueError as error:
+            refused.append(error)
+            continue
+        named = "yours to name: --verifier math, another of simko tasks, or ./file.py:function"
+        return replace(task, verifier=named if verifier == "math" else verifier, sizes={"test": size})
+    raise refused[0]  # of the usual form
 
 
 def sizes(task: "Task") -> str:

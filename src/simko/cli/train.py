@@ -1,16 +1,37 @@
-"""Train a model from a recipe: a YAML file of TRL's GRPOConfig and ModelConfig options and simko's own (method,
-method_options, task or train_file, verifier or reward_function, simko_alpha, simko_top_penalty ...). Options on the
-command line win over the file; docs/methods.md and TRL's GRPOConfig list them. A run directory that holds an interrupted run of the same configuration is continued.
+"""Train a model from a recipe: a YAML file of simko's options and of those of TRL's GRPOConfig and ModelConfig, all of
+which are listed below and in docs/training.md. Options on the command line win over the file. A run directory that holds
+an interrupted run of the same configuration is continued.
 
 example:
   simko train recipes/qwen2.5-math-7b.yaml --learning_rate 2e-6 --output_dir runs/qwen
+
+a whole recipe, which trains on a file of one's own (rows of prompt and answer):
+
+  model_name_or_path: Qwen/Qwen2.5-0.5B
+  train_file: sums.jsonl
+  verifier: last_integer
+  output_dir: runs/sums
+  max_steps: 100
 """
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a YAML file, or the name of a recipe that comes with simko")
+    brief = parser.format_help
+
+    def whole() -> str:
+        from simko.training.options import list_options
+        from simko.training.recipe import RECIPE_PARTS
+
+        return brief() + list_options(RECIPE_PARTS)
+
+    parser.format_help = whole  # type: ignore[method-assign]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,4 +40,25 @@ def run(args: argparse.Namespace) -> None:
     recipe = read_recipe(find_recipe(args.recipe), args.rest)
     from simko.training.run import train
 
-    print(train(recipe))
+    with exits_are_errors():
+        print(train(recipe))
+
+
+@contextmanager
+def exits_are_errors() -> Iterator[None]:
+    """ValueError where this process is made to exit before training has ended, by sys.exit or os._exit in a reward function
+    or in what it calls: half a run must not end in exit code 0. Processes forked from it exit as they like."""
+    process, really_exit = os.getpid(), os._exit
+
+    def leave(code: int) -> Any:
+        if os.getpid() != process:
+            really_exit(code)
+        raise SystemExit(code)
+
+    os._exit = leave  # type: ignore[assignment]
+    try:
+        yield
+    except SystemExit as error:
+        raise ValueError(f"the process was told to exit (code {error.code}) before training had ended") from error
+    finally:
+        os._exit = really_exit

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from simko.evaluate.store import SampleStore, Setting
 from simko.records import Problem, Sample, Verdict, Verifier
 from simko.sampling import Sampler, SamplingSettings, setting_seed
-from simko.verifiers import check_problems, grade_many
+from simko.verifiers import check_problems, get_verifier, grade_many, verifier_name
 
 _KEEP_ROWS = 64
 _KEEP_SECONDS = 1.0
@@ -41,28 +41,22 @@ def evaluate(
     those whose verdict is "error" (our own fault), are graded first when an evaluation continues. A kill loses what was
     drawn in the last second.
 
-    task, revision: what the problems are called and at which revision they were read; verifier: a name of
-    `simko.verifiers`, or a callable; seed: the run's.
+    task, revision: what the problems are called and at which revision they were read; verifier: a name for
+    `get_verifier`, or a callable; seed: the run's.
 
     Raises ValueError where the store holds this task and temperature under another configuration, or the verifier
     cannot judge a problem (nothing is changed); VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
     """
-    if not problems or len({problem.id for problem in problems}) != len(problems):
-        raise ValueError("give at least one problem, and every problem an id of its own")
-    if n < 1:
-        raise ValueError(f"n is {n}: draw at least one sample a problem")
-    if n > 1 and not settings.do_sample:
-        raise ValueError(f"n is {n} at temperature 0: all responses to a problem would be the same; draw one (-n 1)")
-    check_problems(verifier, problems)
+    judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
+    check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
-    judge = verifier if isinstance(verifier, str) else str(getattr(verifier, "__name__", "verifier"))
-    setting = store.begin(task, name, record, judge, problems, n)
+    setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
     missing = store.missing(setting, n)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n
     bar = tqdm(total=total, initial=total - wanted, desc=f"{task} {name}", unit="sample", disable=not progress)
-    with bar, _Grader(store, setting, verifier, {p.id: p for p in problems}) as grader:
+    with bar, _Grader(store, setting, judge, {p.id: p for p in problems}) as grader:
         for samples in store.ungraded(setting):
             grader.submit(samples)
         drawn = sampler.sample(problems, missing, settings, seed=setting_seed(seed, task, name)) if missing else ()
@@ -74,6 +68,17 @@ def evaluate(
     if short:
         raise RuntimeError(f"{len(short)} problems, {next(iter(short))!r} first, lack samples: run again to continue")
     return setting
+
+
+def check_plan(problems: Sequence[Problem], verifier: str | Verifier, n: int, settings: SamplingSettings) -> None:
+    """Raise what `evaluate` raises before it asks anything of the sampler: call it before a model is loaded."""
+    if not problems or len({problem.id for problem in problems}) != len(problems):
+        raise ValueError("give at least one problem, and every problem an id of its own")
+    if n < 1:
+        raise ValueError(f"n is {n}: draw at least one sample a problem")
+    if n > 1 and not settings.do_sample:
+        raise ValueError(f"n is {n} at temperature 0: all responses to a problem would be the same; draw one (-n 1)")
+    check_problems(verifier, problems)
 
 
 def setting_name(settings: SamplingSettings) -> str:
@@ -110,7 +115,7 @@ class _Grader:
     """
 
     def __init__(
-        self, store: SampleStore, setting: Setting, verifier: str | Verifier, problems: Mapping[str, Problem]
+        self, store: SampleStore, setting: Setting, verifier: Verifier, problems: Mapping[str, Problem]
     ) -> None:
         self._store, self._setting, self._verifier, self._problems = store, setting, verifier, problems
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grading")

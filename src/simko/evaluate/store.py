@@ -1,8 +1,6 @@
 """Where samples and verdicts live: one SQLite file a run, so that a kill or a full disk loses no acknowledged row."""
 
 import json
-import sqlite3
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,33 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
-from simko.evaluate.filesystem import is_network
+from simko.evaluate.database import damaged, explained, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS settings (
-    id INTEGER PRIMARY KEY, task TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, verifier TEXT NOT NULL,
-    n INTEGER NOT NULL, UNIQUE (task, name)
-);
-CREATE TABLE IF NOT EXISTS problems (
-    setting INTEGER NOT NULL, position INTEGER NOT NULL, problem TEXT NOT NULL, prompt TEXT NOT NULL,
-    answer TEXT NOT NULL, metadata TEXT NOT NULL, PRIMARY KEY (setting, problem)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS samples (
-    setting INTEGER NOT NULL, problem TEXT NOT NULL, sample INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, seed INTEGER, outcome TEXT, extracted TEXT,
-    response TEXT NOT NULL, PRIMARY KEY (setting, problem, sample)
-);
-CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
-"""
 _COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted"
 _GRADE = "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?"
 _ROWS_AT_ONCE = 256
-_NO_WAL = (
-    "lies where SQLite cannot keep a write-ahead log (a network file system): rows are written through a rollback "
-    "journal, which is slower, and readers wait for the writer"
-)
-_told: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -65,12 +42,13 @@ class SampleStore:
     """Samples keyed by (setting, problem, index), with their verdicts. Use as a context manager.
 
     Every writing call is one transaction that is on disk when it returns: all of its rows are kept, or none. One
-    process writes (see `claimed`), any number read meanwhile. OSError where the disk is full.
+    process writes (see `claimed`), any number read meanwhile. OSError where the disk is full, ValueError where the file is
+    damaged, or of another version of simko's: both name it and say what to do.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._db = _reader(path) if read_only else _writer(path)
+        self._db = open_reader(path) if read_only else open_writer(path)
 
     def __enter__(self) -> "SampleStore":
         return self
@@ -127,7 +105,7 @@ class SampleStore:
                 f"{self.path} holds another evaluation of {found.task} at {found.name} ({'; '.join(differing)}): "
                 "choose another place, or restore the configuration to continue that one"
                 + (
-                    "; simko audit --apply grades it with another verifier"
+                    "; simko audit --verifier ... --apply puts the other verifier in its place, and this command then continues"
                     if kept["verifier"] != wanted["verifier"]
                     else ""
                 )
@@ -136,12 +114,18 @@ class SampleStore:
     def settings(self) -> list[Setting]:
         """All settings, in the order in which they were begun."""
         rows = self._db.execute("SELECT id, task, name, record, verifier, n FROM settings ORDER BY id")
-        return [Setting(i, task, name, json.loads(record), v, n) for i, task, name, record, v, n in rows]
+        return [Setting(i, task, name, self._json(record), v, n) for i, task, name, record, v, n in rows]
 
     def problems(self, setting: Setting) -> list[Problem]:
         """The problems of a setting, in the task's order."""
         query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
-        return [Problem(i, p, a, json.loads(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise damaged(self.path, error) from error
 
     def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:
         """Keep samples, with their verdicts or to be graded later; sqlite3.IntegrityError for one that is there."""
@@ -250,16 +234,8 @@ class SampleStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        try:
-            with self._db:
-                yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-                raise OSError(
-                    f"{self.path} could not be written ({error}): what was kept before is whole; make room and run the "
-                    "same command again"
-                ) from error
-            raise
+        with explained(self.path), self._db:
+            yield
 
 
 def only_setting(store: SampleStore) -> Setting:
@@ -279,44 +255,3 @@ def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:
     problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted = row
     sample = Sample(problem, index, response, tokens, finish_reason, prompt_tokens, seed)
     return sample, None if outcome is None else Verdict(outcome, extracted)
-
-
-def _writer(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=60)
-    try:
-        columns = {row[1] for row in db.execute("PRAGMA table_info(samples)")}
-        if columns and not {"setting", "finish_reason"} <= columns:
-            raise ValueError(f"{path} was written by an older version of simko: choose another directory")
-        mode = "DELETE" if is_network(path.parent) else "WAL"
-        (taken,) = db.execute(f"PRAGMA journal_mode={mode}").fetchone()
-        if taken.upper() != "WAL" and path not in _told:
-            _told.add(path)
-            print(f"simko: {path} {_NO_WAL}", file=sys.stderr)
-        db.execute("PRAGMA synchronous=FULL")
-        db.executescript(_SCHEMA)
-    except sqlite3.DatabaseError as error:
-        db.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise ValueError(f"{path} is no SQLite file: restore it, or choose another directory") from error
-        raise OSError(f"{path} could not be opened ({error})") from error
-    return db
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, also in a directory that cannot be written."""
-    if not path.is_file():
-        raise ValueError(f"{path.parent} holds no samples: it has no {path.name}")
-    uri = path.resolve().as_uri()
-    try:
-        db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=60)
-        db.execute("SELECT COUNT(*) FROM settings").fetchone()
-        return db
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise ValueError(f"{path} holds no evaluation") from error
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or Path(f"{path}-wal").exists():
-            raise ValueError(f"{path} could not be read ({error})") from error
-        return sqlite3.connect(f"{uri}?immutable=1", uri=True)  # closed well, in a directory without write access
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is no SQLite file: restore it, or choose another directory") from error

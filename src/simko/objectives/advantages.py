@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from simko.objectives.arguments import check_tensors
 from simko.objectives.groups import Groups, groups_of
 
 
@@ -34,8 +35,11 @@ def over_scorable(
     """estimate(rewards, Groups, *others) of the responses that have a reward; 0 where the reward is nan.
 
     others: further [B] tensors, or None, handed on for the same responses. Rewards of integers or truth values become
-    floats. ValueError, naming the sample, for an infinite reward.
+    floats. ValueError, naming the sample, for an infinite reward, and for rewards and groups that are not both [B].
     """
+    check_tensors(rewards=rewards, groups=groups)
+    if rewards.shape != groups.shape or rewards.dim() != 1:
+        raise ValueError(f"rewards and groups must both be [B], got {list(rewards.shape)} and {list(groups.shape)}")
     if not torch.is_floating_point(rewards):
         rewards = rewards.to(torch.get_default_dtype())
     if rewards.isinf().any():

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from simko.objectives.advantages import over_scorable
+from simko.objectives.arguments import check_tensors, not_none
 from simko.objectives.effective import CandidateWeights
 from simko.objectives.groups import Groups
 from simko.objectives.options import OPTIONS, REQUIRED, checked_option
@@ -130,6 +131,7 @@ class Method:
                 f"{self.name} has no default for {' and '.join(missing)}, since no source gives one: "
                 f"use METHODS[{self.name!r}].with_options({given})"
             )
+        check_tensors(rewards=rewards, **not_none(old_logp=old_logp, mask=mask))
         if self.binary:
             self._check_binary(rewards)
         mean_logp = None
@@ -173,6 +175,7 @@ class Method:
         policy_loss's `denominator`.
         """
         self._check_marked(marked)
+        check_tensors(advantages=advantages, mask=mask)
         empty = torch.zeros(mask.shape, device=mask.device)
         counted = self.token_mask(read_tokens(empty, empty, empty, None, None, advantages, mask, marked)).counted
         return reduction_size(counted, **self.reduction.keywords)

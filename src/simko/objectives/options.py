@@ -91,8 +91,8 @@ OPTIONS = {
     "top_k": Option("number of candidates", "must be a whole number of at least 1", _count, whole=True),
     "top_penalty": Option(
         "lambda: factor on rank-1 tokens of wrong responses",
-        "(lambda) must be positive and finite; 1 turns it off",
-        lambda v: _number(v) and v > 0,
+        "(lambda) must be finite and at least 1, which turns it off",
+        lambda v: _number(v) and v >= 1,
     ),
     "top_share": _positive_share("share of the tokens, by entropy, that is trained on"),
 }

@@ -7,11 +7,12 @@ from typing import Literal
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from simko.objectives.arguments import check_tensors
 from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.objectives.methods import METHODS
 from simko.objectives.options import checked_option
 from simko.objectives.reduction import Reduction, reduce_loss
-from simko.objectives.tokens import check_shapes
+from simko.objectives.tokens import check_batch
 
 Penalty = Literal["ratio", "advantage"]
 
@@ -50,7 +51,7 @@ def simko_loss(
     """SimKO (arXiv 2510.14807): GRPO's clipped loss on the effective ratio exp(logp_eff - old_eff).
 
     On gated tokens a correct response's reward is spread over the top-K candidates by the share alpha, and in an
-    incorrect response the ratio of a rank-1 token is multiplied by lambda = top_penalty > 1; see objectives/effective.py.
+    incorrect response the ratio of a rank-1 token is multiplied by lambda = top_penalty >= 1; see objectives/effective.py.
     alpha = 0 and top_penalty = 1 give GRPO.
 
     logp, old_logp: log pi(y_t) now and at sampling, nats; entropy: of the current policy; topk_logp: its K largest
@@ -61,10 +62,11 @@ def simko_loss(
 
     Returns the loss and detached metrics, all shares of the counted tokens unless said otherwise: gated; penalised;
     gap (mean over gated tokens, nats); rank1 (share of gated tokens); clipped; ratio (mean). ValueError for an option
-    outside its range or shapes that do not match.
+    outside its range, shapes that do not match, and an argument that is no tensor or not of its type.
     """
     check_simko_options(alpha, top_penalty, gate_quantile, weights, penalty)
-    check_shapes(logp, advantages, old_logp=old_logp, entropy=entropy, is_top1=is_top1, mask=mask)
+    check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, is_top1=is_top1, mask=mask)
+    check_tensors(topk_logp=topk_logp)
     if topk_logp.shape[:-1] != logp.shape:
         raise ValueError(f"topk_logp must be [B, T, K] for logp {list(logp.shape)}, got {list(topk_logp.shape)}")
     left_out = mask == 0

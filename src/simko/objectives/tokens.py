@@ -4,12 +4,13 @@ A link takes the Tokens of a micro-batch. Masks answer which tokens have a loss;
 auxiliary terms answer a further loss a token. All of them answer metrics beside it: a Mean by name.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from simko.objectives.arguments import check_tensors, not_none
 from simko.objectives.effective import penalised_advantages, penalised_old_logp, penalised_tokens, spread_shift
 from simko.objectives.gate import entropy_gate
 from simko.objectives.reduction import Mean, mean_over
@@ -51,10 +52,9 @@ def read_tokens(
     marked: Tensor | None,
     left_out: Tensor | float = 0.0,
 ) -> Tokens:
-    """Tokens of [B, T] tensors, advantages [B] or [B, T]; ValueError for shapes that do not match."""
-    check_shapes(
-        logp, advantages, old_logp=old_logp, entropy=entropy, gap=gap, is_top1=is_top1, mask=mask, marked=marked
-    )
+    """Tokens of [B, T] tensors, advantages [B] or [B, T]; ValueError as check_batch."""
+    optional = not_none(gap=gap, is_top1=is_top1, marked=marked)
+    check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, mask=mask, **optional)
     counted = mask != 0
     advantages = advantages.detach().to(logp.dtype)
     return Tokens(
@@ -71,10 +71,12 @@ def read_tokens(
     )
 
 
-def check_shapes(logp: Tensor, advantages: Tensor, **others: Tensor | None) -> None:
-    """ValueError naming the tensor that is not [B, T] as logp is (advantages: [B] or [B, T])."""
+def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
+    """ValueError naming the argument that is no tensor of its kind, or not [B, T] as logp is (advantages: [B] or
+    [B, T])."""
+    check_tensors(logp=logp, advantages=advantages, **others)
     for name, x in others.items():
-        if x is not None and x.shape != logp.shape:
+        if x.shape != logp.shape:
             raise ValueError(f"{name} must be [B, T] as logp {list(logp.shape)}, got {list(x.shape)}")
     if advantages.shape not in (logp.shape[:1], logp.shape):
         raise ValueError(f"advantages must be [B] or [B, T] for logp {list(logp.shape)}, got {list(advantages.shape)}")

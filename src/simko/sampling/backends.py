@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from simko.sampling.protocol import Sampler
@@ -46,7 +47,8 @@ def _openai(
 BACKENDS: dict[str, Callable[..., Sampler]] = {"transformers": _transformers, "vllm": _vllm, "openai": _openai}
 """Name -> function that opens a model (a folder, a hub id, or a server's name for it) with the back-end's options."""
 
-_PACKAGES = {"transformers": "transformers", "vllm": "vllm", "openai": "openai"}
+_EXTRAS = {"transformers": "eval", "vllm": "vllm", "openai": "openai"}
+"""{back-end, which is also the name of its package: simko's extra that installs it}."""
 
 
 def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
@@ -61,8 +63,16 @@ def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
     try:
         return BACKENDS[backend](model, **given)
     except ModuleNotFoundError as error:
-        if error.name != _PACKAGES[backend]:
+        if error.name != backend:
             raise
-        raise ValueError(f"the back-end {backend} needs the package {error.name}: pip install {error.name}") from error
-    except OSError as error:  # Transformers' own words do not always name the model
-        raise OSError(f"the model {model!r} could not be opened: {error}") from error
+        extra = _EXTRAS[backend]
+        raise ValueError(
+            f"the back-end {backend} needs the package {error.name}: pip install 'simko[{extra}]'"
+        ) from error
+    except Exception as error:  # whatever a library raises over a checkpoint, its words do not always name it
+        if isinstance(error, ValueError) and model in str(error):
+            raise
+        known = isinstance(error, OSError | ValueError)
+        where = "" if Path(model).is_dir() or backend == "openai" else f"there is no folder {model} here, and the hub: "
+        said = f"the model {model!r} could not be opened: {where}{'' if known else f'{type(error).__name__}: '}{error}"
+        raise (type(error) if type(error) in (OSError, RuntimeError) else ValueError)(said) from error

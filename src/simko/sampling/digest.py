@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ _CONFIGURATION = (
     "merges.txt",
     "*.model",
 )
+_NAMED_BY = ("config.json", "adapter_config.json")
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _DIGITS = 16
 """Hexadecimal digits of a digest in a record: enough to tell checkpoints apart, few enough to be read."""
 
@@ -51,10 +54,27 @@ def checkpoint_at(path: str | Path, revision: str | None = None) -> Checkpoint:
 
 
 def check_folder(path: str | Path) -> None:
-    """ValueError where `path` is a folder without a model. What is no folder is left to those who load it."""
+    """ValueError where `path` is no checkpoint folder and cannot be a hub id either: a folder without a model, an adapter
+    whose base model is not there, a file, or a path to nothing. A hub id is left to those who load it."""
     folder = Path(path)
-    if folder.is_dir() and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ValueError(f"{folder} holds no model (no config.json, no adapter_config.json): give a checkpoint folder")
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: give the checkpoint folder that it lies in, {folder.parent}")
+    if not folder.is_dir():
+        if not _HUB_ID.fullmatch(str(path)):
+            raise ValueError(
+                f"there is no folder {path}: give a checkpoint folder, or a hub id such as Qwen/Qwen2.5-0.5B"
+            )
+        return
+    adapter = folder / "adapter_config.json"
+    if not any((folder / name).is_file() for name in _NAMED_BY):
+        inside = sorted(file.parent for file in folder.glob("*/*config.json") if file.name in _NAMED_BY)
+        hint = f"one of the folders in it, such as {inside[0]}" if inside else "a checkpoint folder"
+        raise ValueError(f"{folder} holds no model (no config.json, no adapter_config.json): give {hint}")
+    if adapter.is_file():
+        try:
+            check_folder(_base_name(adapter))
+        except ValueError as error:
+            raise ValueError(f"{folder} is an adapter without its base model: {error}") from error
 
 
 def _of_folder(folder: Path) -> Checkpoint:
@@ -72,12 +92,19 @@ def _of_folder(folder: Path) -> Checkpoint:
 
 def _base_of(adapter_config: Path) -> Checkpoint:
     """The model below an adapter: by its folder's digests, the commit in the cache, or where that is unknown its name."""
-    config = json.loads(adapter_config.read_text(encoding="utf-8"))
-    name = str(config.get("base_model_name_or_path"))
+    name = _base_name(adapter_config)
     if Path(name).is_dir():
         return _of_folder(Path(name))
-    commit, _ = _cached(name, "config.json", config.get("revision"))
+    revision = json.loads(adapter_config.read_text(encoding="utf-8")).get("revision")
+    commit, _ = _cached(name, "config.json", revision)
     return Checkpoint(name, commit or name, None)
+
+
+def _base_name(adapter_config: Path) -> str:
+    try:
+        return str(json.loads(adapter_config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{adapter_config} does not say base_model_name_or_path ({error!r})") from error
 
 
 def _cached(name: str, file: str, revision: str | None) -> tuple[str | None, Path | None]:

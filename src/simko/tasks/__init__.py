@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
-from simko.tasks.file_rows import FILE_SUFFIXES
+from simko.tasks.file_rows import check_file
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
@@ -21,6 +21,7 @@ __all__ = [
     "Loader",
     "Split",
     "Task",
+    "check_file",
     "file_task",
     "get_task",
     "is_file_name",
@@ -45,6 +46,7 @@ def get_task(name: str) -> Task:
     if slash and prefix in PREFIXES:
         return PREFIXES[prefix](rest)
     if is_file_name(name):
+        check_file(Path(name))
         raise ValueError(f"{name} is a file and not a task of simko's: it needs a verifier (--verifier, or file_task)")
     close = get_close_matches(name, [*TASKS, *PREFIXES])
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(TASKS)}"
@@ -52,8 +54,8 @@ def get_task(name: str) -> Task:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether `name` is that of a file of problems rather than of a task."""
-    return name.lower().endswith(FILE_SUFFIXES)
+    """Whether `name` is that of a file rather than of a task: it has a suffix, or there is something of that name."""
+    return bool(Path(name).suffix) or Path(name).exists()
 
 
 def read_file(path: Path | str, verifier: str, template: str | None = None, *, chat: bool | None = None) -> Task:

@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +68,26 @@ def file_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
 
     ValueError naming the place where there is no row to be read.
     """
+    check_file(path)
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise ValueError(f"{path}: cannot read files that end in {suffix!r}; give one of: {', '.join(FILE_SUFFIXES)}")
-    _check_is_file(path)
     try:
-        yield from readers[suffix](path)
+        yield from readers[path.suffix.lower()](path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: the file is not UTF-8 ({error})") from error
+
+
+def check_file(path: Path) -> None:
+    """ValueError unless there is a file of a kind that can be read."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give one file of problems in it ({', '.join(FILE_SUFFIXES)})")
+    if path.suffix.lower() == ".json" and path.is_file():
+        raise ValueError(f"{path} cannot be read: write a JSON object a line, for each problem, into a .jsonl file")
+    if path.suffix.lower() not in FILE_SUFFIXES:
+        raise ValueError(
+            f"{path}: cannot read files that end in {path.suffix!r}; give one of: {', '.join(FILE_SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
 
 
 def text_of(row: Row, column: str) -> str:
@@ -83,6 +96,30 @@ def text_of(row: Row, column: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"the column {column!r} must be a text, not {type(value).__name__}")
     return value
+
+
+def text_or_number_of(row: Row, column: str) -> str:
+    """The text in a column, or a number's as the file writes it (in Parquet, which does not: the shortest); else as `text_of`."""
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError(f"the column {column!r} must be a text or a number, not {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"the column {column!r} must be a text or a finite number, not {value}")
+    return repr(value).removesuffix(".0") if type(value) is float else str(value)
+
+
+class _AsWritten(float):
+    """A number that is printed as a file has it: 5e-1 or 0.50, not 0.5."""
+
+    def __new__(cls, text: str) -> "_AsWritten":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _check_characters(problem: Problem) -> None:
@@ -95,14 +132,9 @@ def _check_characters(problem: Problem) -> None:
 
 
 def _digest(path: Path) -> str:
-    _check_is_file(path)
+    check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
@@ -112,7 +144,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
                 continue
             place = f"{path}, line {number}"
             try:
-                row = json.loads(line)
+                row = json.loads(line, parse_float=_AsWritten)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{place}: not JSON ({error})") from error
             if not isinstance(row, dict):
@@ -138,7 +170,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ModuleNotFoundError as missing:
-        raise RuntimeError("reading Parquet needs the package datasets: pip install datasets") from missing
+        raise RuntimeError("reading Parquet needs the package datasets: pip install 'simko[eval]'") from missing
     try:
         rows = pq.read_table(path).to_pylist()
     except pa.ArrowInvalid as error:

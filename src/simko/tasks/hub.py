@@ -53,7 +53,9 @@ class HubSource:
         try:
             from huggingface_hub import snapshot_download
         except ModuleNotFoundError as missing:
-            raise RuntimeError(f"reading {self.hub_id} needs the package datasets: pip install datasets") from missing
+            raise RuntimeError(
+                f"reading {self.hub_id} needs the package datasets: pip install 'simko[eval]'"
+            ) from missing
         find = partial(
             snapshot_download,
             self.hub_id,
@@ -83,7 +85,9 @@ class HubSource:
         try:
             from datasets import load_dataset
         except ModuleNotFoundError as missing:
-            raise RuntimeError(f"reading {self.hub_id} needs the package datasets: pip install datasets") from missing
+            raise RuntimeError(
+                f"reading {self.hub_id} needs the package datasets: pip install 'simko[eval]'"
+            ) from missing
         try:
             if self.files:
                 paths = [str(path) for pattern in self.files for path in sorted(folder.glob(pattern))]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from simko.records import Problem
-from simko.tasks.file_rows import Row, problems_task, text_of
+from simko.tasks.file_rows import Row, problems_task, text_of, text_or_number_of
 from simko.tasks.task import Task, fill
 from simko.verifiers import get_verifier
 
@@ -22,8 +22,8 @@ def file_task(
 ) -> Task:
     r"""A task over a UTF-8 JSONL or CSV file (with a header line) or a Parquet file.
 
-    Columns: prompt (or else problem, or question) and answer, texts (an answer may be an integer, 2 for "2"), and perhaps
-    id; further ones become metadata.
+    Columns: prompt (or else problem, or question) and answer, texts (an answer may be a number, which is read as it is written:
+    3.50 as "3.50"; out of Parquet 2.0 as "2"), and perhaps id; further ones become metadata.
     Without an id the row's number is it, which in a JSONL file is the line's. A prompt is the template with the text in
     place of {problem}, e.g. "{problem}\nPlease put your final answer within \boxed{}."; by default it stands as it is.
     Loading raises ValueError naming the file and row where one does not fit.
@@ -51,9 +51,7 @@ def _problem(row: Row, number: int, template: str) -> Problem:
     prompt = next((column for column in PROMPT_COLUMNS if column in row), None)
     if prompt is None:
         raise ValueError(f"there is no column {', '.join(PROMPT_COLUMNS[:-1])} or {PROMPT_COLUMNS[-1]}")
-    gold = row.get("answer")
-    is_integer = isinstance(gold, int) and not isinstance(gold, bool)  # a float has several spellings: 0.5, .5, 5e-1
-    text, answer = text_of(row, prompt), str(gold) if is_integer else text_of(row, "answer")
+    text, answer = text_of(row, prompt), text_or_number_of(row, "answer")
     metadata = {key: value for key, value in row.items() if key not in (prompt, "answer", "id")}
     id = number if row.get("id") is None else row["id"]
     return Problem(str(id), fill(template, text), answer, metadata)

@@ -133,7 +133,7 @@ def _dataset(name: str, seed: int) -> Any:
     try:
         import reasoning_gym
     except ModuleNotFoundError as missing:
-        raise RuntimeError(f"the task reasoning_gym/{name} needs: pip install reasoning-gym=={VERSION}") from missing
+        raise RuntimeError(f"the task reasoning_gym/{name} needs: pip install 'simko[reasoning-gym]'") from missing
     from importlib.metadata import version
 
     if version("reasoning-gym") != VERSION:

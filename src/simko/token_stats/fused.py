@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from simko.objectives.arguments import check_tensors, not_none
 from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.token_stats.choice import Implementation, choose, default_chunk
 from simko.token_stats.chunked import ChunkedHeadStats, product, row_chunks
@@ -82,10 +83,9 @@ def fused_candidate_gap(
     or type; impl="eager" takes it from those positions' full logits.
     """
     head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
-    if where.shape != tokens.shape or where.dtype != torch.bool:
-        raise ValueError(
-            f"where {list(where.shape)}, {where.dtype}, must be bool in the shape of tokens {list(tokens.shape)}"
-        )
+    check_tensors(where=where)
+    if where.shape != tokens.shape:
+        raise ValueError(f"where {list(where.shape)} must have the shape of tokens {list(tokens.shape)}")
     if impl == "eager":
         stats = eager_token_stats(head.logits(hidden[where]), tokens[where], top_k)
         topk_logits, logits = stats.topk_logp, stats.logp
@@ -167,6 +167,7 @@ def _checked_head(
     hidden: Tensor, weight: Tensor, tokens: Tensor, top_k: int, temperature: float, bias: Tensor | None,
     softcap: float | None, scale: float, chunk: int | None,
 ) -> Head:  # fmt: skip
+    check_tensors(hidden=hidden, weight=weight, **not_none(bias=bias))
     if weight.dim() != 2:
         raise ValueError(f"weight {list(weight.shape)} must have two axes, [V, d]")
     check_tokens(tokens, "hidden", hidden, len(weight))

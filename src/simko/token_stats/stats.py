@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from simko.objectives.arguments import check_tensors
 from simko.token_stats.choice import Implementation, choose, default_chunk
 from simko.token_stats.chunked import ChunkedLogitStats
 from simko.token_stats.eager import TokenStats, eager_token_stats
@@ -31,6 +32,7 @@ def token_stats(
     "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
     not positive, shapes differ, logits are no floats, or tokens no integers or, on a CPU, not in 0..V - 1.
     """
+    check_tensors(logits=logits)
     check_tokens(tokens, "logits", logits, logits.shape[-1])
     check_options(top_k, logits.shape[-1], temperature)
     impl = choose(impl)
@@ -55,8 +57,7 @@ def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids
 def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | None) -> None:
     """ValueError unless `inputs`, which the message calls `name`, are floats [..., n] and tokens integers [...]; on a CPU,
     where looking costs no wait, also unless they are ids of the vocabulary, if that is given."""
-    if not inputs.is_floating_point():
-        raise ValueError(f"{name} must be of a float type, got {inputs.dtype}")
+    check_tensors(**{name: inputs}, tokens=tokens)
     if tokens.shape != inputs.shape[:-1]:
         raise ValueError(
             f"tokens {list(tokens.shape)} must have the shape of {name} {list(inputs.shape)} less the last"

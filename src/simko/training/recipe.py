@@ -1,19 +1,30 @@
 """A recipe: one YAML file (and command-line overrides) read by TRL's own parser, so that every option of GRPOConfig,
 ModelConfig and PEFT works beside ours."""
 
-import functools
-import importlib
+import hashlib
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import yaml
-from trl import ModelConfig, TrlParser
+from transformers.integrations import is_tensorboard_available
+from trl import ModelConfig
 
 import simko
 from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method, simko_objective
+from simko.adapters.trl.config_checks import check_count
+from simko.adapters.trl.rewards import checked_rewards
+from simko.records import Verifier
+from simko.training.ignored import refuse_ignored
+from simko.training.options import Named, RecipeParser
+from simko.training.recipe_file import read_yaml
+from simko.verifiers import VERIFIERS, get_verifier, import_function
 
+_LOADED_BY = {
+    "revision": "model_revision", "dtype": "dtype", "torch_dtype": "dtype", "attn_implementation": "attn_implementation",
+    "trust_remote_code": "trust_remote_code",
+}  # fmt: skip
 _SIMKO_OPTIONS = tuple(f.name for f in fields(SimKOConfig) if f.name.startswith("simko_"))
 
 
@@ -23,15 +34,19 @@ class RunArguments:
 
     task: str | None = field(default=None, metadata={"help": "A task of simko's, e.g. operator_puzzle or math_l3_5."})
     train_file: str | None = field(
-        default=None, metadata={"help": "Instead of a task: a JSONL file with prompt, answer[, id]."}
+        default=None,
+        metadata={"help": "Instead of a task: a JSONL file with prompt, answer[, id], here or beside the recipe."},
     )
     verifier: str | None = field(
         default=None,
-        metadata={"help": "How responses are judged: last_integer, last_box ...; default: the task's own."},
+        metadata={
+            "help": "How responses are judged: last_integer, last_box ..., or a function of your own, package.module:name "
+            "or ./file.py:name, called with (response, problem); default: the task's own."
+        },
     )
     reward_function: str | None = field(
         default=None,
-        metadata={"help": "Instead of a verifier: a TRL reward function by import path, package.module:name."},
+        metadata={"help": "Instead of a verifier: a TRL reward function, package.module:name or ./file.py:name."},
     )
     train_problems: int | None = field(default=None, metadata={"help": "Use the first so many problems; default: all."})
     chat: bool = field(default=False, metadata={"help": "Send each prompt as a user message in the chat template."})
@@ -51,6 +66,13 @@ class RunArguments:
         default=None, metadata={"help": "Use the first so many held-out problems; default: all."}
     )
 
+    def __post_init__(self) -> None:
+        check_count("passk_every", self.passk_every, 0)
+        check_count("passk_samples", self.passk_samples, 1)
+        for name in ("train_problems", "passk_problems"):
+            if (count := getattr(self, name)) is not None:
+                check_count(name, count, 1)
+
 
 @dataclass
 class TrainingConfig(MethodConfig, SimKOConfig):
@@ -58,18 +80,55 @@ class TrainingConfig(MethodConfig, SimKOConfig):
     simko is set by the simko_* options; every other method by method_options."""
 
 
+RECIPE_PARTS = (RunArguments, TrainingConfig, ModelConfig)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """The parsed recipe: what is trained on what, the trainer's options, the model's."""
+    """The parsed recipe: what is trained on what, the trainer's options, the model's; its file, and what it named."""
 
     run: RunArguments
     training: TrainingConfig
     model: ModelConfig
+    path: Path
+    named: Named
 
+    def verifier(self, option: str, default: str) -> str | Verifier:
+        """The name of a verifier of simko's, or the user's own function that `option` names, imported."""
+        name = getattr(self.run, option) or default
+        if name in VERIFIERS:
+            return name
+        try:
+            return get_verifier(name, folder=self._folder(option))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {option}: {error}") from error
 
-class _Parser(TrlParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+    def reward_function(self) -> Callable[..., Any]:
+        """The function that reward_function names, its rewards and errors checked; ValueError that says what is not there."""
+        return checked_rewards(self._imported_reward(), place=self.run.reward_function)
+
+    def judges(self) -> dict[str, str]:
+        """reward_function and verifier, where they are the user's own, as file, function and digest of the source: a run
+        is bound to them."""
+        found = {}
+        if self.run.reward_function:
+            source = inspect.getsourcefile(inspect.unwrap(self._imported_reward()))
+            digest = hashlib.sha256(Path(source).read_bytes() if source else b"").hexdigest()[:16]
+            found["reward_function"] = f"{_file_and_function(self.run.reward_function)}@sha256:{digest}"
+        if self.run.verifier and not isinstance(judge := self.verifier("verifier", ""), str):
+            found["verifier"] = str(getattr(judge, "__name__", self.run.verifier))
+        return found
+
+    def _imported_reward(self) -> Callable[..., Any]:
+        place = str(self.run.reward_function)
+        try:
+            return import_function(place, what="reward_function", folder=self._folder("reward_function"))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+
+    def _folder(self, option: str) -> Path:
+        """What a relative file is relative to: the recipe's folder, for an option of the command line the current one."""
+        return Path.cwd() if option in self.named.on_command_line else self.path.parent
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -89,36 +148,35 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     A recipe for simko may be run with another method in its place: its simko_* options then stay unused. ValueError
     names an unknown or invalid option, or a choice of method, data or reward that does not fit together.
     """
-    written = _read_yaml(path)
-    parser = _Parser((RunArguments, TrainingConfig, ModelConfig))  # type: ignore[arg-type]
+    written = read_yaml(path)
     try:
-        run, training, model = parser.parse_args_and_config(["--config", str(path), *overrides])
-        _check(run, model)
+        (run, training, model), named = RecipeParser(RECIPE_PARTS).read(written, overrides)
+        refuse_ignored((run, training, model), named)
+        _check(run, training, model, named)
         if training.max_steps == 0:
             raise ValueError("max_steps is 0: give the number of updates, or leave it out to train num_train_epochs")
-        _check_method(training, written, overrides)
+        _check_method(training, written, named)
         if training.method == "simko":
             simko_objective(training)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     except (TypeError, ZeroDivisionError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: an option has a value of the wrong kind ({error})") from error
-    return Recipe(run, training, model)
+    beside = {name: _beside(path, getattr(run, name)) for name in ("train_file", "passk_task")}
+    return Recipe(replace(run, **beside), training, model, path, named)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The options that a recipe file writes; ValueError naming the file where it is no YAML mapping."""
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML file: {error}") from error
-    if not isinstance(written, dict):
-        raise ValueError(f"{path} must hold options as a YAML mapping, e.g. method: simko")
-    return written
+def _beside(recipe: Path, file: str | None) -> str | None:
+    """A relative file that is not here, where it lies beside the recipe."""
+    if file is None or not is_file(file) or Path(file).exists():
+        return file
+    return str(recipe.parent / file) if (recipe.parent / file).exists() else file
 
 
-def _check_method(training: TrainingConfig, written: dict[str, Any], overrides: Sequence[str]) -> None:
+def _check_method(training: TrainingConfig, written: dict[str, Any], named: Named) -> None:
     """ValueError for an option that the method does not read; sets TRL's options where they make the method."""
     method = training.method
-    stray = [word.split("=")[0].lstrip("-") for word in overrides if word.startswith("--simko_")]
+    stray = [name for name in _SIMKO_OPTIONS if name in named.on_command_line]
     if written.get("method", "simko") != "simko":
         stray += [name for name in _SIMKO_OPTIONS if name in written]
     if stray and method != "simko":
@@ -131,9 +189,14 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], overrides: 
         raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
     if method == "grpo" and training.grpo_warmup_steps:
         raise ValueError("grpo_warmup_steps delays SimKO's rows only: set it to 0 for grpo")
+    if training.correctness is not None:
+        raise ValueError(f"correctness has no effect: {method} takes rewards of any kind")
 
 
-def _check(run: RunArguments, model: ModelConfig) -> None:
+def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: Named) -> None:
+    for extra, option in _LOADED_BY.items():
+        if extra in (training.model_init_kwargs or {}) and option in named:
+            raise ValueError(f"model_init_kwargs sets {extra}, which {option} sets too: keep one")
     if not model.model_name_or_path:
         raise ValueError("the recipe names no model: set model_name_or_path to a hub id or a folder")
     if (run.task is None) == (run.train_file is None):
@@ -142,14 +205,15 @@ def _check(run: RunArguments, model: ModelConfig) -> None:
         raise ValueError("train_file needs a verifier (e.g. last_integer) or a reward_function to judge its answers")
     if run.verifier is not None and run.reward_function is not None:
         raise ValueError("set verifier or reward_function, not both")
+    if "tensorboard" in (training.report_to or ()) and not is_tensorboard_available():
+        raise ValueError("report_to tensorboard needs a package: pip install 'simko[trl,tensorboard]'")
     _check_passk(run)
 
 
 def _check_passk(run: RunArguments) -> None:
-    if run.passk_every < 0 or run.passk_samples < 1:
-        raise ValueError("passk_every counts steps (0: never) and passk_samples responses (at least 1)")
     if not run.passk_every:
-        if any(given is not None for given in (run.passk_task, run.passk_verifier, run.passk_problems)):
+        given = run.passk_task, run.passk_verifier, run.passk_problems
+        if any(option is not None for option in given) or run.passk_samples != RunArguments.passk_samples:
             raise ValueError("held-out problems are evaluated every passk_every steps: set it, e.g. to 20")
         return
     if run.task is None and run.passk_task is None:
@@ -163,23 +227,6 @@ def is_file(task: str) -> bool:
     return bool(Path(task).suffix)
 
 
-def import_reward_function(path: str) -> Callable[..., Any]:
-    """The function at package.module:name; ValueError that says which part is not there."""
-    module_name, _, name = path.partition(":")
-    if not name:
-        raise ValueError(f"reward_function {path!r}: write package.module:function_name")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"reward_function {path!r}: cannot import {module_name} ({error})") from error
-    if not callable(function := getattr(module, name, None)):
-        raise ValueError(f"reward_function {path!r}: {module_name} has no function {name}")
-
-    @functools.wraps(function)
-    def named(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            raise ValueError(f"reward_function {path} raised {type(error).__name__}: {error}") from error
-
-    return named
+def _file_and_function(place: str) -> str:
+    source, _, function = place.rpartition(":")
+    return f"{Path(source).name}:{function}"

@@ -5,14 +5,14 @@ import logging
 import math
 import os
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import get_peft_config, get_quantization_config
+from transformers import TrainerCallback
+from trl import get_peft_config
 
 from simko.adapters.trl import (
     MethodTrainer,
@@ -35,10 +35,11 @@ from simko.adapters.trl.resume import (
 )
 from simko.evaluate.files import append, claimed
 from simko.evaluate.run import digest
-from simko.records import Problem
+from simko.records import Problem, Verifier
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, get_task, read_file
-from simko.training.recipe import Recipe, TrainingConfig, import_reward_function, is_file
+from simko.training.loading import load_model, reference_kwargs
+from simko.training.recipe import Recipe, TrainingConfig, is_file
 from simko.training.run_directory import (
     DATA,
     check_config,
@@ -51,7 +52,7 @@ from simko.training.run_directory import (
     was_written,
     write_json,
 )
-from simko.verifiers import get_verifier
+from simko.verifiers import VERIFIERS, get_verifier
 
 logger = logging.getLogger("simko")
 
@@ -73,7 +74,7 @@ def train(recipe: Recipe) -> Path:
     that holds another run.
     """
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
-    task = get_task(recipe.run.task) if recipe.run.task else read_file(str(recipe.run.train_file), _verifier_of(recipe))
+    task = _task(recipe)
     problems = task.load("train", recipe.run.train_problems)
     dataset = problems_to_dataset(problems, chat=recipe.run.chat)
     _check_rollout_is_filled(len(problems), args)
@@ -145,23 +146,15 @@ class MetricsLog(TrainerCallback):
 
 
 def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
-    args, options = recipe.training, recipe.model
-    name_or_path = str(options.model_name_or_path)
+    args = copy(recipe.training)
+    args.model_init_kwargs = reference_kwargs(recipe)
     if recipe.run.reward_function:
-        reward = import_reward_function(recipe.run.reward_function)
+        reward = recipe.reward_function()
     else:
-        name = recipe.run.verifier or task.verifier
-        reward = reward_function(get_verifier(name), name=name, samples=directory / "samples.jsonl")
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=options.model_revision, padding_side="left")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(
-        name_or_path,
-        revision=options.model_revision,
-        dtype=options.dtype if options.dtype in (None, "auto") else getattr(torch, options.dtype),
-        attn_implementation=options.attn_implementation,
-        quantization_config=get_quantization_config(options),
-    )
+        judge = recipe.verifier("verifier", task.verifier)
+        name, judge = (judge, get_verifier(judge)) if isinstance(judge, str) else (_function_of(recipe), judge)
+        reward = reward_function(judge, name=name, samples=directory / "samples.jsonl")
+    model, tokenizer = load_model(recipe)
     _end_at_stop_strings(model, tokenizer, task.stop)
     faces: dict[str, type[RLVRTrainer]] = {"grpo": RLVRTrainer, "simko": SimKOTrainer}
     return faces.get(args.method, MethodTrainer)(
@@ -170,7 +163,7 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> R
         args,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=get_peft_config(options),
+        peft_config=get_peft_config(recipe.model),
         callbacks=[MetricsLog(directory / "metrics.jsonl")],
     )
 
@@ -185,16 +178,27 @@ def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> N
     model.generation_config.eos_token_id = sorted(ends)
 
 
-def _held_out(recipe: Recipe) -> tuple[list[Problem], str]:
+def _held_out(recipe: Recipe) -> tuple[list[Problem], str | Verifier]:
     """The problems on which pass@K is measured during training, and their verifier."""
     name = str(recipe.run.passk_task or recipe.run.task)
-    verifier = recipe.run.passk_verifier
-    task = read_file(name, str(verifier)) if is_file(name) else get_task(name)
-    return task.load("test", recipe.run.passk_problems), verifier or task.verifier
+    task = read_file(name, _form_of(recipe.run.passk_verifier)) if is_file(name) else get_task(name)
+    return task.load("test", recipe.run.passk_problems), recipe.verifier("passk_verifier", task.verifier)
 
 
-def _verifier_of(recipe: Recipe) -> str:
-    return recipe.run.verifier or "last_box"
+def _task(recipe: Recipe) -> Task:
+    if recipe.run.task:
+        return get_task(recipe.run.task)
+    return read_file(str(recipe.run.train_file), _form_of(recipe.run.verifier))
+
+
+def _form_of(verifier: str | None) -> str:
+    """The verifier of simko's that says in which form a file's rows are read: prompt and answer for one's own."""
+    return verifier if verifier in VERIFIERS else "last_box"
+
+
+def _function_of(recipe: Recipe) -> str:
+    """The name under which TRL logs the rewards of a verifier of one's own."""
+    return str(recipe.run.verifier).rpartition(":")[2]
 
 
 def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
@@ -204,7 +208,7 @@ def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
         ("passk_",) if simko else ("passk_", "simko_")
     )  # pass@K is measured beside the training, which it leaves alone
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
-    return kept | {"objective": _objective(recipe.training), DATA: digest(problems)}
+    return kept | recipe.judges() | {"objective": _objective(recipe.training), DATA: digest(problems)}
 
 
 def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:

@@ -107,7 +107,7 @@ def response_language(text: str, arguments: Arguments) -> bool:
 def require_langdetect() -> None:
     """ValueError unless langdetect is installed."""
     if importlib.util.find_spec("langdetect") is None:
-        raise ValueError("language:response_language needs the package langdetect: pip install langdetect")
+        raise ValueError("language:response_language needs the package langdetect: pip install 'simko[instructions]'")
 
 
 def number_sentences(text: str, arguments: Arguments) -> bool:

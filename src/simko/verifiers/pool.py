@@ -9,6 +9,7 @@ import atexit
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
 
-from simko.records import Outcome, Problem
+from simko.records import Outcome, Problem, Verdict
 
 MAX_WORKERS = 16
 _LOG = logging.getLogger(__name__)
@@ -30,12 +31,23 @@ _LOG = logging.getLogger(__name__)
 class Job:
     """One call of a judge: "module:function", called as (extracted, problem) -> whether the answer is right.
 
-    The problem's metadata must be JSON.
+    The problem's metadata must be JSON. folder: where a verifier of the user's own is looked for (see `custom`).
     """
 
     judge: str
     extracted: str
     problem: Problem
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may use: CPU time, bytes beyond what the process has at birth, bytes of a file that it writes (-1:
+    as many as the caller may)."""
+
+    cpu_seconds: float = 2.0
+    memory_bytes: int = 512 << 20
+    file_bytes: int = 0
 
 
 class _WorkerGone(Exception):
@@ -49,10 +61,11 @@ class GradingPool:
     a pool of its own.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, limits: Limits = Limits()) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"a grading pool needs at least one worker, not {workers}")
         self.workers = workers or min(_usable_cpus(), MAX_WORKERS)
+        self.limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._begin()
         _POOLS.add(self)
@@ -74,23 +87,30 @@ class GradingPool:
         Raises RuntimeError where the worker cannot start or a judge cannot be imported, ValueError for a problem whose
         metadata is not JSON.
         """
+        results = self.results(jobs)
+        for job, (_, reason) in zip(jobs, results, strict=True):
+            if reason:
+                _report(job, reason)
+        return [verdict.outcome for verdict, _ in results]
+
+    def results(self, jobs: Sequence[Job]) -> list[tuple[Verdict, str]]:
+        """As `grade`, but whole verdicts, with the reasons of those that are "error" because a judge failed."""
         lines = [_line(number, job) for number, job in enumerate(jobs)]
         with self._lock:
             try:
-                return self._grade(jobs, lines)
+                return self._results(jobs, lines)
             except BaseException:  # an interrupt too: answers to this call must not reach the next
                 self._stop()
                 raise
 
-    def _grade(self, jobs: Sequence[Job], lines: Sequence[bytes]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
+    def _results(self, jobs: Sequence[Job], lines: Sequence[bytes]) -> list[tuple[Verdict, str]]:
+        results: dict[int, tuple[Verdict, str]] = {}
         waiting, sent = deque(range(len(jobs))), set[int]()
         lost = [0] * len(jobs)
-        while len(outcomes) < len(jobs):
+        while len(results) < len(jobs):
             try:
                 if self._process is None:
                     self._start()
-                # few enough that their outcomes fit into the pipe: the worker never waits for us while we wait for it
                 while waiting and len(sent) < 4 * self.workers:
                     sent.add(waiting[0])
                     self._write(lines[waiting.popleft()])
@@ -100,8 +120,7 @@ class GradingPool:
                 for number in sent:
                     lost[number] += 1
                     if lost[number] > 1:
-                        outcomes[number] = "error"
-                        _report(jobs[number], "the grading process was ended twice from outside")
+                        results[number] = (Verdict("error"), "the grading process was ended twice from outside")
                     else:
                         waiting.append(number)
                 sent.clear()
@@ -110,16 +129,14 @@ class GradingPool:
             if "unloadable" in message:
                 raise RuntimeError(f"the judge {jobs[number].judge} cannot be loaded: {message['unloadable']}")
             sent.remove(number)
-            outcomes[number] = cast(Outcome, message["outcome"])
-            if message["outcome"] == "error":
-                _report(jobs[number], message["reason"])
-        return [outcomes[number] for number in range(len(jobs))]
+            results[number] = (Verdict(**message["verdict"]), message["reason"])
+        return [results[number] for number in range(len(jobs))]
 
     def _start(self) -> None:
         # the worker finds simko and the judges where this process finds them; -P: never in its current directory
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "simko.verifiers.worker", str(self.workers)],
+            [sys.executable, "-P", "-m", "simko.verifiers.worker", json.dumps([self.workers, asdict(self.limits)])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
         )  # fmt: skip
         self._received = bytearray()
@@ -132,26 +149,39 @@ class GradingPool:
             ) from None
 
     def _write(self, line: bytes) -> None:
+        """Send a line, meanwhile receiving: so neither side waits for the other to empty a full pipe."""
         assert self._process is not None
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        there, back = self._process.stdin.fileno(), self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(there, select.POLLOUT)
+        poll.register(back, select.POLLIN)
         view = memoryview(line)
         try:
             while view:
-                view = view[os.write(self._process.stdin.fileno(), view) :]
+                ready = dict(poll.poll())
+                if back in ready:
+                    self._receive()
+                if there in ready:
+                    view = view[os.write(there, view[: select.PIPE_BUF]) :]
         except BrokenPipeError:
             raise _WorkerGone from None
 
     def _read(self) -> dict[str, Any]:
         """The worker's next line."""
-        assert self._process is not None
-        assert self._process.stdout is not None
         while b"\n" not in self._received:
-            chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                raise _WorkerGone
-            self._received += chunk
+            self._receive()
         line, _, self._received = self._received.partition(b"\n")
         return cast(dict[str, Any], json.loads(line))
+
+    def _receive(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+        if not chunk:
+            raise _WorkerGone
+        self._received += chunk
 
     def _stop(self) -> None:
         process, self._process = self._process, None
@@ -205,7 +235,7 @@ def content(problem: Problem) -> str:
 
 
 def _line(number: int, job: Job) -> bytes:
-    head = json.dumps({"id": number, "judge": job.judge, "extracted": job.extracted})
+    head = json.dumps({"id": number, "judge": job.judge, "folder": job.folder, "extracted": job.extracted})
     return f'{head[:-1]}, "problem": {content(job.problem)}}}\n'.encode()
 
 
@@ -218,11 +248,12 @@ def _usable_cpus() -> int:
 
 
 SHARED = GradingPool()
-"""The pool that every verifier uses; it costs nothing until the first answer that needs it."""
+"""The pool that every verifier of simko's uses; it costs nothing until the first answer that needs it."""
 
 
 @atexit.register
-def _close_shared() -> None:
-    # while a daemon thread still grades, leave it: the worker ends by itself when its pipe closes
-    if SHARED._lock.acquire(blocking=False):
-        SHARED._stop()
+def _close_all() -> None:
+    for pool in _POOLS:
+        # while a daemon thread still grades, leave it: the worker ends by itself when its pipe closes
+        if pool._lock.acquire(blocking=False):
+            pool._stop()

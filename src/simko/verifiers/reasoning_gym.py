@@ -76,7 +76,7 @@ def _dataset(name: str) -> Any:
     try:
         import reasoning_gym
     except ModuleNotFoundError as missing:
-        raise RuntimeError("judging reasoning-gym answers needs: pip install reasoning-gym") from missing
+        raise RuntimeError("judging reasoning-gym answers needs: pip install 'simko[reasoning-gym]'") from missing
     return reasoning_gym.create_dataset(name, seed=0, size=1)
 
 

@@ -3,8 +3,8 @@
 Where bubblewrap is missing or cannot start, `SandboxMissing` says what to do and nothing runs.
 
 What is guaranteed, as far as the kernel's namespaces hold: a program sees the Python standard library and the system's
-libraries, read-only, and an empty /tmp of bounded size; no other file, process, user, network, environment variable or
-device of the host (no /proc at all). It has no capability and cannot gain one. It ends, with everything it started, at
+libraries, read-only, and an empty /tmp of bounded size; no package installed for Python, and no other file, process, user, network,
+environment variable, device or kernel keyring of the host (no /proc at all). It has no capability and cannot gain one. It ends, with everything it started, at
 the wall limit at the latest; nothing survives a call. Its output is bounded. As root, the whole sandbox is run by the
 user nobody inside another one, since the kernel does not count root's processes.
 
@@ -13,7 +13,8 @@ functions run in a second sandbox (the judge) and speak with the program through
 arguments of the calls and nothing else, not the tests, not the expected values, not the pipe of the verdict. So it
 cannot exit early, print a verdict, redefine builtins or __eq__ to pass; it can still answer the calls it sees by heart.
 
-What is not guaranteed: a bug of the kernel is a way out (there is no system call filter). CPU and memory are limits a
+What is not guaranteed: a bug of the kernel is a way out (there is no system call filter). The program of an ordinary user
+who guesses a key's number may see its description, though never its content. CPU and memory are limits a
 process, of which there may be 16: a hostile program can use 16 times the CPU until the wall limit and 16 times the
 memory, and shared memory segments beside. On kernels before 5.14 the 16 processes are counted over all of the user's
 own, so that an ordinary user with many may see every program fail to start threads.
@@ -304,7 +305,8 @@ def _command(tmp_bytes: int) -> list[str]:
 
 def _open_folders() -> list[str]:
     """Folders above what is bound, which bwrap would else make for its own user alone."""
-    above = {Path("/usr/bin"), *Path(sys.base_prefix).parents, *Path(_python()).parents, Path("/etc"), Path("/usr")}
+    bound = [*_libraries(), _python(), "/usr/bin/sh", "/etc/ld.so.cache"]
+    above = {folder for path in bound for folder in Path(path).parents}
     return [
         argument for folder in sorted(above - {Path("/")}) for argument in ("--perms", "0755", "--dir", str(folder))
     ]
@@ -316,18 +318,25 @@ def _python() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
+def _libraries() -> list[str]:
+    """The folders of the system's and the base interpreter's libraries. The rest of its prefix is none of a program's
+    business: there may be other interpreters, with their packages."""
+    prefixes = dict.fromkeys(["/usr", "/", os.path.realpath(sys.base_prefix)])
+    folders = [os.path.join(prefix, name) for prefix in prefixes for name in ("lib", "lib32", "lib64")]
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
 def _common(script: str, tmp_bytes: int) -> Sequence[str]:
     """Files, environment and death of a sandbox."""
     arguments: list[str] = []
-    for library in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64"):
+    for library in _libraries():
         if os.path.islink(library):
             arguments += ["--symlink", os.readlink(library), library]
-        elif os.path.isdir(library):
-            arguments += ["--ro-bind", library, library]
-    if sys.base_prefix != "/usr":
-        arguments += ["--ro-bind", sys.base_prefix, sys.base_prefix]
-    if not _python().startswith(sys.base_prefix + "/") or sys.base_prefix == "/usr":
-        arguments += ["--ro-bind", _python(), _python()]
+            continue
+        arguments += ["--ro-bind", library, library]
+        for packages in sorted(Path(library).glob("python*/*-packages")):
+            arguments += ["--size", "4096", "--tmpfs", str(packages), "--remount-ro", str(packages)]
+    arguments += ["--ro-bind", _python(), _python()]
     arguments += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     arguments += ["--ro-bind", script, SCRIPT]
     arguments += f"--dev /dev --remount-ro /dev --size {tmp_bytes} --perms 1777 --tmpfs /tmp --clearenv".split()

@@ -1,17 +1,17 @@
-"""The grading pool's process: `python -m simko.verifiers.worker SLOTS`, started by simko.verifiers.pool and by nobody else.
+"""The grading pool's process: `python -m simko.verifiers.worker [SLOTS, LIMITS]`, started by simko.verifiers.pool and by nobody else.
 
 It loads the judges (math-verify with SymPy; never torch), forks a child per slot, and hands each a job at a time. Forking
 is safe here, as it is not in the caller: this process has one thread and imports nothing of the caller's.
 
-Lines of JSON. In: {"id", "judge", "extracted", "problem"}. Out: {"ready"} once, then {"id", "outcome", "reason"} for
-each job in any order; {"id", "unloadable"} where the judge cannot be imported. A closed input ends it and its children.
+Lines of JSON. In: {"id", "judge", "folder", "extracted", "problem"}. Out: {"ready"} once, then {"id", "verdict", "reason"}
+for each job in any order; {"id", "unloadable"} where the judge cannot be imported. A closed input ends it and its children.
 
 What becomes of a job:
-- the judge answers: "correct" or "wrong";
-- it exhausts CPU_SECONDS (SIGPROF at its default action, so that no library can catch it and other processes' load does
-  not count), MEMORY_BYTES, the stack or a number's range, or sleeps for STALLED_TICKS: "timeout";
+- the judge answers: "correct" or "wrong", or what else a verifier of the user's own says;
+- it exhausts its CPU time (SIGPROF at its default action, so that no library can catch it and other processes' load does
+  not count), its memory, the stack or a number's range, or sleeps for STALLED_TICKS: "timeout";
 - it crashes the interpreter (SIGABRT, SIGSEGV ...): graded once more in a fresh child, then "timeout": the answer did it;
-- the judge raises anything else, or the child is ended from outside (SIGKILL ...): graded once more in a fresh child,
+- the judge raises anything else, SystemExit too, or the child is ended from outside (SIGKILL ...): graded once more in a fresh child,
   then "error": never the answer's fault.
 """
 
@@ -25,20 +25,21 @@ import select
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Never
 
 from simko.records import Problem
+from simko.verifiers.custom import as_verdict, load_pinned
+from simko.verifiers.pool import Limits
 
-CPU_SECONDS = 2.0
-MEMORY_BYTES = 512 << 20
-"""What a child may allocate beyond its size at birth. A child that kept RETIRE_BYTES of it is replaced after its job, so
-that the jobs before hardly change what a job may use."""
-RETIRE_BYTES = 64 << 20
+RETIRE_SHARE = 1 / 8
+"""A child that kept this share of the memory that a job may use is replaced after its job, so that the jobs before hardly
+change what a job may use."""
 STALLED_TICKS = 60
 """Seconds without any CPU progress, counted by this process's own ticks: a suspended machine does not count."""
 
@@ -46,7 +47,7 @@ EXHAUSTED = 77
 CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _LINUX = sys.platform == "linux"
 
-Judge = Callable[[str, Problem], bool]
+Judge = Callable[[str, Problem], object]
 
 
 @dataclass
@@ -63,6 +64,7 @@ class _Child:
     replies: int
     judges: int
     job: _Job | None = None
+    said: bytearray = field(default_factory=bytearray)
     cpu: float = 0.0
     stalled: int = 0
 
@@ -74,7 +76,8 @@ class Zygote:
     inbox: int
     outbox: int
     slots: int
-    judges: dict[str, Judge] = field(default_factory=dict)
+    limits: Limits
+    judges: dict[tuple[str, str | None], Judge] = field(default_factory=dict)
     queue: deque[_Job] = field(default_factory=deque)
     children: list[_Child] = field(default_factory=list)
     buffer: bytearray = field(default_factory=bytearray)
@@ -115,9 +118,10 @@ class Zygote:
 
     def _queue(self, line: bytes) -> None:
         job = json.loads(line)
-        if job["judge"] not in self.judges:
+        key = job["judge"], job["folder"]
+        if key not in self.judges:
             try:
-                self.judges[job["judge"]] = load_judge(job["judge"])
+                self.judges[key] = load_judge(*key)
             except Exception as error:  # whatever an import raises, the caller must hear of it
                 self._send({"id": job["id"], "unloadable": f"{type(error).__name__}: {error}"})
                 return
@@ -154,7 +158,7 @@ class Zygote:
             for sibling in self.children:
                 os.close(sibling.jobs)
                 os.close(sibling.replies)
-            _live(jobs_out, replies_in, self.judges)
+            _live(jobs_out, replies_in, self.judges, self.limits)
         os.close(jobs_out)
         os.close(replies_in)
         child = _Child(pid, jobs_in, replies_out, len(self.judges))
@@ -162,8 +166,11 @@ class Zygote:
         return child
 
     def _hear(self, child: _Child) -> None:
-        """Take a child's reply, or its death. A reply is shorter than PIPE_BUF, so it comes whole."""
-        data = os.read(child.replies, select.PIPE_BUF)
+        """Take what a child has to say, or its death."""
+        data = os.read(child.replies, 1 << 16)
+        child.said += data
+        if data and not data.endswith(b"\n"):
+            return
         job, child.job = child.job, None
         if not data:
             status = self._bury(child, kill=False)
@@ -171,18 +178,19 @@ class Zygote:
                 self._judge_death(job, status, stalled=child.stalled >= STALLED_TICKS)
             return
         assert job is not None
-        reply = json.loads(data)
+        reply = json.loads(child.said)
+        child.said.clear()
         if "raised" in reply:
             self._bury(child, kill=True)
             self._fail(job, "error", reply["raised"])
             return
         if reply["retire"]:
             self._bury(child, kill=True)
-        self._finish(job, "correct" if reply["equal"] else "wrong")
+        self._finish(job, reply["verdict"])
 
     def _judge_death(self, job: _Job, status: int, *, stalled: bool) -> None:
         if stalled or status in (-signal.SIGPROF, EXHAUSTED):
-            self._finish(job, "timeout", "stalled" if stalled else "exhausted its CPU time or memory")
+            self._finish(job, {"outcome": "timeout"})
         else:
             crash = -status in CRASHES
             self._fail(job, "timeout" if crash else "error", f"a grading process ended with status {status}")
@@ -190,12 +198,12 @@ class Zygote:
     def _fail(self, job: _Job, outcome: str, reason: str) -> None:
         job.failures += 1
         if job.failures > 1:
-            self._finish(job, outcome, reason)
+            self._finish(job, {"outcome": outcome}, reason if outcome == "error" else "")
         else:
             self.queue.append(job)
 
-    def _finish(self, job: _Job, outcome: str, reason: str = "") -> None:
-        self._send({"id": job.id, "outcome": outcome, "reason": reason})
+    def _finish(self, job: _Job, verdict: dict[str, Any], reason: str = "") -> None:
+        self._send({"id": job.id, "verdict": verdict, "reason": reason})
 
     def _send(self, message: dict[str, Any]) -> None:
         _write(self.outbox, json.dumps(message).encode() + b"\n")
@@ -223,26 +231,28 @@ class Zygote:
                 os.kill(child.pid, signal.SIGKILL)
 
 
-def load_judge(path: str) -> Judge:
-    """The function behind "package.module:function"."""
+def load_judge(path: str, folder: str | None) -> Judge:
+    """The function behind "package.module:function", or the user's own behind a name that `folder` belongs to."""
+    if folder is not None:
+        return load_pinned(path, folder)
     module, _, name = path.partition(":")
     judge: Judge = getattr(importlib.import_module(module), name)
     return judge
 
 
-def _live(jobs: int, replies: int, judges: dict[str, Judge]) -> Never:
+def _live(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], limits: Limits) -> Never:
     """A child's whole life."""
     code = 1
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 2)
-        _limit_resources()
+        _limit_resources(limits)
         born = _address_space()
         with open(jobs, "rb") as lines:
             for line in lines:
-                reply = _grade(line, judges)
-                reply["retire"] = _address_space() - born > RETIRE_BYTES
-                os.write(replies, json.dumps(reply).encode())
+                reply = _grade(line, judges, limits)
+                reply["retire"] = _address_space() - born > RETIRE_SHARE * limits.memory_bytes
+                _write(replies, json.dumps(reply).encode() + b"\n")
         code = 0
     except (MemoryError, RecursionError, OverflowError):
         code = EXHAUSTED
@@ -250,26 +260,30 @@ def _live(jobs: int, replies: int, judges: dict[str, Judge]) -> Never:
         os._exit(code)
 
 
-def _grade(line: bytes, judges: dict[str, Judge]) -> dict[str, Any]:
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+def _grade(line: bytes, judges: dict[tuple[str, str | None], Judge], limits: Limits) -> dict[str, Any]:
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
     try:
         job = json.loads(line)
-        return {"equal": bool(judges[job["judge"]](job["extracted"], Problem(**job["problem"])))}
+        judge = judges[job["judge"], job["folder"]]
+        return {"verdict": asdict(as_verdict(judge(job["extracted"], Problem(**job["problem"]))))}
     except (MemoryError, RecursionError, OverflowError):
         raise
-    except Exception as error:  # whatever a judge raises must become an outcome
-        return {"raised": ascii(f"{type(error).__name__}: {error}")[1:200]}
+    except (Exception, SystemExit) as error:  # whatever a judge raises must become an outcome
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error}"[:300]
+        return {"raised": ascii(f"{said} ({os.path.basename(at.filename)}, line {at.lineno})")[1:-1]}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _limit_resources() -> None:
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
+def _limit_resources(wanted: Limits) -> None:
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: wanted.file_bytes}
     if _LINUX:
-        limits[resource.RLIMIT_AS] = _address_space() + MEMORY_BYTES
-    for name, wanted in limits.items():
+        limits[resource.RLIMIT_AS] = _address_space() + wanted.memory_bytes
+    for name, most in limits.items():
         _, hard = resource.getrlimit(name)
-        resource.setrlimit(name, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        if most != resource.RLIM_INFINITY:
+            resource.setrlimit(name, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _address_space() -> int:
@@ -306,7 +320,8 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     with suppress(BrokenPipeError):  # the caller is gone
-        Zygote(inbox, outbox, slots=int(sys.argv[1])).serve()
+        slots, limits = json.loads(sys.argv[1])
+        Zygote(inbox, outbox, slots, Limits(**limits)).serve()
     os._exit(0)
 
 

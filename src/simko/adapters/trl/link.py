@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import is_peft_model
 from torch import Tensor
 
+from simko.adapters.trl.config_checks import check_count
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.rlvr import RLVRConfig, RLVRTrainer
 from simko.objectives import (
@@ -53,8 +54,7 @@ class SimKOLink:
 
     def __post_init__(self) -> None:
         check_simko_options(self.alpha, self.top_penalty, self.gate_quantile, self.weights, self.penalty)
-        if self.top_k < 1:
-            raise ValueError(f"simko_top_k must be at least 1, got {self.top_k}")
+        check_count("top_k", self.top_k, 1)
 
     def __str__(self) -> str:
         gate = (
@@ -121,6 +121,10 @@ class LinkConfig(RLVRConfig):
         default=False,
         metadata={"help": "Off here: it multiplies the KL by the ratio, which would leak SimKO's gradient into it."},
     )
+
+    def __post_init__(self) -> None:
+        check_count("grpo_warmup_steps", self.grpo_warmup_steps, 0)
+        super().__post_init__()
 
 
 class LinkMetrics:

@@ -23,7 +23,7 @@ from simko.adapters.trl.rewards import message_text
 from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
 from simko.evaluate.run import digest
 from simko.records import Problem, Sample, Verdict, Verifier
-from simko.verifiers import VerifierError, grade_many
+from simko.verifiers import VerifierError, grade_many, verifier_name
 
 logger = logging.getLogger("simko")
 
@@ -136,7 +136,7 @@ class PassAtKCallback(TrainerCallback):
         return setting, kept
 
     def _kept(self, store: SampleStore, name: str) -> tuple[Setting, list[_Kept]]:
-        judge = self.verifier if isinstance(self.verifier, str) else getattr(self.verifier, "__name__", "verifier")
+        judge = verifier_name(self.verifier)
         setting = store.begin(_TASK, name, self._record(), str(judge), self.problems, self.n)
         problems = {p.id: p for p in self.problems}
         for samples in store.ungraded(setting):

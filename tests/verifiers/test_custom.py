@@ -1,0 +1,185 @@
+"""Verifiers of the user's own: found by name, run within limits, never taken for another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simko.records import Problem, Verdict
+from simko.verifiers import VerifierError, check_problems, get_verifier, grade_many, import_function, verifier_name
+from simko.verifiers.custom import as_verdict
+
+PROBLEM = Problem("p7", "2 + 2", "4")
+JUDGE = """
+import os, sys
+from marks import CORRECT  # beside this file
+from simko.records import Verdict
+
+class NumPyLike:
+    def __init__(self, value): self.value = value
+    def item(self): return self.value
+
+def judge(response, problem):
+    if response == "exit": sys.exit(0)
+    if response == "_exit": os._exit(0)
+    if response == "raise": raise KeyError("a key of mine")
+    if response == "log": open(os.path.join(os.path.dirname(__file__), "log"), "w").write("x" * 100)
+    given = {
+        "half": 0.5, "one": 1, "zero": 0.0, "verdict": Verdict("unparsed", score=0.25), "true": NumPyLike(True),
+        "nan": float("nan"), "two": 2, "minus": -1.0, "none": None, "text": "correct", "list": [1.0],
+        "right": Verdict("right"), "long": Verdict("wrong", "x" * 200_000),
+    }
+    return given.get(response, response.strip() == problem.answer)
+
+def burns(response, problem):
+    while response: pass
+    return False
+
+def never_ends(response, problem):
+    return never_ends(response, problem)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "judge.py").write_text(JUDGE)
+    (tmp_path / "marks.py").write_text("CORRECT = True\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("response", "verdict"),
+    [
+        ("4 ", Verdict("correct")),
+        ("5", Verdict("wrong")),
+        ("half", Verdict("wrong", score=0.5)),
+        ("one", Verdict("correct", score=1.0)),
+        ("zero", Verdict("wrong", score=0.0)),
+        ("true", Verdict("correct")),
+        ("verdict", Verdict("unparsed", score=0.25)),
+        ("log", Verdict("wrong")),
+        ("long", Verdict("wrong", "x" * 200_000)),
+    ],
+)
+def test_its_result_is_a_bool_a_share_or_a_verdict(folder: Path, response: str, verdict: Verdict) -> None:
+    assert get_verifier("./judge.py:judge", folder=folder)(response, PROBLEM) == verdict
+
+
+def test_a_share_is_the_reward() -> None:
+    assert [as_verdict(r).reward for r in (0.5, 1, True, False)] == [0.5, 1.0, 1.0, 0.0]
+    assert Verdict("error", score=1.0).reward is None
+
+
+@pytest.mark.parametrize("response", ["nan", "two", "minus", "none", "text", "list", "right", "raise", "exit", "_exit"])
+def test_what_is_no_verdict_names_function_and_problem(folder: Path, response: str) -> None:
+    with pytest.raises(VerifierError, match=r"judge\.py:judge failed on problem 'p7'"):
+        grade_many(get_verifier("judge.py:judge", folder=folder), [("4", PROBLEM), (response, PROBLEM)])
+
+
+@pytest.mark.parametrize("result", [None, "correct", float("nan"), 3])
+def test_a_callable_gives_the_same_results_or_a_clear_error(result: object) -> None:
+    with pytest.raises(VerifierError, match=r"problem 'p7'.*neither a bool"):
+        grade_many(lambda response, problem: result, [("4", PROBLEM)])  # type: ignore[arg-type,return-value]
+
+
+def test_a_callable_that_exits_ends_nothing() -> None:
+    with pytest.raises(VerifierError, match="SystemExit on problem 'p7'"):
+        grade_many(lambda response, problem: sys.exit(0), [("4", PROBLEM)])
+
+
+def test_a_long_list_of_long_answers_does_not_stall(folder: Path) -> None:
+    verdicts = grade_many(
+        get_verifier("judge.py:judge", folder=folder), [("long", PROBLEM), ("x" * 10**6, PROBLEM)] * 70
+    )
+    assert [v.outcome for v in verdicts] == ["wrong"] * 140
+
+
+@pytest.mark.slow  # ten CPU-seconds
+def test_a_response_that_takes_all_the_time_is_a_timeout(folder: Path) -> None:
+    assert get_verifier("judge.py:burns", folder=folder)("x", PROBLEM).outcome == "timeout"
+
+
+def test_one_that_cannot_end_is_refused_before_sampling(folder: Path) -> None:
+    with pytest.raises(VerifierError, match=r"used up its .* on an empty response to problem 'p7'"):
+        check_problems(get_verifier("judge.py:never_ends", folder=folder), [PROBLEM])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("judge.py", "write package.module:function or ./file.py:function"),
+        ("judge:", "write package.module:function"),
+        (":judge", "write package.module:function"),
+        ("./nope.py:judge", r"cannot load \./nope\.py .*No such file"),
+        ("no_such_package.judge:judge", "cannot load no_such_package.judge .*No module named 'no_such_package'"),
+        ("judge.py:grade", r"judge\.py has no function grade \(its functions: judge, burns, never_ends\)"),
+        ("judge.py:CORRECT", r"judge\.py has no function CORRECT"),
+        ("wanting.py:judge", r"cannot load wanting\.py \(ModuleNotFoundError: No module named 'sympyy'"),
+        ("broken.py:judge", r"cannot load broken\.py \(SyntaxError: .*line 1"),
+        ("script.py:judge", r"cannot load script\.py \(SystemExit: 0"),
+        ("folder.py:judge", r"cannot load folder\.py \(IsADirectoryError"),
+    ],
+)
+def test_an_error_says_which_part_is_missing(folder: Path, path: str, said: str) -> None:
+    (folder / "wanting.py").write_text("import sympyy\n")
+    (folder / "broken.py").write_text("def judge(:\n")
+    (folder / "script.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "folder.py").mkdir()
+    with pytest.raises(ValueError, match=rf"^--judge '{path}': {said}"):
+        import_function(path, what="--judge", folder=folder)
+
+
+def test_a_module_beside_the_recipe_is_found_in_the_pool_too(tmp_path: Path) -> None:
+    for name in ("one", "two"):  # the second when the pool has long started
+        package = tmp_path / name / f"judges_{name}"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "of.py").write_text("from .other import judge\n")
+        (package / "other.py").write_text(f"def judge(response, problem): return response == {name!r}\n")
+        verifier = get_verifier(f"judges_{name}.of:judge", folder=tmp_path / name)
+        assert [v.outcome for v in grade_many(verifier, [("one", PROBLEM), ("two", PROBLEM)])].index("correct") == (
+            name == "two"
+        )
+
+
+def test_names_of_the_standard_library_hide_none_of_it(tmp_path: Path) -> None:
+    for name in ("math", "types", "random", "select", "json"):
+        (tmp_path / f"{name}.py").write_text("def judge(response, problem): return True\n")
+    code = "from simko.verifiers import *; from simko.records import Problem; ask = ('\\\\boxed{4}', Problem('p', '', '4'))\n"
+    code += "print([grade_many(n, [ask])[0].outcome for n in ('./math.py:judge', 'types.py:judge', 'math')])"
+    # -P: else Python itself puts the current directory first
+    run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True)
+    assert run.stdout == "['correct', 'correct', 'correct']\n", run.stderr
+
+
+def test_two_judges_of_one_name_are_told_apart(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "judge.py").write_text("def judge(response, problem): return True\n")
+    one, two = (get_verifier("judge.py:judge", folder=where) for where in (folder, other))
+    assert [grade_many(v, [("5", PROBLEM)])[0].outcome for v in (one, two)] == ["wrong", "correct"]
+    assert verifier_name(one) != verifier_name(two)
+    assert verifier_name(one).startswith("judge.py:judge@sha256:")
+    assert verifier_name(one) == verifier_name(get_verifier(f"{folder}/judge.py:judge"))
+    assert get_verifier(verifier_name(one), folder=folder) == get_verifier("judge.py:judge", folder=folder)
+
+
+def test_an_edited_judge_is_another_and_never_stands_in_for_the_old_one(folder: Path) -> None:
+    old = get_verifier("judge.py:judge", folder=folder)
+    (folder / "judge.py").write_text("def judge(response, problem): return response == 'new'\n")
+    new = get_verifier("judge.py:judge", folder=folder)
+    assert verifier_name(old) != verifier_name(new)
+    assert new("new", PROBLEM).outcome == "correct"
+    with pytest.raises(RuntimeError, match="its source has changed since"):
+        old("4", PROBLEM)  # the pool had not loaded it before
+    with pytest.raises(ValueError, match="its source has changed since"):
+        get_verifier(verifier_name(old), folder=folder)
+
+
+def test_a_function_from_another_file_counts_with_it(folder: Path) -> None:
+    (folder / "face.py").write_text("from behind_the_face import judge\n")
+    (folder / "behind_the_face.py").write_text("def judge(response, problem): return True\n")
+    digest = verifier_name("math"), verifier_name(get_verifier("face.py:judge", folder=folder))
+    (folder / "behind_the_face.py").write_text("def judge(response, problem): return  True\n")
+    assert digest[0] == "math"
+    assert verifier_name(get_verifier("face.py:judge", folder=folder)) != digest[1]
