@@ -122,7 +122,7 @@ VARIANTS = {
     "a schedule": (RLVRTrainer, {"lr_scheduler_type": "cosine", "warmup_steps": 3}),
     "in order": (RLVRTrainer, {"shuffle_dataset": False}),
     "workers": (RLVRTrainer, {"dataloader_num_workers": 1}),
-    "evaluated": (RLVRTrainer, {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 4}),
+    "evaluated": (RLVRTrainer, {"eval_strategy": "steps", "eval_steps": 2}),
     "a fixed reference": (RLVRTrainer, {"beta": 0.1}),
     "a moving reference": (RLVRTrainer, {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 2}),
     "adaptive entropy": (RLVRTrainer, {"use_adaptive_entropy": True, "entropy_target": 3.2}),
@@ -137,11 +137,19 @@ def test_what_else_a_run_carries_from_update_to_update(tmp_path, name):
     cls, options = VARIANTS[name]
     dropout = {"attention_dropout": 0.3} if name == "dropout" else {}
     trainer = {"peft_config": LORA()} if name == "LoRA" else {}
-    if name == "evaluated":
+    if "eval_strategy" in options:
         trainer["eval_dataset"] = tiny_dataset(4)
     reward = {"reward": right} if cls is MethodTrainer else {}
     step = 6 if options.get("num_iterations") else 5
-    run = {"dataset": 3, "max_steps": 8, "cls": cls, "trainer": trainer, **reward, **options}
+    run = {
+        "dataset": 3,
+        "max_steps": 8,
+        "per_device_eval_batch_size": 4,
+        "cls": cls,
+        "trainer": trainer,
+        **reward,
+        **options,
+    }
     whole = weights_after(tmp_path, model=on_disk(tmp_path, **dropout), **run)
     continued = weights_after(tmp_path, model=on_disk(tmp_path, **dropout), step=step, **run)
     assert torch.equal(continued, whole)
@@ -153,6 +161,7 @@ def test_what_cannot_be_continued_is_said(tmp_path):
     checkpoint = tmp_path / "out" / "checkpoint-2"
     for options, message in (
         ({"ignore_data_skip": True}, "ignore_data_skip"),
+        ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "dataloader_persistent_workers"),
         ({"steps_per_generation": 3, "dataset": 6}, r"checkpoint-2 lies inside a rollout.*after update 0"),
         ({"sync_ref_model": False, "model": type(tiny_model()).from_pretrained(checkpoint)}, "began with"),
     ):

@@ -145,3 +145,22 @@ def big_study(tmp_path_factory) -> Path:
 @pytest.fixture
 def life_size():
     return life_size_study
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_base, tmp_path_factory) -> Path:
+    """A folder of real runs: grpo, simko, seven (simko's second seed), nsr, all with held-out problems; and plain, of nsr
+    and one step, without held-out problems or probes."""
+    from page_runs import held_out, train_run
+
+    root = tmp_path_factory.mktemp("trained")
+    words = held_out(root / "held-out.jsonl")
+    for name, method, *more in (
+        ("grpo", "grpo"),
+        ("simko", "simko"),
+        ("seven", "simko", "--seed", "7"),
+        ("nsr", "nsr"),
+    ):
+        train_run(tiny_base, root / name, method, 4, *words, *more)
+    train_run(tiny_base, root / "plain", "nsr", 1, "--probe_every", "0")
+    return root

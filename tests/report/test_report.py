@@ -340,13 +340,13 @@ def test_examples_are_chosen_by_rule(make_study):
 def test_readme_figure(big_study, tmp_path):
     for suffix, start in ((".svg", b"<?xml"), (".png", b"\x89PNG")):
         path = tmp_path / f"figure{suffix}"
-        readme_figure(big_study, path)
+        readme_figure(read_study(big_study), path)
         assert path.read_bytes().startswith(start)
     first = (tmp_path / "figure.svg").read_bytes()
-    readme_figure(big_study, tmp_path / "figure.svg")
+    readme_figure(read_study(big_study), tmp_path / "figure.svg")
     assert (tmp_path / "figure.svg").read_bytes() == first
     with pytest.raises(ValueError, match=r"\.svg or \.png"):
-        readme_figure(big_study, tmp_path / "figure.pdf")
+        readme_figure(read_study(big_study), tmp_path / "figure.pdf")
 
 
 def test_no_study_is_refused(tmp_path, make_study):
@@ -387,7 +387,7 @@ def test_in_a_browser(make_study, tmp_path, chromium):
 
 def test_summary_has_every_method_and_finding(make_study):
     folder = make_study({"base": {"a": 1, "b": 9}, "grpo": {"a": 0, "b": 30}, "simko": {"a": 8, "b": 20}})
-    text = summarise(folder)
     study = read_study(folder)
+    text = summarise(study)
     assert all(f"| {method} |" in text for method in ("Base model", "GRPO", "SimKO"))
     assert text.count("\n- ") == len(find(study, measure(study)))

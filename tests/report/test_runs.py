@@ -148,7 +148,7 @@ def test_what_to_know_is_said(tmp_path):
     folder = write_run(tmp_path / "a", 0.3, outcomes=("wrong", "unparsed", "timeout", "error"), target=16)
     (section,) = read_sections([str(folder)])
     said = " ".join(notes(section))
-    assert "n = 8 samples a problem: K above 4 hangs on single samples" in said
+    assert "n = 8 samples a problem: for K above 4 one lucky sample can decide a problem" in said
     assert "Guessing alone solves 10.0 % at K = 1" in said
     assert "20 problems lack samples" in said
     for words in ("cut off at the length limit", "hold no answer", "exhausted the grader’s limits", "by our own fault"):

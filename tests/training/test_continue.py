@@ -129,6 +129,7 @@ def test_a_run_whose_past_depends_on_its_length_is_not_extended(recipe_file, tin
         (["--save_steps", "4", "--steps_per_generation", "3", "--gradient_accumulation_steps", "2"], "multiple of 5"),
         (["--save_strategy", "no"], "set save_strategy to steps or epoch"),
         (["--ignore_data_skip", "true"], "ignore_data_skip"),
+        (["--dataloader_persistent_workers", "true", "--dataloader_num_workers", "1"], "dataloader_persistent_workers"),
     ],
 )
 def test_runs_that_could_not_be_continued_are_refused(recipe_file, tiny_base, tmp_path, words, message):
@@ -277,6 +278,15 @@ def test_a_full_disk_is_named_by_the_log(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written \(No space left"):
         log.on_log(None, TrainerState(is_world_process_zero=True), TrainerControl(), logs={"loss": 1.0})
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "diagnostics.jsonl"])
+def test_a_full_disk_is_named_by_what_the_trainer_writes(recipe_file, tiny_base, tmp_path, name):
+    recipe_file.write_text(recipe_file.read_text().replace("reward_function:", "#"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"{name} cannot be written \(No space left"):
+        train(recipe(recipe_file, tiny_base, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("size", [15_000, 30_000])

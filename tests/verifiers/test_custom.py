@@ -2,13 +2,23 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from simko.records import Problem, Verdict
-from simko.verifiers import VerifierError, check_problems, get_verifier, grade_many, import_function, verifier_name
+from simko.verifiers import (
+    VerifierError,
+    check_problems,
+    custom,
+    get_verifier,
+    grade_many,
+    import_function,
+    verifier_name,
+)
 from simko.verifiers.custom import as_verdict
+from simko.verifiers.pool import GradingPool
 
 PROBLEM = Problem("p7", "2 + 2", "4")
 JUDGE = """
@@ -28,7 +38,8 @@ def judge(response, problem):
     given = {
         "half": 0.5, "one": 1, "zero": 0.0, "verdict": Verdict("unparsed", score=0.25), "true": NumPyLike(True),
         "nan": float("nan"), "two": 2, "minus": -1.0, "none": None, "text": "correct", "list": [1.0],
-        "right": Verdict("right"), "long": Verdict("wrong", "x" * 200_000),
+        "right": Verdict("right"), "number": Verdict("wrong", 5), "nan score": Verdict("wrong", score=float("nan")),
+        "text score": Verdict("wrong", score="1"), "long": Verdict("wrong", "x" * 200_000),
     }
     return given.get(response, response.strip() == problem.answer)
 
@@ -71,7 +82,24 @@ def test_a_share_is_the_reward() -> None:
     assert Verdict("error", score=1.0).reward is None
 
 
-@pytest.mark.parametrize("response", ["nan", "two", "minus", "none", "text", "list", "right", "raise", "exit", "_exit"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "nan",
+        "two",
+        "minus",
+        "none",
+        "text",
+        "list",
+        "right",
+        "number",
+        "nan score",
+        "text score",
+        "raise",
+        "exit",
+        "_exit",
+    ],
+)
 def test_what_is_no_verdict_names_function_and_problem(folder: Path, response: str) -> None:
     with pytest.raises(VerifierError, match=r"judge\.py:judge failed on problem 'p7'"):
         grade_many(get_verifier("judge.py:judge", folder=folder), [("4", PROBLEM), (response, PROBLEM)])
@@ -95,8 +123,8 @@ def test_a_long_list_of_long_answers_does_not_stall(folder: Path) -> None:
     assert [v.outcome for v in verdicts] == ["wrong"] * 140
 
 
-@pytest.mark.slow  # ten CPU-seconds
-def test_a_response_that_takes_all_the_time_is_a_timeout(folder: Path) -> None:
+def test_a_response_that_takes_all_the_time_is_a_timeout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(custom, "_POOL", GradingPool(1, replace(custom.OWN_LIMITS, cpu_seconds=0.3)))
     assert get_verifier("judge.py:burns", folder=folder)("x", PROBLEM).outcome == "timeout"
 
 
@@ -176,10 +204,27 @@ def test_an_edited_judge_is_another_and_never_stands_in_for_the_old_one(folder: 
         get_verifier(verifier_name(old), folder=folder)
 
 
+def name_in_a_new_process(name: str, folder: Path) -> str:
+    code = "import sys; from simko.verifiers import verifier_name; print(verifier_name(sys.argv[1]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, name], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+
+
 def test_a_function_from_another_file_counts_with_it(folder: Path) -> None:
     (folder / "face.py").write_text("from behind_the_face import judge\n")
-    (folder / "behind_the_face.py").write_text("def judge(response, problem): return True\n")
-    digest = verifier_name("math"), verifier_name(get_verifier("face.py:judge", folder=folder))
-    (folder / "behind_the_face.py").write_text("def judge(response, problem): return  True\n")
-    assert digest[0] == "math"
-    assert verifier_name(get_verifier("face.py:judge", folder=folder)) != digest[1]
+    names = set()
+    for code in ("def judge(response, problem): return True\n", "def judge(response, problem): return False\n"):
+        (folder / "behind_the_face.py").write_text(code)
+        names.add(name_in_a_new_process("face.py:judge", folder))
+    assert len(names) == 2
+
+
+def test_a_module_that_was_edited_after_its_import_keeps_the_name_of_what_runs(folder: Path) -> None:
+    (folder / "edited.py").write_text("def judge(response, problem): return True\n")
+    before = get_verifier("edited:judge", folder=folder)
+    assert before("5", PROBLEM).outcome == "correct"
+    (folder / "edited.py").write_text("def judge(response, problem): return False\n")
+    again = get_verifier("edited:judge", folder=folder)
+    assert (again, again("5", PROBLEM).outcome) == (before, "correct")
+    assert name_in_a_new_process("edited:judge", folder).strip() != verifier_name(before)

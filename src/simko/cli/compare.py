@@ -1,8 +1,13 @@
 """Say whether evaluated models differ, and where: pass@K side by side, paired differences with intervals, and whether the
 curves cross. Give a run each, or the training seeds of a method together: name=run1,run2,run3.
 
+A run is a directory of simko evaluate, one of simko train with held-out problems, or a store file. RUN@0.6 takes one of
+its temperatures, and compares it with what is chosen of the others; RUN@step=40 one step of a training run, else the last
+step that all have.
+
 example:
   simko compare base=runs/qwen grpo=runs/g1,runs/g2,runs/g3 simko=runs/s1,runs/s2,runs/s3 --html comparison.html
+  simko compare base=runs/qwen@0.3 simko=runs/s1@0.6 nsr=runs/n1@0.6 --reference base
 """
 
 import argparse
@@ -11,6 +16,11 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("groups", nargs="+", metavar="RUN", help="runs, or name=run1,run2 for several training seeds")
+    parser.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="take differences from this one alone, and adjust p over these (default: all)",
+    )
     parser.add_argument("--html", type=Path, help="also write the page with all plots and tables here")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument(
@@ -23,12 +33,13 @@ def run(args: argparse.Namespace) -> None:
     from simko.evaluate.files import write_whole
     from simko.report import read_sections, write_runs_page
     from simko.report.runs_page import as_json
+    from simko.report.text import visible
 
     if len(args.groups) < 2:
         raise ValueError("give at least two runs to compare; simko report shows one")
-    sections = read_sections(args.groups, anyway=args.anyway)
+    sections = read_sections(args.groups, anyway=args.anyway, reference=args.reference)
     print_sections(sections)
     if args.html:
-        print(write_runs_page(sections, args.html))
+        print(visible(str(write_runs_page(sections, args.html))))
     if args.json:
         write_whole(args.json, as_json(sections))

@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             said += ": pip install 'simko[all]' brings what the commands need"
         if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ImportError):
             said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
-        print(f"simko: error: {said}", file=sys.stderr)
+        shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in said)  # a name may hold what acts unseen
+        print(f"simko: error: {shown}", file=sys.stderr)
         return 2
     return 0
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from simko.report.text import visible
 
 if TYPE_CHECKING:
+    from simko.evaluate import Point
     from simko.report.comparison import Section
 
 _WIDTH_OF_FILES = 160
@@ -36,24 +37,26 @@ def print_sections(sections: "Sequence[Section]") -> None:
             else f"{section.samples}-{section.most_samples}"
         )
         what = f"{section.task} at {section.setting}: {section.problems} problems, {n} samples each"
-        console.print(escape(visible(what)), style="bold")
+        console.print(escape(_line(what)), style="bold")
         console.print("pass@K, % (95 % interval)", _curves(section), sep="\n")
         if section.pairs:
             console.print("differences on the same problems, points (95 % interval)", _differences(section), sep="\n")
+        if section.course:
+            console.print("over training, % (95 % interval)", _course(section), sep="\n")
         for sentence in [*(headline(section) if section.pairs else []), *notes(section)]:
-            console.print(f"  {escape(visible(sentence))}", soft_wrap=True)
+            console.print(f"  {escape(_line(sentence))}", soft_wrap=True)
         console.print()
 
 
 def _curves(section: "Section") -> Table:
     table = _table()
     for side in section.sides:
-        table.add_column(escape(visible(side.name)), justify="right")
+        table.add_column(escape(_line(side.name)), justify="right")
     if section.guessing:
         table.add_column("guessing", justify="right", style="dim")
     for i, k in enumerate(section.ks):
         points = [side.curve.points[i] for side in section.sides]
-        cells = [f"{100 * p.estimate:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f})" for p in points]
+        cells = [_cell(p) for p in points]
         guess = [f"{100 * section.guessing.values[i]:.1f}"] if section.guessing else []
         table.add_row(_k(section, k), *cells, *guess)
     return table
@@ -62,7 +65,7 @@ def _curves(section: "Section") -> Table:
 def _differences(section: "Section") -> Table:
     table = _table()
     for pair in section.pairs:
-        table.add_column(escape(visible(f"{pair.ours} − {pair.other}")), justify="right")
+        table.add_column(escape(_line(f"{pair.ours} − {pair.other}")), justify="right")
     for i, k in enumerate(section.ks):
         points = [pair.comparison.points[i] for pair in section.pairs]
         cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in points]
@@ -70,10 +73,31 @@ def _differences(section: "Section") -> Table:
     return table
 
 
-def _table() -> Table:
-    table = Table()  # a title of its own would be broken to the width of its columns
-    table.add_column("K", justify="right")
+def _course(section: "Section") -> Table:
+    """A row a step; pass@1 and pass@headline K of each side."""
+    table = _table("step")
+    for name, points in section.course.items():
+        for k in sorted({points[0].first.k, points[0].largest.k}):
+            table.add_column(escape(_line(f"{name} pass@{k}")), justify="right")
+    for row in zip(*section.course.values(), strict=True):
+        shown = [p for point in row for p in ((point.first, point.largest) if point.largest.k > 1 else (point.first,))]
+        table.add_row(str(row[0].step), *map(_cell, shown))
     return table
+
+
+def _table(first: str = "K") -> Table:
+    table = Table()  # a title of its own would be broken to the width of its columns
+    table.add_column(first, justify="right")
+    return table
+
+
+def _cell(p: "Point") -> str:
+    return f"{100 * p.estimate:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f})"
+
+
+def _line(text: str) -> str:
+    """Text of unknown origin on one line of a terminal."""
+    return visible(text, kept="")
 
 
 def _k(section: "Section", k: int) -> str:

@@ -197,7 +197,7 @@ def holm_over(comparisons: Mapping[Label, Comparison], k: int) -> dict[Label, fl
 
 
 def reliable(n: int, k: int) -> bool:
-    """n >= 2 k: below that pass@k hangs on single samples.
+    """n >= 2 k: below that one lucky sample can decide a problem.
 
     At k = n a problem with p = .002 has a standard deviation of .49: it is 0 or 1 by one lucky sample.
     """

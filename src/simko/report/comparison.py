@@ -18,7 +18,8 @@ from simko.evaluate.answers import (
 from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.intervals import holm
 from simko.evaluate.passk import with_errors_as_correct
-from simko.report.runs import Evaluated, Key, parse_group, read_groups
+from simko.report.measures import StepPoint, step_points
+from simko.report.runs import Evaluated, Group, Matched, match, parse_group
 
 _TAUS = (0.1, 0.5, 0.9)
 
@@ -62,7 +63,8 @@ class Pair:
 class Section:
     """One task at one setting. samples: the fewest of any problem, most_samples: the most. ks: powers of two up to the fewest; headline_k: the
     largest k <= n / 2;
-    guessing: None where no problem has a known number of possible answers."""
+    guessing: None where no problem has a known number of possible answers; course: by side, pass@1 and pass@headline_k
+    at every training step, where the runs hold several."""
 
     task: str
     setting: str
@@ -75,39 +77,65 @@ class Section:
     sides: tuple[Side, ...]
     pairs: tuple[Pair, ...]
     guessing: GuessingLine | None
+    course: Mapping[str, Sequence[StepPoint]]
 
 
-def read_sections(groups: Sequence[str], *, anyway: bool = False) -> list[Section]:
+def read_sections(
+    groups: Sequence[str | Group], *, anyway: bool = False, reference: str | None = None
+) -> list[Section]:
     """Every task and setting that all of some runs, or groups of runs "name=run1,run2", have.
 
-    ValueError as in `read_groups`.
+    reference: the name against which all differences are taken; default: every pair. ValueError as in `match`, and for
+    a reference that is none of the names.
     """
-    parsed = [parse_group(words) for words in groups]
-    found = read_groups(parsed, anyway=anyway)
-    return _adjusted([_section(key, [group.name for group in parsed], sides) for key, sides in found.items()])
+    parsed = [parse_group(words) if isinstance(words, str) else words for words in groups]
+    names = [group.name for group in parsed]
+    if reference is not None and reference not in names:
+        raise ValueError(f"--reference {reference} is none of the names compared: {', '.join(names)}")
+    return _adjusted([_section(found, names, reference) for found in match(parsed, anyway=anyway)])
 
 
-def _section(key: Key, names: Sequence[str], groups: Sequence[Sequence[Evaluated]]) -> Section:
+def _section(found: Matched, names: Sequence[str], reference: str | None) -> Section:
+    groups = found.groups
     every = [e for group in groups for e in group]
     sizes = {n for e in every for n, _ in e.counts.values()}
     samples, most = min(sizes), max(sizes)
     ks = tuple(2**i for i in range(samples.bit_length()))
     sides = tuple(_side(name, group, ks, samples == most) for name, group in zip(names, groups, strict=True))
-    pairs = tuple(_pair(other, ours, ks) for other, ours in combinations(sides, 2))
+    headline_k = max((k for k in ks if reliable(samples, k)), default=1)
+    pairs = tuple(_pair(other, ours, ks) for other, ours in _pairs(sides, reference))
     choices: dict[str, int | None] = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
     return Section(
-        task=key[0],
-        setting=key[1],
+        task=found.task,
+        setting=found.setting,
         problems=len(every[0].counts),
         samples=samples,
         most_samples=most,
         ks=ks,
-        headline_k=max((k for k in ks if reliable(samples, k)), default=1),
+        headline_k=headline_k,
         distinct_among=ks[-1],
         sides=sides,
         pairs=pairs,
         guessing=guessing_line(choices, ks) if any(choices.values()) else None,
+        course=_course(found, names, headline_k),
     )
+
+
+def _pairs(sides: Sequence[Side], reference: str | None) -> list[tuple[Side, Side]]:
+    """(other, ours): all pairs, or those with the reference."""
+    if reference is None:
+        return list(combinations(sides, 2))
+    against = next(side for side in sides if side.name == reference)
+    return [(against, side) for side in sides if side is not against]
+
+
+def _course(found: Matched, names: Sequence[str], k: int) -> dict[str, Sequence[StepPoint]]:
+    """By name, its points over training steps, k lowered to what the fewest samples of any step allow."""
+    if not found.steps:
+        return {}
+    counts = [{step: [e.counts for e in groups[i]] for step, groups in found.steps.items()} for i in range(len(names))]
+    fewest = min(n for side in counts for runs in side.values() for run in runs for n, _ in run.values())
+    return {name: step_points(side, min(k, fewest)) for name, side in zip(names, counts, strict=True)}
 
 
 def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: bool) -> Side:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simko.evaluate import Point
 from simko.report.measures import Measures, StepPoint
 from simko.report.plots import (
     COLOURS,
@@ -17,7 +18,9 @@ from simko.report.plots import (
     draw_curves,
     draw_differences,
     label_ends,
+    pair_colours,
     save,
+    step_axes,
     svg,
 )
 from simko.report.study import BASE, Run, Study, display
@@ -25,6 +28,29 @@ from simko.report.study import BASE, Run, Study, display
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_LOGGED = (
+    ("reward", "mean reward", "Mean reward of the sampled responses."),
+    ("entropy", "entropy, nats a token", "Mean entropy of the next-token distribution."),
+    ("groups/mixed", "share of groups", "Share of groups whose responses differ in reward (groups/mixed)."),
+    (
+        "clip_ratio/region_mean",
+        "share of tokens, clipped",
+        "Share of tokens whose ratio the clipping holds back (clip_ratio/region_mean).",
+    ),
+    ("completions/mean_length", "tokens a response", "Mean length of the sampled responses (completions/mean_length)."),
+    ("simko/gated", "share of tokens, gated", "Share of tokens of high entropy, where SimKO acts (simko/gated)."),
+    (
+        "simko/raised",
+        "share of tokens, raised",
+        "Share of tokens whose first candidates SimKO raises: gated, in a response better than its group (simko/raised).",
+    ),
+    (
+        "simko/penalised",
+        "share of tokens, penalised",
+        "Share of tokens that SimKO penalises more: gated, of rank 1, in a response worse than its group (simko/penalised).",
+    ),
+)
+_OF_A_ROLLOUT = ("reward", "groups/", "completions/")
 _RANK_SHADES = (1.0, 0.82, 0.66, 0.52, 0.4, 0.3)
 
 
@@ -38,33 +64,47 @@ def readme_passk(study: Study, m: Measures, path: Path) -> None:
     save(path, (6.0, 4.0), lambda figure: _draw_passk(figure, study, m))
 
 
-def difference_figure(m: Measures, pairs: Sequence[tuple[str, str]]) -> str:
+def difference_figure(study: Study, m: Measures) -> str:
     """Paired difference in points by K with 95 % intervals, a line a pair."""
+    hues = pair_colours(list(m.pairs), study.names)
     rows = [
-        (f"{_short(a)} − {_short(b)}", _pair_colour((a, b), list(m.curves)), m.pairs[a, b].points) for a, b in pairs
+        (f"{_short(a)} − {_short(b)}", hue, c.points) for ((a, b), c), hue in zip(m.pairs.items(), hues, strict=True)
     ]
     return svg("paired differences", lambda figure: draw_differences(figure, rows))
 
 
-def metric_figure(study: Study, key: str, label: str) -> str | None:
-    """A logged metric over training, a line a run; entropy falls back on the probes. None where nothing was logged."""
-    series = [(run, _series(run, key)) for run in study.runs]
-    series = [(run, points) for run, points in series if points]
+def training_figures(study: Study) -> list[tuple[str, str]]:
+    """(caption, SVG) of every logged metric of `_LOGGED`, a line a run; those that no run logged are left out."""
+    drawn = [(caption, _metric_figure(study, key, label)) for key, label, caption in _LOGGED]
+    return [(caption, figure) for caption, figure in drawn if figure is not None]
+
+
+def _metric_figure(study: Study, key: str, label: str) -> str | None:
+    """A metric over training. A line breaks where a logged step lacks it, and a value between two gaps is a dot."""
+    series = [(run, points) for run in study.runs if (points := _series(run, key))]
     if not series:
         return None
 
     def draw(figure: "Figure") -> None:
-        panel = axes(figure, "training step", label)
+        panel = step_axes(figure, label)
         ends: dict[str, list[float]] = {}
         for run, points in series:
             steps, values = [p[0] for p in points], [p[1] for p in points]
-            hue = colour(run.method, study.methods)
+            hue = colour(run.method, study.names)
             if len(values) > 12:
                 panel.plot(steps, values, color=hue, alpha=0.25, linewidth=0.9)
             smooth = _moving_mean(values) if len(values) > 12 else values
             panel.plot(steps, smooth, color=hue)
-            ends.setdefault(run.method, []).append(smooth[-1])
-        label_ends(panel, [(display(m), sum(v) / len(v), colour(m, study.methods)) for m, v in ends.items()])
+            alone = [
+                i
+                for i in range(len(smooth))
+                if all(map(math.isnan, [*smooth[max(i - 1, 0) : i], *smooth[i + 1 : i + 2]]))
+            ]
+            panel.plot(
+                [steps[i] for i in alone], [smooth[i] for i in alone], color=hue, marker="o", markersize=4, linestyle=""
+            )
+            ends.setdefault(run.method, []).append(next(y for y in reversed(smooth) if not math.isnan(y)))
+        label_ends(panel, [(display(m), sum(v) / len(v), colour(m, study.names)) for m, v in ends.items()])
 
     return svg(label, draw)
 
@@ -92,13 +132,13 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
 
     def draw(figure: "Figure", method: str, first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
         panel = axes(figure, "token entropy, nats", "share of tokens")
-        hue = colour(method, study.methods)
+        hue = colour(method, study.names)
         for probe, style in ((first, {"color": COLOURS[BASE]}), (last, {"color": hue, "fill": True, "alpha": 0.35})):
             share = probe["entropy_histogram"]["share"]
             panel.stairs(share, range(len(share) + 1), label=f"step {probe['step']}", linewidth=1.6, **style)
         edges = first["entropy_histogram"]["edges"]
         named = [f"{a:g}+" if b is None else f"{a:g}-{b:g}" for a, b in itertools.pairwise(edges)]
-        panel.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9)
+        panel.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9, rotation=30)
         panel.set_ylim(0, 1.05 * top)
         panel.legend(frameon=False)
 
@@ -108,28 +148,32 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def steps_figure(study: Study, steps: Mapping[str, Sequence[StepPoint]], k: int, first: bool) -> str:
-    """pass@1 (first) or pass@k by training step, a line a method."""
+def steps_figure(rows: Sequence[tuple[str, str, Sequence[StepPoint]]], first: bool) -> str:
+    """pass@1 (first) or pass@k by training step, of (name, colour, points) rows."""
+    label = f"pass@{_chosen(rows[0][2][0], first).k}"
 
     def draw(figure: "Figure") -> None:
-        panel = axes(figure, "training step", f"pass@{1 if first else k}, %")
+        panel = step_axes(figure, f"{label}, %")
         ends = []
-        for method, points in steps.items():
-            hue = colour(method, study.methods)
-            chosen = [p.first if first else p.largest for p in points]
+        for name, hue, points in rows:
+            chosen = [_chosen(p, first) for p in points]
             at = [p.step for p in points]
             panel.fill_between(
                 at, [100 * p.low for p in chosen], [100 * p.high for p in chosen], color=hue, alpha=0.12, lw=0
             )
             panel.plot(at, [100 * p.estimate for p in chosen], color=hue, marker="o", markersize=4)
-            ends.append((display(method), 100 * chosen[-1].estimate, hue))
+            ends.append((name, 100 * chosen[-1].estimate, hue))
         label_ends(panel, ends)
 
-    return svg(f"pass@{1 if first else k} over training", draw)
+    return svg(f"{label} over training", draw)
+
+
+def _chosen(point: StepPoint, first: bool) -> Point:
+    return point.first if first else point.largest
 
 
 def _draw_passk(figure: "Figure", study: Study, m: Measures) -> None:
-    rows = [(display(method), colour(method, study.methods), curve) for method, curve in m.curves.items()]
+    rows = [(display(method), colour(method, study.names), curve) for method, curve in m.curves.items()]
     draw_curves(figure, rows, m.reliable_k)
 
 
@@ -141,22 +185,23 @@ def _rank_figures(
         probes = [d for d in run.diagnostics if d.get(key)]
         ranks = max((len(d[key]) for d in probes), default=0)
         lines = [
-            (f"{line} {n + 1}", [(d["step"], unit(d[key][n])) for d in probes if len(d[key]) > n]) for n in range(ranks)
+            (f"{line} {n + 1}", [(d["step"], unit(_finite(d[key][n]))) for d in probes if len(d[key]) > n])
+            for n in range(ranks)
         ]
         if extra is not None and lines:
-            lines.append((extra, [(d["step"], unit(d[extra])) for d in probes if d.get(extra) is not None]))
-        lines = [(name, kept) for name, points in lines if (kept := [p for p in points if math.isfinite(p[1])])]
+            lines.append((extra, [(d["step"], unit(_finite(d.get(extra)))) for d in probes]))
+        lines = [(name, points) for name, points in lines if any(math.isfinite(y) for _, y in points)]
         if lines:
             panels.append((method, lines))
     if not panels:
         return []
-    values = [y for _, lines in panels for _, points in lines for _, y in points]
+    values = [y for _, lines in panels for _, points in lines for _, y in points if math.isfinite(y)]
     room = 0.06 * (max(values) - min(values) or 1.0)
     limits = (min(values) - room, max(values) + room)
 
     def draw(figure: "Figure", method: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
-        panel = axes(figure, "training step", label)
-        hue, ends = colour(method, study.methods), []
+        panel = step_axes(figure, label)
+        hue, ends = colour(method, study.names), []
         for n, (name, points) in enumerate(lines):
             shade = 1.0 if name == extra else _RANK_SHADES[min(n, len(_RANK_SHADES) - 1)]
             style = DASHED if name == extra else "-"
@@ -170,7 +215,7 @@ def _rank_figures(
                 marker="o",
                 markersize=3,
             )
-            ends.append((name, points[-1][1], ink))
+            ends.append((name, next(y for _, y in reversed(points) if math.isfinite(y)), ink))
         panel.set_ylim(*limits)
         label_ends(panel, ends)
 
@@ -186,30 +231,32 @@ def _first_runs(study: Study) -> list[tuple[str, Run]]:
     for run in study.runs:
         if run.diagnostics:
             found.setdefault(run.method, run)
-    order = {m: i for i, m in enumerate(study.methods)}
+    order = {m: i for i, m in enumerate(study.names)}
     return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
 
 
 def _series(run: Run, key: str) -> list[tuple[float, float]]:
+    """(step, value) of the training log, or else of the probes; nan at steps that should have logged this and did not:
+    those of a rollout or, for what is logged at every update, all. Empty where there is no finite value."""
+    due = "num_tokens" if key.startswith(_OF_A_ROLLOUT) else "loss"
     for rows in (run.metrics, run.diagnostics):
-        points = [(float(r["step"]), float(r[key])) for r in rows if isinstance(r.get(key), int | float)]
-        points = [p for p in points if math.isfinite(p[1])]
-        if points:
-            return points
+        points = {float(r["step"]): _finite(r.get(key)) for r in rows if due in r or key in r}
+        if not all(map(math.isnan, points.values())):
+            return list(points.items())
     return []
 
 
+def _finite(value: object) -> float:
+    """The number, or nan where it is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
 def _moving_mean(values: Sequence[float]) -> list[float]:
-    """Centred mean over a tenth of the steps, narrower at the ends."""
+    """Centred mean over a tenth of the steps, narrower at the ends; gaps stay gaps and count for nothing."""
     half = max(1, len(values) // 20)
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    return [sum(w) / len(w) for w in windows]
+    windows = [[x for x in values[max(0, i - half) : i + half + 1] if not math.isnan(x)] for i in range(len(values))]
+    return [math.nan if math.isnan(x) else sum(w) / len(w) for x, w in zip(values, windows, strict=True)]
 
 
 def _short(method: str) -> str:
     return "base" if method == BASE else brief(display(method))
-
-
-def _pair_colour(pair: tuple[str, str], methods: Sequence[str]) -> str:
-    """The first method's colour against the base; ink for a pair of two trained methods."""
-    return colour(pair[0], methods) if pair[1] == BASE else INK

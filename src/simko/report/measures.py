@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from simko.evaluate import Comparison, Counts, Curve, Point, holm_over, paired_difference, pass_at_k_curve, reliable
-from simko.report.study import BASE, Evaluation, Study
+from simko.report.study import BASE, Study
 
 _SHOWN_PAIRS = (("grpo", BASE), ("simko", BASE), ("simko", "grpo"))
 
@@ -106,18 +106,25 @@ def _over_steps(study: Study) -> tuple[dict[str, list[StepPoint]], int]:
         return {}, 0
     fewest = min(e.samples for e in at)
     k = max((k for k in study.ks if reliable(fewest, k)), default=1)
-    start = [e for e in at if e.method == BASE]
+    start = [e.counts for e in at if e.method == BASE]
     steps: dict[str, list[StepPoint]] = {}
     for method in study.methods:
         if method == BASE:
             continue
-        groups: dict[int, list[Evaluation]] = {0: start} if start else {}
+        groups: dict[int, list[Counts]] = {}
         for e in trained:
             if e.method == method:
-                groups.setdefault(e.step, []).append(e)
-        points = []
-        for step, evaluations in sorted(groups.items()):
-            first, largest = pass_at_k_curve([e.counts for e in evaluations], [1, k]).points
-            points.append(StepPoint(step, first, largest))
-        steps[method] = points
+                groups.setdefault(e.step, []).append(e.counts)
+        if start:
+            groups.setdefault(0, start)
+        steps[method] = step_points(groups, k)
     return steps, k
+
+
+def step_points(groups: Mapping[int, Sequence[Counts]], k: int) -> list[StepPoint]:
+    """pass@1 and pass@k by training step, from the counts of each step, one a seed."""
+    points = []
+    for step, counts in sorted(groups.items()):
+        first, largest = pass_at_k_curve(counts, [1, k]).points
+        points.append(StepPoint(step, first, largest))
+    return points

@@ -28,33 +28,52 @@ def write_report(study_dir: Path, target: Path | None = None) -> Path:
     """Write the page to target, by default study_dir/report.html, and return its path; an old page is replaced at once or not at all.
 
     ValueError where study_dir holds no study or no graded samples yet. Parts that are missing are named on the page.
-    The same study gives the same bytes.
+    The same study gives the same bytes on one day with one version of simko.
     """
-    study = read_study(study_dir)
-    target = target or study_dir / "report.html"
+    return write_study_page(read_study(study_dir), target or study_dir / "report.html")
+
+
+def write_study_page(study: Study, target: Path) -> Path:
+    """Write the page of a study, or of training runs read as one, whole or not at all."""
     write_whole(target, _render(study))
     return target
 
 
-def readme_figure(study_dir: Path, path: Path) -> None:
+def readme_figure(study: Study, path: Path) -> None:
     """The pass@K figure alone, as .svg or .png by the suffix of path."""
     if path.suffix not in (".svg", ".png"):
         raise ValueError(f"{path}: the figure is written as .svg or .png; give one of the two suffixes.")
-    study = read_study(study_dir)
+    if not study.evaluations:
+        raise ValueError(f"{path} would show pass@K, and no held-out problems were evaluated: set passk_every")
     figures.readme_passk(study, measure(study), path)
 
 
 def _render(study: Study) -> str:
-    filters = {"display": display, "colour": lambda method: colour(method, study.methods)}
+    filters = {"display": display, "colour": lambda method: colour(method, study.names)}
     return render("page.html.jinja", _context(study), filters)
 
 
 def _context(study: Study) -> dict[str, Any]:
-    m = measure(study)
+    """What the templates read; m is None, and its figures are absent, where nothing was evaluated."""
+    m = measure(study) if study.evaluations else None
+    drawn: dict[str, Any] = {
+        "training": figures.training_figures(study),
+        "concentration": figures.concentration_figures(study),
+        "gated_ranks": figures.gated_rank_figures(study),
+        "histogram": figures.histogram_figures(study),
+    } | (_measured_figures(study, m) if m else {})
     return {
         "study": study,
         "m": m,
         "base": BASE,
+        "figures": {key: markup(value) for key, value in drawn.items()},
+        "config": setting_rows([r.config for r in study.runs]),
+        "versions": setting_rows([r.versions for r in study.runs]),
+    } | (_measured(study, m) if m else {})
+
+
+def _measured(study: Study, m: Measures) -> dict[str, Any]:
+    return {
         "summary": findings.summary(study, m),
         "findings": findings.find(study, m),
         "reliability": findings.reliability(study, m),
@@ -63,28 +82,17 @@ def _context(study: Study) -> dict[str, Any]:
             {"ours": a, "other": b, "comparison": c, "changed": findings.changed(c)} for (a, b), c in m.pairs.items()
         ],
         "temperatures": _temperatures(m),
-        "figures": {key: markup(value) for key, value in _figures(study, m).items()},
         "examples": examples(study),
-        "config": setting_rows([r.config for r in study.runs]),
-        "versions": setting_rows([r.versions for r in study.runs]),
     }
 
 
-def _figures(study: Study, m: Measures) -> dict[str, Any]:
+def _measured_figures(study: Study, m: Measures) -> dict[str, str | None]:
+    courses = [(display(method), colour(method, study.names), points) for method, points in m.steps.items()]
     return {
         "passk": figures.passk_figure(study, m),
-        "differences": figures.difference_figure(m, list(m.pairs)) if m.pairs else None,
-        "reward": figures.metric_figure(study, "reward", "mean reward"),
-        "entropy": figures.metric_figure(study, "entropy", "entropy, nats a token"),
-        "gated": figures.metric_figure(study, "simko/gated", "share of tokens, gated"),
-        "penalised": figures.metric_figure(study, "simko/penalised", "share of tokens, penalised"),
-        "concentration": figures.concentration_figures(study),
-        "gated_ranks": figures.gated_rank_figures(study),
-        "histogram": figures.histogram_figures(study),
-        "first_by_step": figures.steps_figure(study, m.steps, m.steps_k, True) if m.steps else None,
-        "largest_by_step": figures.steps_figure(study, m.steps, m.steps_k, False)
-        if m.steps and m.steps_k > 1
-        else None,
+        "differences": figures.difference_figure(study, m) if m.pairs else None,
+        "first_by_step": figures.steps_figure(courses, True) if courses else None,
+        "largest_by_step": figures.steps_figure(courses, False) if courses and m.steps_k > 1 else None,
     }
 
 

@@ -1,6 +1,8 @@
 """What plots are made of: colours, axes, pass@K curves, and the way to an inline SVG that takes its ink from the page."""
 
+import colorsys
 import io
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 INK, RULE = "#1f2328", "#d0d4da"
 COLOURS = {"base": "#7a7f87", "grpo": "#d55e00", "simko": "#0072b2"}
-_OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0")
+_OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0", "#882255", "#44aa99", "#a0522d", "#6b8e23")
 DASHED = (0, (2, 1.5))
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -40,12 +42,24 @@ _SIZE = (4.4, 3.2)
 _FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
-def colour(method: str, methods: Sequence[str] = ()) -> str:
-    """The method's colour: grey, vermilion and blue for the three known, others in order; told apart without hue."""
-    if method in COLOURS:
-        return COLOURS[method]
-    others = [m for m in methods if m not in COLOURS]
-    return _OTHERS[others.index(method) % len(_OTHERS)] if method in others else _OTHERS[0]
+def colour(method: str, methods: Sequence[str]) -> str:
+    """The method's colour, another for each: grey, vermilion and blue for the three known, others in order."""
+    return COLOURS[method] if method in COLOURS else _other([m for m in methods if m not in COLOURS].index(method))
+
+
+def pair_colours(pairs: Sequence[tuple[str, str]], methods: Sequence[str]) -> list[str]:
+    """A colour for each (ours, other), all different: the first pair of a method has the method's, further ones new ones."""
+    unused = (_other(i) for i in itertools.count(len([m for m in methods if m not in COLOURS])))
+    first = {ours: i for i, (ours, _) in reversed(list(enumerate(pairs)))}
+    return [colour(ours, methods) if first[ours] == i else next(unused) for i, (ours, _) in enumerate(pairs)]
+
+
+def _other(i: int) -> str:
+    """Colour number i: the chosen ones, then hues a golden angle apart."""
+    if i < len(_OTHERS):
+        return _OTHERS[i]
+    shares = colorsys.hls_to_rgb(i * 0.618034 % 1, 0.42 + 0.02 * (i % 7), 0.6)
+    return "#" + "".join(f"{round(255 * x):02x}" for x in shares)
 
 
 def draw_curves(
@@ -104,8 +118,9 @@ def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[D
 
 
 def brief(name: str) -> str:
-    """A name as a plot can hold it: at most 18 characters."""
-    return visible(name if len(name) <= 18 else f"{name[:17]}…")
+    """A name as a plot can hold it: at most 18 characters, what is hidden among them spelled out."""
+    name = visible(name, kept="")
+    return name if len(name) <= 18 else f"{name[:17]}…"
 
 
 def axes(figure: "Figure", x: str, y: str) -> "Axes":
@@ -115,6 +130,15 @@ def axes(figure: "Figure", x: str, y: str) -> "Axes":
     panel.grid(axis="y", linewidth=0.7)
     panel.set_axisbelow(True)
     panel.tick_params(length=0)
+    return panel
+
+
+def step_axes(figure: "Figure", y: str) -> "Axes":
+    """Axes over training steps, which are whole."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel = axes(figure, "training step", y)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     return panel
 
 
@@ -158,8 +182,18 @@ def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]
     with matplotlib.rc_context({**_RC, "svg.fonttype": "path"}):
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         draw(figure)
+        _spell_out(figure)
         vector = path.suffix == ".svg"
         figure.savefig(path, dpi=200, metadata={"Date": None} if vector else {"Software": None})
+
+
+def _spell_out(figure: "Figure") -> None:
+    """Make every text of a drawing safe to look at, wherever it came from."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and (shown := visible(text.get_text(), kept="")) != text.get_text():
+            text.set_text(shown)
 
 
 def svg(label: str, draw: Callable[["Figure"], None]) -> str:
@@ -172,6 +206,7 @@ def svg(label: str, draw: Callable[["Figure"], None]) -> str:
         figure = Figure(figsize=_SIZE, layout="constrained")
         figure.patch.set_alpha(0)
         draw(figure)
+        _spell_out(figure)
         for panel in figure.axes:
             panel.patch.set_alpha(0)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -186,4 +221,4 @@ def svg(label: str, draw: Callable[["Figure"], None]) -> str:
     text = text.replace("'DejaVu Sans'", _FONTS)
     from markupsafe import escape
 
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(label))}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(label, kept=""))}" ', 1)

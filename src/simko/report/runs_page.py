@@ -9,9 +9,10 @@ from typing import Any
 from simko.evaluate import Difference, Point, SampleStore
 from simko.evaluate.files import write_whole
 from simko.report.comparison import Section, Side
+from simko.report.figures import steps_figure
 from simko.report.findings import percent, points_apart, with_interval
 from simko.report.page import SettingRow, setting_rows
-from simko.report.plots import INK, colour, draw_curves, draw_differences, svg
+from simko.report.plots import brief, colour, draw_curves, draw_differences, pair_colours, svg
 from simko.report.runs import Evaluated
 from simko.report.template import markup, render
 
@@ -59,7 +60,8 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
         "headlines": [headline(section) for section in sections],
         "notes": [notes(section) for section in sections],
     }
-    page = render("runs.html.jinja", context, {"colour": lambda name: colour(name, names)})
+    filters = {"colour": lambda name: colour(name, names), "zipped": lambda columns: list(zip(*columns, strict=True))}
+    page = render("runs.html.jinja", context, filters)
     write_whole(path, page)
     return path
 
@@ -77,7 +79,7 @@ def headline(section: Section) -> list[str]:
         said.append(
             f"{pair.ours} against {pair.other} at K = {section.headline_k}: {points_apart(d.difference)} points "
             f"({points_apart(d.low)} to {points_apart(d.high)}), {words}; p = {pair.p_holm:.3f} after Holm over all tasks "
-            f"and pairs.{f' {pair.crossing.describe(pair.ours, pair.other)}' if pair.crossing else ''}"
+            f"and pairs shown.{f' {pair.crossing.describe(pair.ours, pair.other)}' if pair.crossing else ''}"
         )
     return said
 
@@ -92,8 +94,8 @@ def notes(section: Section) -> list[str]:
         )
     if section.headline_k < section.ks[-1]:
         said.append(
-            f"† n = {section.samples} samples a problem: K above {section.samples // 2} hangs on single samples. "
-            f"The headline is K = {section.headline_k}."
+            f"† n = {section.samples} samples a problem: for K above {section.samples // 2} one lucky sample can decide a "
+            f"problem. The headline is K = {section.headline_k}."
         )
     if section.guessing is not None:
         line = section.guessing
@@ -145,17 +147,19 @@ def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
     rows = [(side.name, colour(side.name, names), side.curve) for side in section.sides]
     line = section.guessing.values if section.guessing else None
     label = f"{section.task} {section.setting}"
-    curves = svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line))
+    hues = pair_colours([(p.ours, p.other) for p in section.pairs], names)
     pairs: list[tuple[str, str, Sequence[Difference]]] = [
-        (
-            f"{p.ours} − {p.other}",
-            colour(p.ours, names) if p.other == names[0] else INK,
-            p.comparison.points,
-        )
-        for p in section.pairs
+        (f"{brief(p.ours)} − {brief(p.other)}", hue, p.comparison.points)
+        for p, hue in zip(section.pairs, hues, strict=True)
     ]
-    drawn = svg(f"differences, {label}", lambda figure: draw_differences(figure, pairs)) if pairs else None
-    return {"curves": markup(curves), "differences": markup(drawn)}
+    course = [(name, colour(name, names), points) for name, points in section.course.items()]
+    drawn = {
+        "curves": svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line)),
+        "differences": svg(f"differences, {label}", lambda figure: draw_differences(figure, pairs)) if pairs else None,
+        "first_by_step": steps_figure(course, True) if course else None,
+        "largest_by_step": steps_figure(course, False) if course and section.headline_k > 1 else None,
+    }
+    return {key: markup(value) for key, value in drawn.items()}
 
 
 def _seen(section: Section) -> list[Seen]:
@@ -164,7 +168,7 @@ def _seen(section: Section) -> list[Seen]:
 
 
 def _first(side: Side, e: Evaluated, outcome: str) -> Seen | None:
-    with SampleStore(e.run / "samples.db", read_only=True) as store:
+    with SampleStore(e.store, read_only=True) as store:
         found = store.first(e.setting, outcome)
     if found is None:
         return None
@@ -233,6 +237,13 @@ def as_json(sections: Sequence[Section]) -> str:
                 "guessing": s.guessing and dict(zip(s.ks, s.guessing.values, strict=True)),
                 "sides": sides,
                 "pairs": pairs,
+                "over_steps": {
+                    name: {
+                        p.step: {f"pass@{x.k}": [x.estimate, x.low, x.high] for x in (p.first, p.largest)}
+                        for p in points
+                    }
+                    for name, points in s.course.items()
+                },
             }
         )
     return json.dumps(rows, indent=2) + "\n"

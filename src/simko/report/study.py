@@ -1,4 +1,5 @@
-"""Reads a study directory: study.json, its runs, and its evaluations. What is absent is noted, not fatal."""
+"""What a study's page shows, and how a study directory is read: study.json, its runs, and its evaluations. What is absent
+is noted, not fatal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simko.evaluate import Counts, SampleStore, only_setting
+from simko.evaluate import Counts, SampleStore, Setting, only_setting
 from simko.evaluate.files import read_json
 from simko.records import Problem, Sample, Verdict
 
 BASE = "base"
-_NAMES = {"base": "Base model", "grpo": "GRPO", "simko": "SimKO"}
+_NAMES = {"base": "Base model", "grpo": "GRPO", "simko": "SimKO"} | {
+    name: name.upper() for name in ("dapo", "gspo", "nsr", "pkpo", "psr", "ucpo")
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Evaluation:
     counts: Counts
     problems: Mapping[str, Problem]
     store: Path
+    setting: Setting
 
     @property
     def samples(self) -> int:
@@ -51,13 +55,13 @@ class Evaluation:
     def answers(self, problem_id: str) -> list[tuple[Sample, Verdict]]:
         """The graded samples of one problem, in order."""
         with SampleStore(self.store, read_only=True) as store:
-            rows = store.rows(only_setting(store), problem_id)
+            rows = store.rows(self.setting, problem_id)
             return [(sample, verdict) for sample, verdict in rows if verdict is not None]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as read. notes: what is missing, a sentence each."""
+    """A study as read, or training runs as one. notes: what is missing, a sentence each."""
 
     title: str
     task: str
@@ -79,8 +83,13 @@ class Study:
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Methods of the headline, in the order base, grpo, others as listed, simko."""
+        """Methods of the headline, in the order base, grpo, others by name, simko."""
         return in_order({e.method for e in self.evaluations if self.is_headline(e)})
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All methods, evaluated or trained, in that order: each has a colour of its own."""
+        return in_order({e.method for e in self.evaluations} | {r.method for r in self.runs})
 
     def is_at_step(self, evaluation: Evaluation) -> bool:
         """Whether it is of the base or of a run at the headline step."""
@@ -104,8 +113,8 @@ def in_order(methods: set[str]) -> tuple[str, ...]:
 
 
 def display(method: str) -> str:
-    """The name that a reader sees: "Base model", "GRPO", "SimKO", others in capitals as they stand."""
-    return _NAMES.get(method, method.upper() if len(method) <= 4 else method)
+    """The name that a reader sees: "Base model", "GRPO", "SimKO", known abbreviations in capitals, others as they stand."""
+    return _NAMES.get(method, method)
 
 
 def read_study(study_dir: Path) -> Study:
@@ -118,7 +127,7 @@ def read_study(study_dir: Path) -> Study:
     raw = read_json(path)
     notes: list[str] = []
     try:
-        runs = tuple(_read_run(study_dir / "runs", row, notes) for row in raw.get("runs", []))
+        runs = tuple(read_run(study_dir / "runs" / str(row["name"]), row, notes) for row in raw.get("runs", []))
         read = [_read_evaluation(study_dir / "evaluations", row, notes) for row in raw.get("evaluations", [])]
         evaluations = _comparable([e for e in read if e is not None], notes)
         ks = tuple(sorted({int(k) for k in raw["ks"]}))
@@ -134,8 +143,8 @@ def read_study(study_dir: Path) -> Study:
     return Study(**words, headline_step=headline_step, ks=ks, runs=runs, evaluations=evaluations, notes=tuple(notes))
 
 
-def _read_run(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
-    here = folder / str(row["name"])
+def read_run(here: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
+    """The training run in the directory `here`, called as row["name"] and row["method"] say."""
     config, versions = _read_dict(here / "config.json"), _read_dict(here / "versions.json")
     metrics, diagnostics = read_lines(here / "metrics.jsonl"), read_lines(here / "diagnostics.jsonl")
     parts = (("configuration", config), ("versions", versions), ("training log", metrics), ("probes", diagnostics))
@@ -145,7 +154,7 @@ def _read_run(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
     return Run(
         str(row["name"]),
         str(row["method"]),
-        row.get("seed"),
+        row.get("seed", config.get("seed")),
         str(row.get("objective") or config.get("objective", "")),
         config,
         versions,
@@ -181,6 +190,7 @@ def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> 
         counts,
         problems,
         store,
+        setting,
     )
 
 
@@ -209,10 +219,7 @@ def _evaluated_step(evaluations: Sequence[Evaluation], wanted: int, notes: list[
 
 
 def _read_dict(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return value if isinstance(value, dict) else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -220,11 +227,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
             if number < len(lines):
-                raise ValueError(f"{path}, line {number} is not JSON: mend or remove it.") from None
+                raise ValueError(f"{path}, line {number} is no JSON object: mend or remove it.") from None
     return rows

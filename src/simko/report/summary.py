@@ -1,18 +1,19 @@
 """The page's main numbers as Markdown, for a terminal or for docs."""
 
-from pathlib import Path
-
 from simko.report import findings
 from simko.report.measures import measure
-from simko.report.study import display, read_study
+from simko.report.study import Study, display
+from simko.report.text import visible
 
 
-def summarise(study_dir: Path) -> str:
-    """pass@K with intervals for each method (and each training seed, if several), then every finding of the page.
+def summarise(study: Study) -> str:
+    """pass@K with intervals for each method (and each training seed, if several), every finding of the page, and what is
+    missing."""
+    lines = [*_measured(study), *study.notes] if study.evaluations else list(study.notes)
+    return visible("\n".join(lines))
 
-    ValueError as in `write_report`.
-    """
-    study = read_study(study_dir)
+
+def _measured(study: Study) -> list[str]:
     m = measure(study)
     lines = [
         f"{m.problems} problems, {m.samples} samples each, temperature {study.temperature:g}, step {study.headline_step}.",
@@ -30,4 +31,4 @@ def summarise(study_dir: Path) -> str:
                 lines.append(f"| {display(method)}, seed {evaluation.seed} | {' | '.join(cells)} |")
     lines.append("")
     lines += [f"- {f.status.capitalize()}: {f.claim}: {f.figures}" for f in findings.find(study, m)]
-    return "\n".join(lines)
+    return [*lines, ""] if study.notes else lines

@@ -1,8 +1,13 @@
 """Templates to pages: everything escaped, nothing undefined, hidden characters spelled out."""
 
+import os
+import platform
+import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
+import simko
 from simko.report import findings
 from simko.report.text import visible
 
@@ -26,7 +31,15 @@ def render(name: str, context: Mapping[str, Any], filters: Mapping[str, Callable
     environment.filters.update(
         percent=findings.percent, points=findings.points_apart, interval=findings.with_interval, p=p_value, **filters
     )
-    return environment.get_template(name).render(**context)
+    return environment.get_template(name).render(written=_written(), **context)
+
+
+def _written() -> str:
+    """When and with what a page was made. SOURCE_DATE_EPOCH, where set, stands for now, as in other builds."""
+    now = float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "matplotlib"))
+    day = time.strftime("%Y-%m-%d", time.gmtime(now))
+    return f"Written on {day} (UTC) by simko {simko.__version__} with Python {platform.python_version()}, {packages}."
 
 
 def markup(value: Any) -> Any:

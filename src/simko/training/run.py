@@ -29,6 +29,7 @@ from simko.adapters.trl.resume import (
     misplaced_checkpoints,
     needed_files,
     opens_a_rollout,
+    refuse_inexact_options,
     updates_in_all,
     updates_per_epoch,
 )
@@ -241,7 +242,6 @@ def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:
 def _check_the_run_can_be_continued(args: TrainingConfig, per_epoch: int) -> None:
     if args.save_strategy not in ("steps", "epoch"):
         raise ValueError("nothing of what is trained would be kept: set save_strategy to steps or epoch")
-    if args.ignore_data_skip:
-        raise ValueError("ignore_data_skip gives a continued run other prompts than an uninterrupted one: leave it out")
+    refuse_inexact_options(args)
     if misplaced := misplaced_checkpoints(args, per_epoch):
         raise ValueError(misplaced)

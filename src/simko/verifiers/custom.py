@@ -14,10 +14,12 @@ What it may return:
 import hashlib
 import importlib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -43,7 +45,7 @@ def import_function(path: str, *, what: str, folder: Path | None = None) -> Call
     file's own folder, becomes importable: before installed packages, after the standard library. what: what the
     path was given for, e.g. "--verifier". ValueError names it, the part that is missing, and the cause.
     """
-    return _load(path, what, folder or Path.cwd())[1]
+    return _load(path, what, folder or Path.cwd())[0]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Custom:
         ValueError where there is none, or where a store's is another by now.
         """
         place, folder = _PINNED.sub("", name), (folder or Path.cwd()).absolute()
-        custom = cls(place, str(folder), _digest(*_load(place, "verifier", folder)))
+        custom = cls(place, str(folder), _load(place, "verifier", folder)[1])
         if place != name and not name.endswith(custom.digest):
             raise ValueError(
                 f"verifier {place!r} is not what {name} was: its source has changed since. Name it without @sha256 to "
@@ -104,7 +106,15 @@ class Custom:
 
 def as_verdict(result: object) -> Verdict:
     """What a verifier returned, as a Verdict; TypeError where it is none of what this module's docstring lists."""
-    if isinstance(result, Verdict) and result.outcome in get_args(Outcome):
+    if isinstance(result, Verdict):
+        if result.outcome not in get_args(Outcome):
+            raise TypeError(
+                f"its verdict's outcome is {result.outcome!r:.80}: give one of {', '.join(get_args(Outcome))}"
+            )
+        if not isinstance(result.extracted, str | None):
+            raise TypeError(f"its verdict's extracted is {result.extracted!r:.80}: give a text, or None")
+        if not (result.score is None or (isinstance(result.score, int | float) and math.isfinite(result.score))):
+            raise TypeError(f"its verdict's score is {result.score!r:.80}: give a finite number, or None")
         return result
     if callable(item := getattr(result, "item", None)):  # NumPy's and torch's scalars
         result = item()
@@ -120,16 +130,18 @@ def load_pinned(place: str, folder: str) -> Callable[..., Any]:
     return import_function(_PINNED.sub("", Custom.at(place, Path(folder)).place), what="verifier", folder=Path(folder))
 
 
-def _load(path: str, what: str, folder: Path) -> tuple[ModuleType, Callable[..., Any]]:
+def _load(path: str, what: str, folder: Path) -> tuple[Callable[..., Any], str]:
+    """The function, and the digest of its source as it is loaded."""
     source, _, name = path.rpartition(":")
     if not source or not name:
         raise ValueError(f"{what} {path!r}: write package.module:function or ./file.py:function")
     try:
         if source.endswith(".py"):
-            module = _load_file((folder / source).absolute())
+            module, code = _load_file((folder / source).absolute())
         else:
             _make_importable(folder)
             module = importlib.import_module(source)
+            code = _as_imported(module.__file__)
     except (Exception, SystemExit) as error:  # whatever an import raises, the user must hear which one did
         raise ValueError(f"{what} {path!r}: cannot load {source} ({type(error).__name__}: {error})") from error
     if not callable(function := getattr(module, name, None)):
@@ -137,15 +149,15 @@ def _load(path: str, what: str, folder: Path) -> tuple[ModuleType, Callable[...,
         raise ValueError(
             f"{what} {path!r}: {source} has no function {name} (its functions: {', '.join(there) or 'none'})"
         )
-    return module, function
+    return function, hashlib.sha256(code + _code_elsewhere(module, function)).hexdigest()[:16]
 
 
-def _load_file(file: Path) -> ModuleType:
+def _load_file(file: Path) -> tuple[ModuleType, bytes]:
     """The module in a file, under a name of its own: two of one name, or one that was edited, are two modules."""
     code = file.read_bytes()
     name = f"{file.stem}_{hashlib.sha256(str(file).encode() + code).hexdigest()[:16]}"
     if name in sys.modules:
-        return sys.modules[name]
+        return sys.modules[name], code
     _make_importable(file.parent)
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = str(file)
@@ -154,7 +166,7 @@ def _load_file(file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    return module
+    return module, code
 
 
 def _make_importable(folder: Path) -> None:
@@ -165,11 +177,16 @@ def _make_importable(folder: Path) -> None:
         sys.path.insert(next(installed, len(sys.path)), text)
 
 
-def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
-    """Of the named module's source and, where the function comes from elsewhere, of that one's."""
+def _code_elsewhere(module: ModuleType, function: Callable[..., Any]) -> bytes:
+    """The source of the module that the function comes from, where that is not the named one."""
     try:
         own = inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:  # a callable object, a built-in function
-        own = None
-    files = dict.fromkeys(file for file in (module.__file__, own) if file and Path(file).is_file())
-    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
+        return b""
+    return b"" if own == module.__file__ else _as_imported(own)
+
+
+@cache
+def _as_imported(file: str | None) -> bytes:
+    """A module's source when it was first asked for, which is what runs until the process ends."""
+    return Path(file).read_bytes() if file and Path(file).is_file() else b""

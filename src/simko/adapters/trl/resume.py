@@ -42,6 +42,18 @@ def opens_a_rollout(step: int, args: GRPOConfig, per_epoch: int) -> bool:
     return step % per_epoch * args.gradient_accumulation_steps % _micro_batches(args) == 0
 
 
+def refuse_inexact_options(args: GRPOConfig) -> None:
+    """ValueError for an option of Trainer's under which no continued run is the uninterrupted one."""
+    for name in (
+        "ignore_data_skip",
+        "dataloader_persistent_workers",
+    ):  # the latter draw their seed once, not each epoch
+        if getattr(args, name):
+            raise ValueError(
+                f"{name} gives a continued run other prompts or random numbers than an uninterrupted one: set it to False"
+            )
+
+
 def needed_files(args: GRPOConfig) -> list[str]:
     """What a checkpoint must have, beside what Trainer cannot do without, for a continued run to be the same one."""
     processes = args.world_size
@@ -109,11 +121,7 @@ class ResumableTrainer(GRPOTrainer):
     def _continue_from(self, checkpoint: Path) -> None:
         args, state = self.args, read_json(checkpoint / "trainer_state.json")
         step, per_epoch = state["global_step"], self._updates_per_epoch()
-        if args.ignore_data_skip:
-            raise ValueError(
-                "ignore_data_skip begins the epoch again where a run is continued, with other prompts than a run that "
-                "was not stopped: set it to False"
-            )
+        refuse_inexact_options(args)
         if per_epoch == sys.maxsize and state["epoch"] >= 1:
             raise ValueError(
                 f"{checkpoint} lies beyond the first pass over a streamed dataset, whose length is unknown: continue "

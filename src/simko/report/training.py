@@ -1,0 +1,143 @@
+"""Training runs, as `simko train` leaves them, read as a study. What they lack is noted, not fatal."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from simko.report.runs import Evaluated, Group, read_evaluations, setting_differences
+from simko.report.study import BASE, Evaluation, Run, Study, read_run
+
+
+def is_training_run(folder: Path) -> bool:
+    """Whether `simko train` wrote here, even if it was stopped before the first step."""
+    return (folder / "metrics.jsonl").is_file() or (folder / "versions.json").is_file()
+
+
+def read_training(groups: Sequence[Group]) -> Study:
+    """One run a group, or several that are its training seeds.
+
+    pass@K comes from the held-out problems of each run.
+    """
+    notes: list[str] = []
+    runs, measured = [], []
+    for group in groups:
+        method = f"{group.name} run" if group.name == BASE else group.name
+        for chosen in group.runs:
+            if chosen.marks:
+                raise ValueError(f"{chosen.path} is a training run, whose page shows every step: leave @ out")
+            name = method if len(group.runs) == 1 else f"{method}, {chosen.path.resolve().name}"
+            run = read_run(chosen.path, {"name": name, "method": method}, notes)
+            runs.append(run)
+            measured += [(run, e) for e in _held_out(chosen.path, run, notes)]
+            notes += _progress(run)
+            if (store := chosen.path / "samples.db").is_file():
+                notes.append(f"Run {name} also holds an evaluation: simko report {store} shows it.")
+    places = [chosen.path.resolve() for group in groups for chosen in group.runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is given twice: give each run once")
+    kept = _comparable(measured, notes)
+    names = ", ".join(dict.fromkeys(run.method for run in runs))
+    evaluations, step = _evaluations(kept, runs, notes)
+    fewest = min((e.samples for e in evaluations), default=0)
+    return Study(
+        title=f"Training of {names}",
+        task=_shared(runs, "task", "train_file"),
+        task_description="",
+        base_model=_shared(runs, "model_name_or_path"),
+        setting="",
+        command="",
+        headline_step=step,
+        ks=tuple(2**i for i in range(fewest.bit_length())),
+        runs=tuple(runs),
+        evaluations=evaluations,
+        notes=tuple(notes),
+    )
+
+
+def _shared(runs: Sequence[Run], *keys: str) -> str:
+    """The values of the first of these options that a run sets, each once."""
+    found = [next((run.config[key] for key in keys if run.config.get(key)), None) for run in runs]
+    return ", ".join(dict.fromkeys(str(value) for value in found if value is not None))
+
+
+def _held_out(folder: Path, run: Run, notes: list[str]) -> list[Evaluated]:
+    """The finished evaluations of the held-out problems."""
+    store = folder / "held-out" / "samples.db"
+    if not store.is_file():
+        notes.append(f"Run {run.name} has no held-out problems, so no pass@K: set passk_every to measure it.")
+        return []
+    found, waiting = read_evaluations(store)
+    unfinished = [e.setting.name for e in found if e.lacking] + [setting.name for setting in waiting]
+    if unfinished:
+        notes.append(f"Run {run.name} has not finished pass@K at {', '.join(unfinished)}, so that is left out.")
+    return [e for e in found if not e.lacking and e.step is not None]
+
+
+def _progress(run: Run) -> list[str]:
+    """A sentence where the log does not reach the end of the training."""
+    if not run.metrics:
+        return []
+    step, wanted = int(run.metrics[-1]["step"]), int(run.config.get("max_steps", -1))
+    finished = any("train_runtime" in row for row in run.metrics if row["step"] == step)
+    if finished or 0 < wanted <= step:
+        return []
+    whole = f" of {wanted}" if wanted > 0 else ""
+    return [f"Run {run.name} has logged up to step {step}{whole}: it is still running, or was stopped."]
+
+
+def _comparable(measured: Sequence[tuple[Run, Evaluated]], notes: list[str]) -> list[tuple[Run, Evaluated]]:
+    """Those at the settings of the first one; the others cannot be paired with it."""
+    kept, left_out = [], {}  # type: list[tuple[Run, Evaluated]], dict[str, list[str]]
+    for run, e in measured:
+        differing = setting_differences([measured[0][1], e])
+        if differing or e.counts.keys() != measured[0][1].counts.keys():
+            left_out[run.name] = differing or ["other problems"]
+        else:
+            kept.append((run, e))
+    for name, differing in left_out.items():
+        notes.append(f"The held-out problems of run {name} are left out, as they differ: {'; '.join(differing)}.")
+    return kept
+
+
+def _evaluations(
+    measured: Sequence[tuple[Run, Evaluated]], runs: Sequence[Run], notes: list[str]
+) -> tuple[tuple[Evaluation, ...], int]:
+    """The evaluations of a study, and its headline step: the one that most runs have, the latest of these.
+
+    Where all runs start from one model, step 0 is the base model's, once for each seed with which it was sampled.
+    """
+    starts: dict[int | None, tuple[Run, Evaluated]] = {}
+    for run, e in measured:
+        if e.step == 0:
+            starts.setdefault(run.seed, (run, e))
+    found: list[Evaluation] = []
+    if starts and len({str(run.config.get("model_name_or_path")) for run in runs}) == 1:
+        found = [_evaluation(run, e, BASE) for run, e in starts.values()]
+        measured = [(run, e) for run, e in measured if e.step]
+    elif starts:
+        notes.append("The runs start from different models, so none is shown as the base model.")
+    steps = Counter(e.step or 0 for _, e in measured)
+    if not steps and found:
+        notes.append("pass@K was measured at step 0 only.")
+    headline = max(steps, key=lambda step: (step > 0, steps[step], step), default=0)
+    having = {run.name for run, e in measured if e.step == headline}
+    lacking = [run.name for run in runs if run.name not in having and any(run is other for other, _ in measured)]
+    if lacking:
+        notes.append(f"pass@K of {', '.join(lacking)} was not measured at step {headline}, which the curves show.")
+    return (*found, *(_evaluation(run, e, run.method) for run, e in measured)), headline
+
+
+def _evaluation(run: Run, e: Evaluated, method: str) -> Evaluation:
+    return Evaluation(
+        name=f"{run.name} at {e.setting.name}",
+        method=method,
+        run=run.name,
+        seed=run.seed,
+        step=e.step or 0,
+        temperature=float(e.setting.record["temperature"]),
+        counts=e.counts,
+        problems=e.problems,
+        store=e.store,
+        setting=e.setting,
+    )

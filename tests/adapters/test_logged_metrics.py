@@ -1,0 +1,220 @@
+"""What is logged is what it says: shares of all counted tokens, means over the tokens that there are, or nothing."""
+
+import json
+
+import pytest
+import torch
+from methods import right
+from paper import GradientCheck
+from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
+
+from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
+
+SPLITS = {
+    "one micro-batch": {"per_device_train_batch_size": 16},
+    "four": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
+    "sixteen": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16},
+}
+
+
+def rows(trainer):
+    return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def some_groups_alike(completions, prompts, **_):
+    return [0.5 if "x" in p else d for p, d in zip(prompts, digit_share(completions), strict=True)]
+
+
+def of_digits(completions, **_):
+    """Right or wrong, one way or the other for whole groups where the reward of some prompts would be."""
+    return [float(c[:1].isdigit()) for c in completions]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_simko_shares_do_not_depend_on_skipping_nor_on_micro_batches(tmp_path, caplog, split):
+    logged, said = [], []
+    for skip in (False, True):
+        caplog.clear()
+        trainer = make_trainer(
+            tmp_path / str(skip), reward=some_groups_alike, skip_zero_advantage=skip, max_steps=1,
+            simko_gate_quantile=0.5, **SPLITS[split],
+        )  # fmt: skip
+        check = GradientCheck.watch(trainer)
+        trainer.train()
+        counted = sum(int(b["completion_mask"].sum()) for b in check.fresh.values())
+        (row,) = rows(trainer)
+        assert row["simko/raised"] == pytest.approx(check.raised / counted, abs=1e-6)
+        assert row["simko/penalised"] == pytest.approx(check.penalised / counted, abs=1e-6)
+        assert 0 < row["simko/penalised"] < row["simko/gated"]
+        logged.append(row)
+        (receipt,) = [m for m in map(str, caplog.messages) if "first update changes" in m]
+        said.append(receipt)
+        changed = 100 * (check.raised + check.penalised) / counted
+        assert float(receipt.split("first update changes ")[1].split("%")[0]) == pytest.approx(changed, abs=0.06)
+    for name in ("raised", "penalised", "gap", "rank1"):
+        assert logged[0][f"simko/{name}"] == pytest.approx(logged[1][f"simko/{name}"], abs=1e-5)
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("method", ["nsr", "psr", "pkpo"])
+def test_shares_of_rows_with_a_loss_of_their_own(tmp_path, method, split):
+    """kept and clipped over all counted tokens, ratio over those there are: 1 on the first, on-policy update."""
+    logged = []
+    for skip in (False, True):
+        trainer = make_trainer(
+            tmp_path / str(skip), MethodTrainer, method=method, method_options={"k": 2} if method == "pkpo" else None,
+            reward=of_digits, skip_zero_advantage=skip, max_steps=1, trainer={"rollout_func": fixed_rollout()},
+            **SPLITS[split],
+        )  # fmt: skip
+        seen, loss = [], trainer._compute_loss
+        trainer._compute_loss = lambda model, inputs, loss=loss, seen=seen: seen.append(inputs) or loss(model, inputs)
+        trainer.train()
+        (row,) = rows(trainer)
+        tokens = sum(float(b["completion_mask"].sum()) for b in seen)
+        kept = sum(float(b["completion_mask"][b["advantages"] != 0].sum()) for b in seen)
+        assert 0 < kept < tokens
+        if method != "pkpo":
+            assert row[f"{method}/kept"] == pytest.approx(kept / tokens, abs=1e-6)
+        assert row[f"{method}/ratio"] == pytest.approx(1, abs=1e-5)
+        logged.append(row)
+    names = [k for k in logged[0] if k.startswith((method, "clip_ratio", "groups", "reward"))]
+    assert len(names) > 6
+    assert all(logged[0][k] == pytest.approx(logged[1][k], abs=1e-5) for k in names)
+
+
+def test_a_mean_over_no_tokens_is_not_logged(tmp_path):
+    """Updates without anything to average stay out of the mean over logging_steps."""
+    calls = []
+
+    def at_times(completions, **_):  # every second rollout is all wrong
+        calls.append(0)
+        return digit_share(completions) if len(calls) % 2 else [0.0] * len(completions)
+
+    every = make_trainer(tmp_path / "a", reward=at_times, max_steps=4, trainer={"rollout_func": fixed_rollout()})
+    every.train()
+    present = ["simko/gap" in row for row in rows(every)]
+    assert present == [True, False, True, False]
+    assert all("simko/gated" in row for row in rows(every))
+    calls.clear()
+    averaged = make_trainer(
+        tmp_path / "b", reward=at_times, max_steps=4, logging_steps=4, trainer={"rollout_func": fixed_rollout()}
+    )
+    averaged.train()
+    gaps = [row["simko/gap"] for row in rows(every) if "simko/gap" in row]
+    assert rows(averaged)[0]["simko/gap"] == pytest.approx(sum(gaps) / 2)
+
+
+def test_ratio_over_no_tokens_is_not_logged(tmp_path):
+    calls = []
+
+    def at_times(completions, **_):  # every second rollout is all right, so that nsr keeps no token
+        calls.append(0)
+        return [float(len(calls) % 2 == 0)] * len(completions)
+
+    trainer = make_trainer(tmp_path, MethodTrainer, method="nsr", reward=at_times, max_steps=4)
+    trainer.train()
+    assert ["nsr/ratio" in row for row in rows(trainer)] == [True, False, True, False]
+    assert [row["nsr/kept"] for row in rows(trainer)] == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("method", ["grpo", "cispo"])
+def test_trl_s_clipped_share_covers_skipped_responses(tmp_path, method):
+    logged = []
+    for skip in (False, True):
+        trainer = make_trainer(
+            tmp_path / str(skip), MethodTrainer, method=method, reward=some_groups_alike, skip_zero_advantage=skip,
+            max_steps=2, num_iterations=2, per_device_train_batch_size=16, learning_rate=0.1,
+            trainer={"rollout_func": fixed_rollout()},
+            **({"method_options": {"ratio_cap": 1.05}} if method == "cispo" else {}),
+        )  # fmt: skip
+        trainer.train()
+        logged.append([row["clip_ratio/region_mean"] for row in rows(trainer)])
+    assert logged[0][1] > 0.02
+    assert logged[0] == pytest.approx(logged[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"delta": 1.3}, True),
+        ({"delta": 1.4}, True),
+        ({"delta": 4.0}, True),
+        ({"delta": 1.3, "simko_penalty": "advantage"}, False),
+        ({"delta": 1.3, "simko_top_penalty": 1.0}, False),
+    ],
+)
+def test_delta_would_swallow_lambda_on_the_ratio(tmp_path, options, refused):
+    if refused:
+        with pytest.raises(ValueError, match=r'delta=.* caps the ratio.*simko_penalty="advantage"'):
+            make_trainer(tmp_path, **options)
+        with pytest.raises(ValueError, match="delta="):
+            make_trainer(tmp_path, MethodTrainer, method="simko", delta=options["delta"], reward=right)
+    else:
+        make_trainer(tmp_path, **options)
+
+
+# ---- the probe
+
+
+def test_the_probe_is_on_by_default_and_measures_few_responses(tmp_path):
+    trainer = make_trainer(tmp_path, RLVRTrainer, max_steps=2, per_device_train_batch_size=16)
+    measured, stats = [], trainer._completion_stats
+    trainer._completion_stats = lambda rows: measured.append(len(rows["completion_ids"])) or stats(rows)
+    trainer.train()
+    assert trainer.args.probe_every == 20
+    assert measured == [8]  # of 20 rollouts of 16, one response in 40
+    assert "probe/concentration_1" in rows(trainer)[0]
+    (line,) = (tmp_path / "out" / "diagnostics.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 0
+
+
+@pytest.mark.parametrize(
+    ("here", "every", "updates", "rows"),
+    [(1024, 20, 1, 256), (1024, 20, 2, 256), (64, 20, 1, 32), (64, 20, 4, 8), (16, 1, 1, 1), (16, 1, 8, 1)],
+)
+def test_a_probe_scores_one_response_in_forty(tmp_path, here, every, updates, rows):
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, probe_every=every, per_device_train_batch_size=4, steps_per_generation=updates
+    )
+    assert trainer.updates_per_rollout == updates
+    assert trainer._probe_size({"completion_ids": torch.zeros(here, 3)}) == rows
+
+
+@pytest.mark.parametrize("cls", [RLVRTrainer, SimKOTrainer])
+def test_the_probe_draws_no_random_numbers(tmp_path, cls):
+    """With dropout, a pass in training mode would."""
+    ends = []
+    for every in (0, 1):
+        model = tiny_model()
+        for layer in model.model.layers:
+            layer.self_attn.attention_dropout = 0.3
+        trainer = make_trainer(tmp_path / str(every), cls, model=model, max_steps=2, probe_every=every)
+        trainer.train()
+        assert trainer.model.training
+        ends.append([p.detach() for p in trainer.model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_the_probe_leaves_images_alone(tmp_path, caplog):
+    trainer = make_trainer(tmp_path, RLVRTrainer)
+    for _ in range(2):
+        trainer._probe({"completion_ids": torch.zeros(4, 3), "num_images": [1, 1, 0, 1]})
+    assert not trainer._metrics["train"]
+    assert len([m for m in caplog.messages if "does not know images" in m]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer, MethodTrainer])
+def test_a_compiled_model_trains_the_same_gradient(tmp_path, cls):
+    options = {"method": "nsr", "reward": right} if cls is MethodTrainer else {}
+    ends = []
+    for compiled in (False, True):
+        trainer = make_trainer(
+            tmp_path / str(compiled), cls, torch_compile=compiled, max_steps=3, probe_every=1, learning_rate=1e-3,
+            trainer={"rollout_func": fixed_rollout()}, **options,
+        )  # fmt: skip
+        trainer.train()
+        ends.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+        assert "probe/concentration_1" in rows(trainer)[2]
+    assert (ends[0] - ends[1]).abs().max() < 1e-5

@@ -1,0 +1,117 @@
+"""SimKO and two rows with a loss of their own on SmolLM2-135M, whose logits reach 45, in float32 and in bfloat16.
+
+Just before each optimizer step the gradient is compared with that of the row's policy_loss on the full logits of a
+float32 copy of the weights. bfloat16 rounds the activations of 30 layers, so that the model's own gradient is several
+per cent off, and half of it where a single response carries it: ours may be off by as much and a little more.
+"""
+
+import copy
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from simko.adapters.trl import MethodConfig, MethodTrainer, SimKOConfig, SimKOTrainer
+from simko.adapters.trl.link import SimKOLink
+from simko.objectives import METHODS, candidate_gap
+from simko.studies.real_model import smollm2
+from simko.token_stats import token_stats
+
+OPTIONS = {"simko": {"alpha": 0.1, "top_penalty": 1.5}, "nsr": {}, "pkpo": {"k": 2}}
+DTYPES = {"fp32": torch.float32, "autocast": torch.float32, "weights": torch.bfloat16}
+
+
+@pytest.fixture(scope="module")
+def smol():
+    return smollm2()
+
+
+def odd_length(completions, **_):
+    """Mixed in most groups."""
+    return [float(len(c[0]["content"]) % 2) for c in completions]
+
+
+def make(smol, tmp_path, name, mode, *, lora=False, **options):
+    questions = [f"What is {a} times {b}? Answer with one number." for a in range(3, 11) for b in (4, 7)]
+    config, trainer = (SimKOConfig, SimKOTrainer) if name == "simko" else (MethodConfig, MethodTrainer)
+    own = {f"simko_{k}": v for k, v in OPTIONS[name].items()}
+    args = config(
+        output_dir=str(tmp_path / "out"), per_device_train_batch_size=8, num_generations=4, max_completion_length=8,
+        max_steps=2, learning_rate=1e-5, bf16=mode != "fp32", use_cpu=True, gradient_checkpointing=False,
+        max_grad_norm=0.0, save_strategy="no", logging_steps=1, report_to="none", disable_tqdm=True, seed=1,
+        **(own if name == "simko" else {"method": name, "method_options": OPTIONS[name]}), **options,
+    )  # fmt: skip
+    return trainer(
+        AutoModelForCausalLM.from_pretrained(smol, dtype=DTYPES[mode]),
+        odd_length,
+        args,
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": q}]} for q in questions]),
+        processing_class=AutoTokenizer.from_pretrained(smol),
+        peft_config=LoraConfig(r=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM") if lora else None,
+    )
+
+
+class Twin(TrainerCallback):
+    """Relative errors (L2) against float32: of the gradient that is about to be applied, and of the same formula worked
+    on the model's own logits in the run's precision."""
+
+    def __init__(self, trainer, method):
+        self.trainer, self.method, self.errors, self.plain_errors = trainer, method, [], []
+        original = trainer.base_loss
+
+        def base_loss(model, inputs):
+            self.inputs = dict(inputs)
+            return original(model, inputs)
+
+        trainer.base_loss = base_loss
+        trainer.add_callback(self)
+
+    def gradient(self, model, args):
+        """Of the row's policy_loss on full logits, old log-probabilities being the model's own."""
+        x, width = self.inputs, self.inputs["completion_ids"].size(1)
+        ids = torch.cat([x["prompt_ids"], x["completion_ids"]], 1)
+        attention = torch.cat([x["prompt_mask"], x["completion_mask"]], 1)
+        model.zero_grad()
+        for module in model.modules():
+            vars(module).pop("forward", None)  # TRL's, which calls the model that it was made for
+        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, -width - 1 : -1]
+        stats = token_stats(logits.float() / args.temperature, x["completion_ids"], top_k=3, impl="eager")
+        gap = candidate_gap(stats.topk_logp, stats.logp) if self.method.candidate_weights else None
+        top1 = stats.is_top1 if self.method.needs_top1 else None
+        loss, _ = self.method.policy_loss(
+            stats.logp, stats.logp.detach(), stats.entropy, gap, top1, x["advantages"], x["completion_mask"]
+        )
+        loss.backward()
+        return [p.grad for p in model.parameters() if p.requires_grad]
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+        applied = [p.grad for p in model.parameters() if p.requires_grad]
+        with self.trainer.accelerator.autocast():
+            plain = self.gradient(copy.deepcopy(model), args)
+        exact = self.gradient(copy.deepcopy(model).float(), args)
+        self.errors.append(relative_error(applied, exact))
+        self.plain_errors.append(relative_error(plain, exact))
+
+
+def relative_error(found, exact):
+    differ = sum((a.double() - b.double()).square().sum() for a, b in zip(found, exact, strict=True))
+    return float((differ / sum(b.double().square().sum() for b in exact)).sqrt())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("mode", list(DTYPES))
+@pytest.mark.parametrize("name", [*OPTIONS, "simko, looked up"])
+def test_gradients_of_a_real_model(smol, tmp_path, monkeypatch, name, mode, lora):
+    if name == "simko, looked up":  # a GPU's way to the candidates
+        monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, device: None)
+        name = "simko"
+    trainer = make(smol, tmp_path, name, mode, lora=lora)
+    twin = Twin(trainer, METHODS[name].with_options(**OPTIONS[name]))
+    trainer.train()
+    print(f"\n{name} {mode} {'lora' if lora else 'full'}: {twin.errors}, plain {twin.plain_errors}")
+    assert len(twin.errors) == 2
+    for error, plain in zip(twin.errors, twin.plain_errors, strict=True):
+        assert error < (1e-3 if mode == "fp32" else 1.25 * plain + 0.02)
