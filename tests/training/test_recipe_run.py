@@ -31,7 +31,7 @@ disable_tqdm: true
 """
 JUDGE = """
 import asyncio
-from helper import share
+from shares_beside import share
 
 def plus(completions, **_):
     return (share(c) for c in completions)
@@ -62,10 +62,10 @@ def run(tmp_path, tiny_base, monkeypatch, capsys):
     folder.mkdir()
     here.mkdir()
     (folder / "judge.py").write_text(JUDGE)
-    (folder / "helper.py").write_text("def share(text):\n    return float('+' in text)\n")
+    (folder / "shares_beside.py").write_text("def share(text):\n    return float('+' in text)\n")
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("judge", "helper"):
+    for name in ("judge", "shares_beside"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def call(text, *words, name="run", base=tiny_base):
@@ -77,7 +77,7 @@ def run(tmp_path, tiny_base, monkeypatch, capsys):
         return code, (said or [""])[-1], out
 
     yield call
-    for name in ("judge", "helper"):
+    for name in ("judge", "shares_beside"):
         sys.modules.pop(name, None)
 
 
