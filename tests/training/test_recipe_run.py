@@ -57,15 +57,15 @@ def has_plus(response, problem):
 @pytest.fixture
 def run(tmp_path, tiny_base, monkeypatch, capsys):
     """run(text, *words): the exit code, the last line of stderr and the run's directory of the recipe in a folder that is
-    not the current one, with judge.py beside it."""
+    not the current one, with jury.py beside it."""
     folder, here = tmp_path / "recipes", tmp_path / "here"
     folder.mkdir()
     here.mkdir()
-    (folder / "judge.py").write_text(JUDGE)
+    (folder / "jury.py").write_text(JUDGE)
     (folder / "shares_beside.py").write_text("def share(text):\n    return float('+' in text)\n")
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("judge", "shares_beside"):
+    for name in ("jury", "shares_beside"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def call(text, *words, name="run", base=tiny_base):
@@ -77,7 +77,7 @@ def run(tmp_path, tiny_base, monkeypatch, capsys):
         return code, (said or [""])[-1], out
 
     yield call
-    for name in ("judge", "shares_beside"):
+    for name in ("jury", "shares_beside"):
         sys.modules.pop(name, None)
 
 
@@ -88,7 +88,7 @@ def metrics(out: Path) -> list[dict]:
 def test_a_reward_function_beside_the_recipe(run):
     """As a file, as a module of the recipe's folder, synchronous and not: the same run, with the function's name."""
     rewards = {}
-    for place in ("./judge.py:plus", "judge.py:plus_later", "judge:plus"):
+    for place in ("./jury.py:plus", "jury.py:plus_later", "jury:plus"):
         code, said, out = run(f"reward_function: {place}", name=place.replace("/", ""))
         assert code == 0, said
         rows = metrics(out)
@@ -96,25 +96,25 @@ def test_a_reward_function_beside_the_recipe(run):
         name = place.partition(":")[2]
         assert f"rewards/{name}/mean" in rows[0]
         assert json.loads((out / "config.json").read_text())["reward_function"].startswith(
-            f"judge.py:{name}@sha256:"
-        ) or (place == "judge:plus")
-    assert rewards["./judge.py:plus"] == rewards["judge.py:plus_later"] == rewards["judge:plus"]
-    assert len(rewards["judge:plus"]) == 2
+            f"jury.py:{name}@sha256:"
+        ) or (place == "jury:plus")
+    assert rewards["./jury.py:plus"] == rewards["jury.py:plus_later"] == rewards["jury:plus"]
+    assert len(rewards["jury:plus"]) == 2
 
 
 def test_a_verifier_beside_the_recipe(run, tmp_path):
-    words = "passk_every: 2\npassk_samples: 2\npassk_problems: 2\npassk_verifier: judge:has_plus"
-    code, said, out = run(f"verifier: ./judge.py:has_plus\n{words}")
+    words = "passk_every: 2\npassk_samples: 2\npassk_problems: 2\npassk_verifier: jury:has_plus"
+    code, said, out = run(f"verifier: ./jury.py:has_plus\n{words}")
     assert code == 0, said
     rows = metrics(out)
     assert any("rewards/has_plus/mean" in row for row in rows)
     graded = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert all((row["outcome"] == "correct") == ("+" in row["response"]) for row in graded)
     assert any("eval_pass@2" in row for row in rows)
-    assert json.loads((out / "config.json").read_text())["verifier"].startswith("judge.py:has_plus@sha256:")
-    judge = tmp_path / "recipes" / "judge.py"
-    judge.write_text(judge.read_text().replace('"+" in response', '"-" in response'))
-    code, said, _ = run("verifier: ./judge.py:has_plus")
+    assert json.loads((out / "config.json").read_text())["verifier"].startswith("jury.py:has_plus@sha256:")
+    jury = tmp_path / "recipes" / "jury.py"
+    jury.write_text(jury.read_text().replace('"+" in response', '"-" in response'))
+    code, said, _ = run("verifier: ./jury.py:has_plus")
     assert code == 2
     assert "holds a run with verifier=" in said
 
@@ -122,9 +122,9 @@ def test_a_verifier_beside_the_recipe(run, tmp_path):
 def test_on_the_command_line_a_file_is_relative_to_the_current_directory(run, tmp_path):
     (tmp_path / "here" / "other.py").write_text("def one(completions, **_):\n    return [1.0] * len(completions)\n")
     assert run("", "--reward_function", "./other.py:one")[0] == 0
-    code, said, _ = run("", "--reward_function", "./judge.py:plus", name="b")
+    code, said, _ = run("", "--reward_function", "./jury.py:plus", name="b")
     assert code == 2
-    assert "judge.py" in said
+    assert "jury.py" in said
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,17 @@ def test_on_the_command_line_a_file_is_relative_to_the_current_directory(run, tm
             "reward_function: ./judges.py:plus",
             "mine.yaml: reward_function './judges.py:plus': cannot load ./judges.py (FileNot",
         ),
-        ("reward_function: ./judge.py:minus", "has no function minus"),
-        ("reward_function: judge.plus", "write package.module:function or ./file.py:function"),
+        ("reward_function: ./jury.py:minus", "has no function minus"),
+        ("reward_function: jury.plus", "write package.module:function or ./file.py:function"),
         ("reward_function: nowhere.at_all:f", "cannot load nowhere.at_all (ModuleNotFoundError"),
-        ("verifier: ./judge.py:minus", "mine.yaml: verifier './judge.py:minus'"),
-        ("passk_every: 1\npassk_verifier: ./judge.py:x", "mine.yaml: passk_verifier: verifier './judge.py:x'"),
+        ("verifier: ./jury.py:minus", "mine.yaml: verifier './jury.py:minus'"),
+        ("passk_every: 1\npassk_verifier: ./jury.py:x", "mine.yaml: passk_verifier: verifier './jury.py:x'"),
         ("verifier: last_integer\nchat: true", "mine.yaml: chat needs a chat template, which the tokenizer of"),
         ("verifier: last_intege", "no verifier is called 'last_intege'"),
-        ("reward_function: ./judge.py:text", "reward function text returned a str: return a list of 16 numbers"),
-        ("reward_function: ./judge.py:leaves", "reward function ./judge.py:leaves ended the process (exit code 0)"),
-        ("reward_function: ./judge.py:fails", "reward function ./judge.py:fails raised KeyError: 'gold'"),
-        ("reward_function: ./judge.py:plus\nresume_from_checkpoint: x", "the run directory itself is continued"),
+        ("reward_function: ./jury.py:text", "reward function text returned a str: return a list of 16 numbers"),
+        ("reward_function: ./jury.py:leaves", "reward function ./jury.py:leaves ended the process (exit code 0)"),
+        ("reward_function: ./jury.py:fails", "reward function ./jury.py:fails raised KeyError: 'gold'"),
+        ("reward_function: ./jury.py:plus\nresume_from_checkpoint: x", "the run directory itself is continued"),
     ],
 )
 def test_what_fails_says_why(run, text, said):
@@ -155,10 +155,10 @@ def test_what_fails_says_why(run, text, said):
 
 def test_an_import_that_fails_says_why(run, tmp_path):
     for body, why in (("import nothing_here\n", "No module named 'nothing_here'"), ("x = 1 +\n", "invalid syntax")):
-        (tmp_path / "recipes" / "judge.py").write_text(body)
-        code, said, _ = run("reward_function: ./judge.py:plus")
+        (tmp_path / "recipes" / "jury.py").write_text(body)
+        code, said, _ = run("reward_function: ./jury.py:plus")
         assert code == 2
-        assert "cannot load ./judge.py" in said
+        assert "cannot load ./jury.py" in said
         assert why in said
 
 
@@ -178,16 +178,16 @@ def test_an_exit_of_the_process_is_an_error(monkeypatch):
 
 @pytest.mark.slow
 def test_os_exit_in_a_reward_function_is_an_error_and_the_run_goes_on(run, tmp_path):
-    judge = tmp_path / "recipes" / "judge.py"
-    judge.write_text("import os\ndef plus(completions, **_):\n    os._exit(0)\n")
+    jury = tmp_path / "recipes" / "jury.py"
+    jury.write_text("import os\ndef plus(completions, **_):\n    os._exit(0)\n")
     run("reward_function: nowhere:f")  # writes the recipe
     words = [sys.executable, "-m", "simko.cli", "train", str(tmp_path / "recipes" / "mine.yaml")]
-    words += ["--reward_function", f"{judge}:plus"]
+    words += ["--reward_function", f"{jury}:plus"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert "ended the process (exit code 0)" in done.stderr.splitlines()[-1]
-    judge.write_text(JUDGE)
-    assert run("reward_function: ./judge.py:plus")[0] == 0
+    jury.write_text(JUDGE)
+    assert run("reward_function: ./jury.py:plus")[0] == 0
 
 
 REMOTE = """
@@ -211,7 +211,7 @@ def test_trust_remote_code(run, tiny_base, tmp_path):
     auto = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     config |= {"auto_map": auto, "model_type": "own", "architectures": ["OwnModel"]}
     (base / "config.json").write_text(json.dumps(config))
-    reward = "reward_function: ./judge.py:plus"
+    reward = "reward_function: ./jury.py:plus"
     code, said, _ = run(reward, base=base)
     assert code == 2
     assert "trust_remote_code" in said
@@ -222,7 +222,7 @@ def test_trust_remote_code(run, tiny_base, tmp_path):
 
 
 def test_model_init_kwargs(run):
-    reward = "reward_function: ./judge.py:plus"
+    reward = "reward_function: ./jury.py:plus"
     code, said, out = run(f"{reward}\nmodel_init_kwargs: {{torch_dtype: bfloat16}}\nbeta: 0.1")
     assert code == 0, said
     weights = load_file(out / "checkpoint-2" / "model.safetensors")
