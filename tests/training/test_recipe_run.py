@@ -95,9 +95,8 @@ def test_a_reward_function_beside_the_recipe(run):
         rewards[place] = [row["reward"] for row in rows if "reward" in row]
         name = place.partition(":")[2]
         assert f"rewards/{name}/mean" in rows[0]
-        assert json.loads((out / "config.json").read_text())["reward_function"].startswith(
-            f"jury.py:{name}@sha256:"
-        ) or (place == "jury:plus")
+        bound = json.loads((out / "config.json").read_text())["reward_function"]
+        assert bound.startswith(f"{place.removeprefix('./')}@sha256:")
     assert rewards["./jury.py:plus"] == rewards["jury.py:plus_later"] == rewards["jury:plus"]
     assert len(rewards["jury:plus"]) == 2
 
