@@ -19,13 +19,13 @@ from simko.adapters.trl.head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.model_card import name_local_models
 from simko.adapters.trl.resume import ResumableTrainer
 from simko.adapters.trl.rewards import checked_rewards
+from simko.adapters.trl.skipping import only_rows, refuse_inexact_skipping
 from simko.diagnostics import concentration_summary
 from simko.evaluate.files import append
 from simko.token_stats import TokenStats
 
 logger = logging.getLogger("simko")
 
-_ROW_SKIPPING_LOSSES = ("dapo", "cispo")
 _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _PROBE_CANDIDATES = 6
 _PROBE_ROWS = 256
@@ -109,7 +109,7 @@ class RLVRTrainer(ResumableTrainer):
         if not isinstance(args, RLVRConfig):
             raise ValueError(f"{type(self).__name__} needs an RLVRConfig, got {type(args).__name__}")
         if args.skip_zero_advantage:
-            _refuse_inexact_skipping(args)
+            refuse_inexact_skipping(args)
         if args.drop_one_outcome_groups and args.loss_type not in _LOSSES_BY_TOKENS:
             raise ValueError(
                 f"loss_type={args.loss_type!r} divides by responses, so that dropped groups would stay in its "
@@ -131,7 +131,7 @@ class RLVRTrainer(ResumableTrainer):
         inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
         counted = counted_tokens(inputs).sum()
         if self.args.skip_zero_advantage and self.model.training:
-            inputs = _only_rows(inputs, self._rows_with_advantage(inputs["advantages"]))
+            inputs = only_rows(inputs, self._rows_with_advantage(inputs["advantages"]))
         inputs["left_out"] = counted - counted_tokens(inputs).sum()
         self._loss_inputs = inputs
         try:
@@ -168,7 +168,7 @@ class RLVRTrainer(ResumableTrainer):
         """
         norm = super()._get_grad_norm(model, grad_norm)
         size = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP2's
-        if not (self.args.fp16 or math.isfinite(size)):
+        if size is not None and not (self.args.fp16 or math.isfinite(size)):
             raise FloatingPointError(
                 f"the gradient's norm is {float(size)} at step {self.state.global_step}, though the loss is finite: "
                 "stopped before the optimizer's step; the last checkpoint is as it was"
@@ -387,27 +387,3 @@ def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
         spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
         spread[-1][valid] = x[rows]
     kept.append(TokenStats(*spread))
-
-
-def _refuse_inexact_skipping(args: GRPOConfig) -> None:
-    exact = args.loss_type in _ROW_SKIPPING_LOSSES and args.beta == 0 and args.top_entropy_quantile == 1.0
-    if not exact or args.entropy_coef != 0 or args.use_adaptive_entropy:
-        raise ValueError(
-            "skip_zero_advantage keeps the gradient only with loss_type dapo or cispo, beta 0, top_entropy_quantile 1 "
-            "and no entropy bonus: responses of advantage 0 count elsewhere; set it to False or change those options"
-        )
-
-
-def _only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
-    """The rows `keep` [B] of a micro-batch, completions trimmed to the longest.
-
-    Prompts keep their padding: on its left, it shifts the positions that a model with absolute ones sees."""
-    if "num_images" in inputs:
-        raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
-    inputs = {k: v[keep] if torch.is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
-    completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
-    width = inputs["completion_mask"].size(1)
-    for key, value in inputs.items():
-        if torch.is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
-            inputs[key] = value[:, :completion]
-    return inputs
