@@ -5,19 +5,17 @@ float32 copy of the weights. bfloat16 rounds the activations of 30 layers, so th
 per cent off, and half of it where a single response carries it: ours may be off by as much and a little more.
 """
 
-import copy
-
 import pytest
 import torch
 from datasets import Dataset
+from float32_twin import Twin
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.adapters.trl import MethodConfig, MethodTrainer, SimKOConfig, SimKOTrainer
 from simko.adapters.trl.link import SimKOLink
-from simko.objectives import METHODS, candidate_gap
+from simko.objectives import METHODS
 from simko.studies.real_model import smollm2
-from simko.token_stats import token_stats
 
 OPTIONS = {"simko": {"alpha": 0.1, "top_penalty": 1.5}, "nsr": {}, "pkpo": {"k": 2}}
 DTYPES = {"fp32": torch.float32, "autocast": torch.float32, "weights": torch.bfloat16}
@@ -51,53 +49,6 @@ def make(smol, tmp_path, name, mode, *, lora=False, **options):
         processing_class=AutoTokenizer.from_pretrained(smol),
         peft_config=LoraConfig(r=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM") if lora else None,
     )
-
-
-class Twin(TrainerCallback):
-    """Relative errors (L2) against float32: of the gradient that is about to be applied, and of the same formula worked
-    on the model's own logits in the run's precision."""
-
-    def __init__(self, trainer, method):
-        self.trainer, self.method, self.errors, self.plain_errors = trainer, method, [], []
-        original = trainer.base_loss
-
-        def base_loss(model, inputs):
-            self.inputs = dict(inputs)
-            return original(model, inputs)
-
-        trainer.base_loss = base_loss
-        trainer.add_callback(self)
-
-    def gradient(self, model, args):
-        """Of the row's policy_loss on full logits, old log-probabilities being the model's own."""
-        x, width = self.inputs, self.inputs["completion_ids"].size(1)
-        ids = torch.cat([x["prompt_ids"], x["completion_ids"]], 1)
-        attention = torch.cat([x["prompt_mask"], x["completion_mask"]], 1)
-        model.zero_grad()
-        for module in model.modules():
-            vars(module).pop("forward", None)  # TRL's, which calls the model that it was made for
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, -width - 1 : -1]
-        stats = token_stats(logits.float() / args.temperature, x["completion_ids"], top_k=3, impl="eager")
-        gap = candidate_gap(stats.topk_logp, stats.logp) if self.method.candidate_weights else None
-        top1 = stats.is_top1 if self.method.needs_top1 else None
-        loss, _ = self.method.policy_loss(
-            stats.logp, stats.logp.detach(), stats.entropy, gap, top1, x["advantages"], x["completion_mask"]
-        )
-        loss.backward()
-        return [p.grad for p in model.parameters() if p.requires_grad]
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **_):
-        applied = [p.grad for p in model.parameters() if p.requires_grad]
-        with self.trainer.accelerator.autocast():
-            plain = self.gradient(copy.deepcopy(model), args)
-        exact = self.gradient(copy.deepcopy(model).float(), args)
-        self.errors.append(relative_error(applied, exact))
-        self.plain_errors.append(relative_error(plain, exact))
-
-
-def relative_error(found, exact):
-    differ = sum((a.double() - b.double()).square().sum() for a, b in zip(found, exact, strict=True))
-    return float((differ / sum(b.double().square().sum() for b in exact)).sqrt())
 
 
 @pytest.mark.slow
