@@ -118,7 +118,7 @@ def test_weights_that_are_no_numbers_are_named(
     model.save_pretrained(tmp_path / "inf")
     AutoTokenizer.from_pretrained(speaker(0)).save_pretrained(tmp_path / "inf")
     said = refusal(words(tmp_path / "inf", sums, tmp_path / "out"), capsys)
-    assert f"its weights {name} hold inf or nan" in said
+    assert f"the weight {name} holds inf or nan" in said
     assert str(tmp_path / "inf") in said
 
 

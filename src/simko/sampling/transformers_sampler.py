@@ -69,7 +69,6 @@ class TransformersSampler:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(path)
         model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
-        _check_finite(model, path)
         return cls(
             model.to(device),
             AutoTokenizer.from_pretrained(path, revision=revision),
@@ -226,13 +225,6 @@ class _Generation:
             **(drawing if settings.do_sample else {}),
         )
         return cls(config, torch.tensor(ends, dtype=torch.long), pad_token, settings.stop)
-
-
-def _check_finite(model: Any, path: str | Path) -> None:
-    """ValueError for weights that are no numbers: greedy decoding would go on with the first token, without a word."""
-    for name, weights in model.named_parameters():
-        if weights.dtype in (torch.float32, torch.bfloat16, torch.float16) and not weights.isfinite().all():
-            raise ValueError(f"the model {path} cannot be sampled: its weights {name} hold inf or nan")
 
 
 @contextmanager
