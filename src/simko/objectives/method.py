@@ -24,7 +24,7 @@ from simko.objectives.options import OPTIONS, REQUIRED, checked_option
 from simko.objectives.reduction import Denominator, mean_over, reduce_loss, reduction_size
 from simko.objectives.reweighting import mean_over_response
 from simko.objectives.surrogate import clip_ratio, sequence_ratio, token_ratio
-from simko.objectives.tokens import Metrics, every_token, over_counted, penalise_ratio, read_tokens
+from simko.objectives.tokens import Metrics, Tokens, every_token, over_counted, penalise_ratio, read_tokens
 
 EVERY_TOKEN = partial(every_token)
 TOKEN_RATIO = partial(token_ratio)
@@ -204,35 +204,16 @@ class Method:
         ratio, and share of tokens at which the clip acted. ValueError for shapes that do not match and for an input
         that the method needs and did not get.
         """
-        loss, metrics = self.policy_terms(
-            logp, old_logp, entropy, gap, is_top1, advantages, mask, denominator=denominator, marked=marked
-        )
-        return loss, {name: metric.value() for name, metric in metrics.items()}
-
-    def policy_terms(
-        self,
-        logp: Float[Tensor, "B T"],
-        old_logp: Float[Tensor, "B T"],
-        entropy: Float[Tensor, "B T"],
-        gap: Float[Tensor, "B T"] | None,
-        is_top1: Bool[Tensor, "B T"] | None,
-        advantages: Shaped[Tensor, " B"] | Shaped[Tensor, "B T"],
-        mask: Shaped[Tensor, "B T"],
-        *,
-        denominator: Denominator | None = None,
-        marked: Bool[Tensor, "B T"] | None = None,
-        left_out: Shaped[Tensor, ""] | float = 0.0,
-    ) -> tuple[Float[Tensor, ""], Metrics]:
-        """policy_loss with each metric as a Mean, for an engine that adds metrics up over an update.
-
-        left_out: counted tokens of responses that the engine did not score since their advantage is 0
-        (inert_zero_rows); shares of the counted tokens count them.
-        """
         self._check_marked(marked)
         for name, x, needed in (("gap", gap, self.candidate_weights), ("is_top1", is_top1, self.needs_top1)):
             if needed and x is None:
                 raise ValueError(f"{self.name} needs {name}")
-        tokens = read_tokens(logp, old_logp, entropy, gap, is_top1, advantages, mask, marked, left_out)
+        tokens = read_tokens(logp, old_logp, entropy, gap, is_top1, advantages, mask, marked)
+        loss, metrics = self.policy_terms(tokens, denominator)
+        return loss, {name: metric.value() for name, metric in metrics.items()}
+
+    def policy_terms(self, tokens: Tokens, denominator: Denominator | None = None) -> tuple[Float[Tensor, ""], Metrics]:
+        """policy_loss of read_tokens' answer with each metric as a Mean, for an engine that adds them up over an update."""
         active, counted, metrics = self.token_mask(tokens)
         if counted is not tokens.mask:  # a mask that restricts what is counted
             tokens = tokens._replace(left_out=torch.zeros_like(tokens.left_out))

@@ -16,6 +16,7 @@ from simko.adapters.trl.link import LinkedTrainer
 from simko.adapters.trl.method_config import MethodConfig, plan_method
 from simko.adapters.trl.rlvr import counted_tokens
 from simko.objectives.reduction import Mean, mean_over
+from simko.objectives.tokens import read_tokens
 
 logger = logging.getLogger("simko")
 
@@ -127,10 +128,8 @@ class MethodTrainer(LinkedTrainer):
         mask, advantages = counted_tokens(inputs), inputs["advantages"]
         denominator, marked = self._of_the_update(inputs, logp, old_logp, entropy, mask)
         left_out = inputs["left_out"]
-        loss, metrics = self.method.policy_terms(
-            logp, old_logp, entropy, None, None, advantages, mask,
-            denominator=denominator, marked=marked, left_out=left_out,
-        )  # fmt: skip
+        tokens = read_tokens(logp, old_logp, entropy, None, None, advantages, mask, marked, left_out)
+        loss, metrics = self.method.policy_terms(tokens, denominator)
         logged = {f"{self.method.name}/{name}": metric for name, metric in metrics.items()}
         clipped = metrics["clipped"].total if "clipped" in metrics else logp.new_zeros(())
         logged["clip_ratio/region_mean"] = Mean(clipped, mask.sum() + left_out)
