@@ -203,10 +203,9 @@ def _function_of(recipe: Recipe) -> str:
 
 def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
-    simko = recipe.training.method == "simko"
-    unread = (
-        ("passk_",) if simko else ("passk_", "simko_")
-    )  # pass@K is measured beside the training, which it leaves alone
+    unread: tuple[str, ...] = ("passk_", "probe_")  # measured beside the training, which they leave alone
+    if recipe.training.method != "simko":
+        unread += ("simko_",)
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
     return kept | recipe.judges() | {"objective": _objective(recipe.training), DATA: digest(problems)}
 
