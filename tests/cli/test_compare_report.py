@@ -75,7 +75,7 @@ def test_holm_covers_the_pairs_with_the_reference_alone(swept: Path, tmp_path: P
         (["x={}/a@0.3", "y={}/b"], "holds sums at T=0.3, T=1: write RUN@0.6 for a temperature"),
         (["x={}/a@0.3,{}/b@1", "y={}/c@1"], "x mixes T=0.3 and T=1"),
         (["x={}/a@1", "y={}/a@1.0"], "given twice"),
-        (["x={}/none@1", "y={}/a@1"], "none holds no samples: give a directory of simko evaluate"),
+        (["x={}/none@1", "y={}/a@1"], "there is no file or folder"),
         (["x={}/a", "y={}/b", "--reference", "z"], "--reference z is none of the names compared: x, y"),
         (["{}/a@", "y={}/b"], "'' is no temperature and no step"),
     ],

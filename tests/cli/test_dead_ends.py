@@ -31,6 +31,7 @@ def sums(tmp_path: Path) -> list[str]:
         ("{here}/model/config.json", "is a file: give the checkpoint folder that it lies in, {here}/model"),
         ("{here}/empty", "empty holds no model"),
         ("{here}/run", "give one of the folders in it, such as {here}/run/checkpoint-5"),
+        ("{here}/trained", "trained is a run of simko train: give one of its checkpoints, such as {here}/trained/ch"),
         ("{here}/adapter", "adapter is an adapter without its base model: there is no folder ./gone"),
         ("{here}/broken", "adapter_config.json does not say base_model_name_or_path"),
     ],
@@ -38,10 +39,13 @@ def sums(tmp_path: Path) -> list[str]:
 def test_a_model_that_is_not_there(
     model: str, said: str, sums: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder in ("model", "empty", "run/checkpoint-5", "adapter", "broken"):
+    for folder in ("model", "empty", "run/checkpoint-5", "trained/checkpoint-5", "adapter", "broken"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "run" / "checkpoint-5" / "config.json").write_text("{}")
+    (tmp_path / "trained" / "checkpoint-5" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "trained" / "config.json").write_text('{"max_steps": 5}')
+    (tmp_path / "trained" / "metrics.jsonl").write_text("")
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "./gone"}')
     (tmp_path / "broken" / "adapter_config.json").write_text('{"base')
     given = words(Path("x"), sums, tmp_path / "out")

@@ -140,7 +140,7 @@ def test_a_chat_without_a_template_is_refused_and_binds_nothing(
     tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = words(tiny_base, ["operator_puzzle"], tmp_path / "run")
-    assert "has no chat template" in refusal([*given, "--chat"], capsys)
+    assert "has no chat template: give --no-chat" in refusal([*given, "--chat"], capsys)
     assert main([*given, "--no-chat"]) == 0
 
 

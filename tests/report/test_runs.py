@@ -125,7 +125,7 @@ def test_bad_groups_are_refused(tmp_path, three):
         ([three[0], f"base={tmp_path}/s1"], "two groups are called 'base'"),
         (["=x"], "is no group"),
         (["a=x,,y"], "is no group"),
-        ([str(tmp_path / "none")], "holds no samples"),
+        ([str(tmp_path / "none")], "there is no file or folder"),
         ([three[0], f"again={three[0]}"], "given twice"),
         ([f"seeds={three[0]},{three[0]}"], "given twice"),
     ):

@@ -259,8 +259,32 @@ def test_runs_that_do_not_go_together_are_one_line(trained, tmp_path, capsys, ti
     store = f"b={trained}/nsr/held-out"
     assert "runs of one kind" in refusal(["report", f"a={trained}/grpo", store, *to], capsys)
     assert "shows every step" in refusal(["report", f"{trained}/grpo@step=2", *to], capsys)
+    for command in (["report"], ["audit"], ["export", *to]):
+        assert "there is no file or folder" in refusal([*command, tmp_path / "none"], capsys)
     said = refusal(["report", tiny_base], capsys)
     for words in ("no study", "no training run", "no evaluation", "metrics.jsonl"):
         assert words in said
     assert "holds no samples" in refusal(["compare", f"a={trained}/plain", f"b={trained}/nsr"], capsys)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_what_a_training_run_measured_is_exported_and_audited_too(trained, tmp_path, capsys):
+    run = copy(trained / "simko", tmp_path / "run")
+    assert main(["export", str(run), "--to", str(tmp_path / "samples.jsonl")]) == 0
+    with SampleStore(run / "held-out" / "samples.db", read_only=True) as store:
+        drawn = sum(n for setting in store.settings() for n, _ in store.counts(setting).values())
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == drawn > 0
+    assert main(["audit", str(run), "--verifier", "last_integer", "--apply"]) == 0
+    assert "verdicts differ" in capsys.readouterr().out
+    assert not (run / "samples.db").exists()
+
+
+def test_an_evaluation_beside_a_training_run_does_not_hide_its_steps(trained, tmp_path, capsys):
+    run = copy(trained / "simko", tmp_path / "run")
+    (run / "samples.db").write_bytes((run / "held-out" / "samples.db").read_bytes())
+    with sqlite3.connect(run / "samples.db") as db:
+        db.execute("UPDATE settings SET name = 'T=1' WHERE name = 'step=4, T=1'")
+        db.execute("DELETE FROM settings WHERE name <> 'T=1'")
+    said = refusal(["compare", f"a={run}@step=0", f"b={run}@step=4"], capsys)
+    assert f"what it measured during training is {run}/held-out" in said
+    assert main(["compare", f"a={run}/held-out@step=0", f"b={run}/held-out@step=4"]) == 0

@@ -180,6 +180,7 @@ def test_file_task_reads_problems(tmp_path: Path) -> None:
         ('{"prompt": "a\\ud800", "answer": "1"}\n', r"line 1: the prompt holds '\ud800', half of a surrogate pair"),
         ('{"prompt": "a", "answer": "1", "id": "\\udfff"}\n', r"line 1: the id holds '\udfff', half of a surrogate"),
         ('{"prompt": "a", "answer": "\\ud83d"}\n', r"line 1: the answer holds '\ud83d', half of a surrogate pair"),
+        ('{"prompt": "a", "answer": "1"}\n{"prompt": "", "answer": "1"}\n', "line 2: the prompt is empty"),
         ('{"prompt": "a"\n', "line 1: not JSON"),
         ("[1]\n", "line 1: expected an object"),
         ('{"prompt": "a", "answer": "1", "id": "x"}\n' * 2, "line 2: the id 'x' occurs twice"),

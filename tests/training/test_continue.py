@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from test_train import RECIPE, lines, operators, recipe
 from transformers import TrainerControl, TrainerState
 
+from simko.cli.main import main
 from simko.evaluate.files import claimed
 from simko.training import run as run_module
 from simko.training.run import MetricsLog, train
@@ -108,7 +109,7 @@ def test_a_finished_run_is_extended_where_its_past_stays_what_it_is(recipe_file,
     assert_same_weights(longer, whole)
     assert json.loads((out / "config.json").read_text())["max_steps"] == 8
     assert [r["step"] for r in lines(out / "metrics.jsonl") if "loss" in r] == [1, 2, 3, 4, 5, 6, 7, 8]
-    with pytest.raises(ValueError, match="a run of 8 updates: 6 are fewer"):
+    with pytest.raises(ValueError, match="a run of 8 updates: 6 are fewer than it has: give 8 or more"):
         train(recipe(recipe_file, tiny_base, out, *CONSTANT, "--max_steps", "6"))
 
 
@@ -118,7 +119,7 @@ def test_a_finished_run_is_extended_where_its_past_stays_what_it_is(recipe_file,
 )
 def test_a_run_whose_past_depends_on_its_length_is_not_extended(recipe_file, tiny_base, tmp_path, words):
     train(recipe(recipe_file, tiny_base, tmp_path / "run", "--max_steps", "4", *words))
-    with pytest.raises(ValueError, match=r"of another length \(max_steps\), on which"):
+    with pytest.raises(ValueError, match=r"\(max_steps\), on which.*lr_scheduler_type constant"):
         train(recipe(recipe_file, tiny_base, tmp_path / "run", "--max_steps", "8", *words))
 
 
@@ -330,3 +331,19 @@ def test_a_killed_run_leaves_its_directory_free_though_its_workers_live(tmp_path
     finally:
         holder.kill()
         os.kill(worker, signal.SIGKILL)
+
+
+def test_a_model_that_is_neither_a_folder_nor_reached_on_the_hub_is_told_so(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="there is no folder misspelt-model here, and the hub"):
+        train(recipe(recipe_file, "misspelt-model", tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("command", "where"), [("train x.yaml", "last complete checkpoint"), ("tasks", "where it")])
+def test_an_interrupt_says_where_the_command_goes_on(command, where, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"simko.cli.{command.split()[0]}.run", interrupted)
+    assert main(command.split()) == 130
+    assert where in capsys.readouterr().err

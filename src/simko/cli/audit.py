@@ -35,15 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
     from simko.evaluate.files import claimed, replacing
+    from simko.report.runs import store_of
     from simko.verifiers import get_verifier
 
     if args.verifier:
         get_verifier(args.verifier)
-    if not (args.run / "samples.db").is_file():  # a writer would make one
-        raise ValueError(f"{args.run} holds no evaluation: it has no samples.db")
+    path = store_of(args.run)
     with ExitStack() as stack:
-        stack.enter_context(claimed(args.run) if args.apply else nullcontext())
-        store = stack.enter_context(SampleStore(args.run / "samples.db", read_only=not args.apply))
+        stack.enter_context(claimed(path.parent) if args.apply else nullcontext())
+        store = stack.enter_context(SampleStore(path, read_only=not args.apply))
         settings = [s for s in store.settings() if args.task in (None, s.task)]
         if not settings:
             raise ValueError(f"{args.run} holds no evaluation of {args.task or 'any task'}")

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
     from simko.evaluate.export import export
+    from simko.report.runs import store_of
 
-    with SampleStore(args.run / "samples.db", read_only=True) as store:
+    with SampleStore(store_of(args.run), read_only=True) as store:
         print(f"{export(store, args.to)} samples in {args.to}")

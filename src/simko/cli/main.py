@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.execute(args)
     except KeyboardInterrupt:
-        print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
+        where = "from its last complete checkpoint, if there is one" if args.command == "train" else "where it stopped"
+        print(f"simko: interrupted; the same command continues {where}", file=sys.stderr)
         return 130
     except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
         print(f"simko: error: something called sys.exit({exit.code!r}) before the command had ended", file=sys.stderr)

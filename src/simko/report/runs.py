@@ -113,6 +113,8 @@ def store_of(run: Path) -> Path:
     for path in (run, run / "samples.db", run / "held-out" / "samples.db"):
         if path.is_file():
             return path
+    if not run.exists():
+        raise ValueError(f"there is no file or folder {run}")
     raise ValueError(
         f"{run} holds no samples: give a directory of simko evaluate (with samples.db), one of simko train with "
         "passk_every (with held-out/samples.db), or a store file"
@@ -176,7 +178,10 @@ def _read_chosen(chosen: Chosen) -> list[Evaluated]:
         kept = [e for e in kept if _fits(e, mark, f"{chosen.path}@{mark}", found)]
     if not kept:
         asked = " and ".join(f"@{mark}" for mark in chosen.marks)
-        raise ValueError(f"{chosen.path} has nothing at {asked}: it holds {_listed(e.setting for e in found)}")
+        other = chosen.path / "held-out"
+        hidden = (other / "samples.db").is_file() and found[0].store != other / "samples.db"
+        hint = f"; what it measured during training is {other}" if hidden else ""
+        raise ValueError(f"{chosen.path} has nothing at {asked}: it holds {_listed(e.setting for e in found)}{hint}")
     return kept
 
 

@@ -40,6 +40,8 @@ def _kind(path: Path) -> str:
         return "training"
     if path.is_file() or (path / "samples.db").is_file():
         return "evaluation"
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}")
     raise ValueError(
         f"{path} is no study (study.json), no training run (metrics.jsonl) and no evaluation (samples.db): give the "
         "directory of simko quickstart, train or evaluate, or a store of PassAtKCallback"

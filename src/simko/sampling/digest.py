@@ -53,6 +53,14 @@ def checkpoint_at(path: str | Path, revision: str | None = None) -> Checkpoint:
     return Checkpoint(str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash, None)
 
 
+def _is_model(folder: Path) -> bool:
+    """Whether a folder's config.json is a model's: a training run keeps its own configuration under that name."""
+    try:
+        return "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
 def check_folder(path: str | Path) -> None:
     """ValueError where `path` is no checkpoint folder and cannot be a hub id either: a folder without a model, an adapter
     whose base model is not there, a file, or a path to nothing. A hub id is left to those who load it."""
@@ -66,8 +74,11 @@ def check_folder(path: str | Path) -> None:
             )
         return
     adapter = folder / "adapter_config.json"
+    inside = sorted(file.parent for file in folder.glob("*/*config.json") if file.name in _NAMED_BY)
+    if (folder / "metrics.jsonl").is_file() and inside and not adapter.is_file() and not _is_model(folder):
+        newest = max(inside, key=lambda path: path.stat().st_mtime)
+        raise ValueError(f"{folder} is a run of simko train: give one of its checkpoints, such as {newest}")
     if not any((folder / name).is_file() for name in _NAMED_BY):
-        inside = sorted(file.parent for file in folder.glob("*/*config.json") if file.name in _NAMED_BY)
         hint = f"one of the folders in it, such as {inside[0]}" if inside else "a checkpoint folder"
         raise ValueError(f"{folder} holds no model (no config.json, no adapter_config.json): give {hint}")
     if adapter.is_file():

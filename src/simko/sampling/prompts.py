@@ -8,7 +8,7 @@ from simko.records import Problem
 def encode(tokenizer: Any, problem: Problem, chat: bool) -> list[int]:
     """The token ids of the prompt: the text as it is, or as a user message in the tokenizer's chat template."""
     if chat and tokenizer.chat_template is None:
-        raise ValueError("the model's tokenizer has no chat template: sample with chat=False")
+        raise ValueError("the model's tokenizer has no chat template: give --no-chat (chat=False)")
     if chat:
         message = [{"role": "user", "content": problem.prompt}]
         encoded = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)

@@ -123,7 +123,9 @@ class _AsWritten(float):
 
 
 def _check_characters(problem: Problem) -> None:
-    """JSON can spell half of a surrogate pair, which neither a tokenizer nor a database takes."""
+    """A prompt needs characters; and JSON can spell half of a surrogate pair, which neither a tokenizer nor a database takes."""
+    if not problem.prompt:
+        raise ValueError("the prompt is empty")
     for part in ("id", "prompt", "answer"):
         text = getattr(problem, part)
         half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)

@@ -1,5 +1,6 @@
 """The model and the tokenizer of a recipe."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ def load_model(recipe: Recipe) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(name, **arguments | extra)
     except (ImportError, OSError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())
+        if isinstance(error, OSError) and not Path(name).exists():
+            said = f"there is no folder {name} here, and the hub was asked in vain: {said}"
         raise ValueError(f"{recipe.path}: model_name_or_path {name} cannot be loaded: {said}") from error
     if recipe.run.chat and tokenizer.chat_template is None:
         raise ValueError(f"{recipe.path}: chat needs a chat template, which the tokenizer of {name} has not got")

@@ -61,9 +61,13 @@ _NOT_OF_THE_NUMBERS = {
     "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
 }  # fmt: skip
 _SCHEDULES_WITHOUT_END = ("constant", "constant_with_warmup", "inverse_sqrt")
+_LENGTH = (
+    "of another length ({}), on which its learning rates or intervals depend (a run with lr_scheduler_type constant and "
+    "whole numbers for warmup_steps, save_steps and logging_steps can be extended)"
+)
 _WHY = {
-    "max_steps": "of another length (max_steps), on which its learning rates or intervals depend",
-    "num_train_epochs": "of another length (num_train_epochs), on which its learning rates or intervals depend",
+    "max_steps": _LENGTH.format("max_steps"),
+    "num_train_epochs": _LENGTH.format("num_train_epochs"),
 }
 
 
@@ -218,7 +222,9 @@ def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
     if args.lr_scheduler_type not in _SCHEDULES_WITHOUT_END or any(0 < share < 1 for share in shares):
         return {"train_file"}
     if updates < done:
-        raise ValueError(f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has")
+        raise ValueError(
+            f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has: give {done} or more, or another output directory"
+        )
     return {"train_file", "max_steps", "num_train_epochs"}
 
 
