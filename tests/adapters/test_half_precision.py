@@ -112,6 +112,20 @@ def log_ratios(trainer):
     return seen
 
 
+@pytest.mark.parametrize(
+    ("generation", "accumulation", "iterations", "warmup"), [(2, 3, 1, 1), (3, 4, 1, 1), (3, 2, 1, 1), (2, 4, 3, 2)]
+)
+def test_the_ratio_is_one_where_an_update_spans_rollouts(tmp_path, generation, accumulation, iterations, warmup):
+    """A rollout that reaches into the first update after the warm-up is scored as that update scores."""
+    trainer = trainer_of(
+        tmp_path, "autocast", per_device_train_batch_size=4, steps_per_generation=generation, num_iterations=iterations,
+        gradient_accumulation_steps=accumulation, grpo_warmup_steps=warmup, learning_rate=0.0, max_steps=4,
+    )  # fmt: skip
+    ratios = log_ratios(trainer)
+    trainer.train()
+    assert all(r.eq(0).all() for r in ratios)
+
+
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["simko", "warm-up ends inside a rollout", "nsr"])

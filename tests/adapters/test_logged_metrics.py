@@ -1,6 +1,7 @@
 """What is logged is what it says: shares of all counted tokens, means over the tokens that there are, or nothing."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -134,6 +135,57 @@ def test_trl_s_clipped_share_covers_skipped_responses(tmp_path, method):
     assert logged[0] == pytest.approx(logged[1], abs=1e-5)
 
 
+@pytest.mark.parametrize("method", ["pkpo", "entropy_advantage", "grpo"])
+def test_means_over_trained_responses_do_not_depend_on_micro_batches(tmp_path, method):
+    """Responses of advantage 0 that fill up a process's share are in no mean."""
+    logged = []
+    for split in SPLITS:
+        trainer = make_trainer(
+            tmp_path / split, MethodTrainer, method=method, method_options={"k": 2} if method == "pkpo" else None,
+            reward=some_right, skip_zero_advantage=True, max_steps=2, num_iterations=2, learning_rate=0.1,
+            optim="sgd", trainer={"rollout_func": fixed_rollout()}, **SPLITS[split],
+        )  # fmt: skip
+        trainer.train()
+        logged.append(rows(trainer)[1])
+    names = (
+        ["clip_ratio/region_mean"] if method == "grpo" else ["entropy", f"{method}/ratio"]
+    )  # TRL's is of micro-batches
+    for name in names:
+        assert [row[name] for row in logged] == pytest.approx([logged[0][name]] * 3, abs=1e-4)
+    if method != "grpo":
+        assert abs(logged[0][names[1]] - 1) > 1e-3
+
+
+def some_right(completions, prompts, **_):
+    return [float(c[:1].isdigit() or "x" in p) for c, p in zip(completions, prompts, strict=True)]
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 0.1}, {"loss_type": "cispo", "epsilon_high": 5.0}])
+def test_trl_s_means_leave_out_micro_batches_without_tokens(tmp_path, options):
+    """TRL has 0 for a mean over no tokens, as where a group of one outcome is dropped, and averages it."""
+    tiny_model().save_pretrained(tmp_path / "model")
+    model = type(tiny_model()).from_pretrained(tmp_path / "model")
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, model=model, reward=some_right, drop_one_outcome_groups=True, max_steps=1,
+        trainer={"rollout_func": fixed_rollout()}, **SPLITS["sixteen"], **options,
+    )  # fmt: skip
+    trainer.train()
+    (row,) = rows(trainer)
+    assert row["groups/mixed"] < 1
+    assert 3.2 < row["entropy"] < math.log(35)
+    assert ("kl" in row) == ("beta" in options)
+    assert None not in [v for k, v in row.items() if k.startswith("clip_ratio/")]
+
+
+def test_an_update_without_tokens_logs_no_mean(tmp_path):
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, reward=lambda completions, **_: [1.0] * len(completions),
+        drop_one_outcome_groups=True, max_steps=1,
+    )  # fmt: skip
+    trainer.train()
+    assert not {"entropy", "clip_ratio/region_mean"} & rows(trainer)[0].keys()
+
+
 @pytest.mark.parametrize(
     ("options", "refused"),
     [
@@ -179,6 +231,31 @@ def test_a_probe_scores_one_response_in_forty(tmp_path, here, every, updates, ro
     )
     assert trainer.updates_per_rollout == updates
     assert trainer._probe_size({"completion_ids": torch.zeros(here, 3)}) == rows
+
+
+@pytest.mark.parametrize("options", [{"max_completion_length": 1}, {"mask_truncated_completions": True}])
+def test_a_probe_of_no_tokens_has_no_numbers(tmp_path, options):
+    """One-token responses have no token above the gate; of truncated ones that are masked out nothing is left."""
+    endless = {"suppress_tokens": [1]}
+    trainer = make_trainer(tmp_path, RLVRTrainer, max_steps=1, generation_kwargs=endless, **options)
+    trainer.train()
+    (row,) = rows(trainer)
+    assert row["completions/clipped_ratio"] == 1
+    assert "probe/gated_rank_probability_1" not in row
+    assert ("probe/concentration_1" in row) == ("max_completion_length" in options)
+    text = (tmp_path / "out" / "diagnostics.jsonl").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["step"] == 0
+
+
+def test_a_step_is_probed_once(tmp_path):
+    """Also where it opens several rollouts."""
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, probe_every=2, steps_per_generation=2, gradient_accumulation_steps=4, max_steps=5,
+        per_device_train_batch_size=4,
+    )  # fmt: skip
+    trainer.train()
+    lines = (tmp_path / "out" / "diagnostics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 2, 4]
 
 
 @pytest.mark.parametrize("cls", [RLVRTrainer, SimKOTrainer])

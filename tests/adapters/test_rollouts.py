@@ -111,6 +111,14 @@ def test_groups_too_small_for_k_are_found_at_construction(tmp_path, method, opti
     make_trainer(tmp_path, MethodTrainer, num_generations_eval=k, **common)
 
 
+@pytest.mark.parametrize("save", ["no", "steps"])
+def test_prompts_that_do_not_fill_a_rollout(tmp_path, save):
+    """TRL would end at once, untrained."""
+    trainer = make_trainer(tmp_path, dataset=tiny_dataset(1), max_steps=6, save_strategy=save, save_steps=2)
+    with pytest.raises(ValueError, match="1 prompts do not fill one rollout of 8 responses in groups of 4"):
+        trainer.train()
+
+
 class Spoil(torch.autograd.Function):
     """The identity, whose gradient is not finite."""
 

@@ -51,3 +51,39 @@ print(tried, "tried")
 def test_each_tensor_argument_is_named():
     done = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True)
     assert done.stdout == "240 tried\n", done.stdout + done.stderr[-2000:]
+
+
+NUMBERS = """
+import math, torch
+from simko.objectives import simko_loss
+
+x = torch.zeros(2, 3)
+batch = {"logp": x, "old_logp": x, "entropy": x, "topk_logp": torch.zeros(2, 3, 2), "is_top1": x > 0, "mask": x == 0,
+         "advantages": torch.ones(2)}
+huge, two = 10**400, torch.tensor([0.5, 1.0])
+cases = [(name, {name: value.to("meta")}, "must be on") for name, value in batch.items() if name != "logp"]
+cases += [("topk_logp", {"topk_logp": torch.zeros(2, 3, 0)}, "must be [B, T, K]")]
+cases += [(name, {name: value}, "") for name in ("alpha", "top_penalty", "gate_quantile", "clip_low", "clip_high")
+          for value in (huge, 1e308, "0.5", two, math.nan, -1, [0.5], 1j)]
+cases += [("denominator", {"denominator": value}, "must be one number, finite and not negative")
+          for value in (-1, -0.5, math.nan, math.inf, huge, "8", [8.0], True, 1j, two)]
+for name, changed, said in cases:
+    try:
+        simko_loss(**batch | changed)
+    except ValueError as error:
+        if not str(error).startswith(name) or said not in str(error):
+            print(name, changed, "->", error)
+    except Exception as error:
+        print(name, changed, "->", repr(error))
+    else:
+        print(name, changed, "-> taken")
+for taken in ({"clip_low": math.inf, "clip_high": math.inf}, {"denominator": 0}, {"denominator": torch.tensor(6)}):
+    simko_loss(**batch | taken)
+print(len(cases), "tried")
+"""
+
+
+def test_numbers_that_no_loss_has_and_tensors_of_another_device():
+    """A negative denominator would turn the objective around."""
+    done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True)
+    assert done.stdout == "57 tried\n", done.stdout + done.stderr[-2000:]

@@ -1,5 +1,6 @@
 """What a recipe may say: nothing in it is lost in silence, and what is wrong is named with its file, line and key."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -195,3 +196,41 @@ def test_a_relative_file_lies_here_or_beside_the_recipe(tmp_path, monkeypatch):
     assert read_recipe(path).run.train_file == str(folder / "rows.jsonl")
     (tmp_path / "rows.jsonl").write_text("")
     assert read_recipe(path).run.train_file == "rows.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epsilon: -0.2\n", "epsilon must be at least 0, got -0.2"),
+        ("beta: -1\n", "beta must be at least 0"),
+        ("max_grad_norm: -1.0\n", "max_grad_norm must be at least 0"),
+        ("learning_rate: -1e-6\n", "learning_rate must be at least 0"),
+        ("save_steps: -5\n", "save_steps must be at least 0"),
+        ("use_peft: true\nlora_r: -8\n", "lora_r must be at least 0"),
+        ("num_iterations: 0\n", "num_iterations must be at least 1, got 0"),
+        ("steps_per_generation: 0\n", "steps_per_generation must be at least 1"),
+        ("gradient_accumulation_steps: 0\n", "gradient_accumulation_steps must be at least 1"),
+        ("learning_rate: .nan\n", "learning_rate must be a finite number, got nan"),
+        ("temperature: .inf\n", "temperature must be a finite number, got inf"),
+        ("save_steps: .inf\n", "wrong kind"),
+        ("top_p: .nan\n", "top_p must be a finite number"),
+        ("num_train_epochs: 0\n", "num_train_epochs is 0"),
+        ("weight_decay: null\n", "weight_decay must be float, got nothing"),
+        ("num_iterations:\n", "num_iterations must be int, got nothing"),
+        ("generation_kwargs: abc\n", "generation_kwargs must be a mapping such as {'key': 1}, got 'abc'"),
+        ("model_init_kwargs: abc\n", "model_init_kwargs must be a mapping"),
+        ("accelerator_config: nowhere.json\n", "nowhere.json"),
+        ("logging_steps: .inf\n", "wrong kind"),
+    ],
+)
+def test_values_that_no_run_can_have(tmp_path, text, said):
+    """Most of them would be taken by TRL, and train something else."""
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/mine.yaml: ") + ".*" + re.escape(said)):
+        written(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["max_steps: -1\n", "top_k: -1\n", "epsilon_high: .inf\n", "epsilon_high: null\n", "max_grad_norm: 0\n"]
+)
+def test_values_that_mean_all_or_none(tmp_path, text):
+    written(tmp_path, text)

@@ -1,10 +1,12 @@
 """Loss a token -> one number."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+
+from simko.objectives.options import is_number
 
 Reduction = Literal["token_mean", "sequence_mean", "constant"]
 Denominator = int | float | Shaped[Tensor, ""]
@@ -46,11 +48,23 @@ def reduce_loss(
     the denominator is 0.
     """
     local = reduction_size(mask, reduction, length=length)
+    if denominator is not None:
+        _check_denominator(denominator)
     masked = token_loss.masked_fill(mask == 0, 0.0)
     if reduction == "sequence_mean":
         masked = masked.sum(-1) / (mask != 0).sum(-1).clamp(min=1)
     size = torch.as_tensor(local if denominator is None else denominator, dtype=masked.dtype, device=masked.device)
     return masked.sum() / torch.where(size == 0, 1.0, size)
+
+
+def _check_denominator(denominator: Any) -> None:
+    """ValueError unless it is one number: a Python one finite and not negative, of a tensor its value is not read."""
+    if isinstance(denominator, Tensor):
+        fits = denominator.numel() == 1 and not denominator.is_complex()
+    else:
+        fits = is_number(denominator) and denominator >= 0
+    if not fits:
+        raise ValueError(f"denominator must be one number, finite and not negative, got {denominator!r}")
 
 
 class Mean(NamedTuple):

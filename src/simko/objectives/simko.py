@@ -67,8 +67,10 @@ def simko_loss(
     check_simko_options(alpha, top_penalty, gate_quantile, weights, penalty)
     check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, is_top1=is_top1, mask=mask)
     check_tensors(topk_logp=topk_logp)
-    if topk_logp.shape[:-1] != logp.shape:
+    if topk_logp.shape[:-1] != logp.shape or not topk_logp.shape[-1]:
         raise ValueError(f"topk_logp must be [B, T, K] for logp {list(logp.shape)}, got {list(topk_logp.shape)}")
+    if topk_logp.device != logp.device:
+        raise ValueError(f"topk_logp must be on {logp.device} as logp is, got {topk_logp.device}")
     left_out = mask == 0
     gap = candidate_gap(topk_logp.masked_fill(left_out[..., None], 0.0), logp.masked_fill(left_out, 0.0), weights)
     row = METHODS["simko" if penalty == "ratio" else "simko_reference"].with_options(

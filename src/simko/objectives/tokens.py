@@ -75,6 +75,9 @@ def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
     """ValueError naming the argument that is no tensor of its kind, or not [B, T] as logp is (advantages: [B] or
     [B, T])."""
     check_tensors(logp=logp, advantages=advantages, **others)
+    for name, x in {"advantages": advantages, **others}.items():
+        if x.device != logp.device:
+            raise ValueError(f"{name} must be on {logp.device} as logp is, got {x.device}")
     for name, x in others.items():
         if x.shape != logp.shape:
             raise ValueError(f"{name} must be [B, T] as logp {list(logp.shape)}, got {list(x.shape)}")

@@ -1,5 +1,6 @@
 """Options of TRL's that `simko train` would take and then not follow. A run is what its recipe says, so they are refused."""
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -29,6 +30,12 @@ _REASONS = {
     "label_names": _NO_LABELS,
     "max_tool_calling_iterations": "simko train gives the model no tools",
 }
+_COUNTS = (
+    "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_iterations",
+    "max_completion_length",
+)  # fmt: skip
+_OF_ANY_SIGN = ("max_steps", "top_k", "entropy_coef", "local_rank")
+_UNBOUNDED = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
 _SWITCHES = {
     "use_peft": ("lora_", "use_rslora", "use_dora"),
     "load_in_4bit": ("bnb_4bit_", "use_bnb_nested_quant"),
@@ -63,6 +70,19 @@ def refuse_ignored(parts: tuple[Any, ...], named: Container[str]) -> None:
     for switch, name in _belonging(changed):
         if not values[switch] and switch not in named:
             raise ValueError(f"{name} has no effect without {switch}: set {switch} too, or leave {name} out")
+
+
+def refuse_impossible(parts: tuple[Any, ...], named: Container[str]) -> None:
+    """ValueError for a number that was named and that its option does not know: below its least value (0, but for a few),
+    nan, or infinite. TRL and transformers take most of them, and train something else or stop far from here."""
+    for name, value, _ in _values(parts):
+        if name not in named or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least = -math.inf if name in _OF_ANY_SIGN else int(name in _COUNTS)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+        if math.isnan(value) or (math.isinf(value) and name not in _UNBOUNDED):
+            raise ValueError(f"{name} must be a finite number, got {value}")
 
 
 def _belonging(changed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

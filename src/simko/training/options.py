@@ -65,6 +65,8 @@ def _fitted(name: str, value: Any, choices: Iterable[Any] | None, kind: str) -> 
     Text is left to the parser, which reads it as it does a word of the command line."""
     if choices is not None and value is False:
         value = "no"  # what YAML makes of `save_strategy: no`
+    if value is None and "None" not in kind:
+        raise ValueError(f"{name} must be {kind}, got nothing: give a value, or leave {name} out")
     if value is None or (isinstance(value, str) and choices is None):
         return value
     if choices is not None:

@@ -16,7 +16,7 @@ from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method, simko_obj
 from simko.adapters.trl.config_checks import check_count
 from simko.adapters.trl.rewards import checked_rewards
 from simko.records import Verifier
-from simko.training.ignored import refuse_ignored
+from simko.training.ignored import refuse_ignored, refuse_impossible
 from simko.training.options import Named, RecipeParser
 from simko.training.recipe_file import read_yaml
 from simko.verifiers import VERIFIERS, get_verifier, import_function
@@ -152,15 +152,19 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         (run, training, model), named = RecipeParser(RECIPE_PARTS).read(written, overrides)
         refuse_ignored((run, training, model), named)
+        refuse_impossible((run, training, model), named)
         _check(run, training, model, named)
-        if training.max_steps == 0:
-            raise ValueError("max_steps is 0: give the number of updates, or leave it out to train num_train_epochs")
+        if training.max_steps == 0 or (training.max_steps < 0 and training.num_train_epochs == 0):
+            name = "max_steps" if training.max_steps == 0 else "num_train_epochs"
+            raise ValueError(f"{name} is 0, so that nothing is trained: give max_steps, or leave both out")
         _check_method(training, written, named)
         if training.method == "simko":
             simko_objective(training)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except (TypeError, ZeroDivisionError, AttributeError, KeyError) as error:
+    except OSError as error:  # of a configuration file that an option names
+        raise ValueError(f"{path}: {error}") from error
+    except (TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: an option has a value of the wrong kind ({error})") from error
     beside = {name: _beside(path, getattr(run, name)) for name in ("train_file", "passk_task")}
     return Recipe(replace(run, **beside), training, model, path, named)
@@ -194,6 +198,9 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
 
 
 def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: Named) -> None:
+    for f in fields(training):
+        if f.name.endswith("_kwargs") and isinstance(text := getattr(training, f.name), str):
+            raise ValueError(f"{f.name} must be a mapping such as {{'key': 1}}, got {text!r}")
     for extra, option in _LOADED_BY.items():
         if extra in (training.model_init_kwargs or {}) and option in named:
             raise ValueError(f"model_init_kwargs sets {extra}, which {option} sets too: keep one")

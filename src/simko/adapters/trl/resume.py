@@ -105,6 +105,12 @@ class ResumableTrainer(GRPOTrainer):
         """All that `train` does once it has loaded the weights of a checkpoint."""
         origin = getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__
         refuse_broken_weights(self.model, kwargs.get("resume_from_checkpoint") or origin)
+        prompts: Any = self.train_dataset
+        if not self._updates_per_epoch():
+            raise ValueError(
+                f"{len(prompts)} prompts do not fill one rollout of {self.args.generation_batch_size} responses "
+                f"in groups of {self.args.num_generations}: give more prompts, or lower generation_batch_size"
+            )
         if misplaced := misplaced_checkpoints(self.args, self._updates_per_epoch()):
             logger.warning("%s", misplaced)
         return super()._inner_training_loop(*args, **kwargs)

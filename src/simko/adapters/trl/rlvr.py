@@ -121,7 +121,7 @@ class RLVRTrainer(ResumableTrainer):
         self._loss_inputs: dict[str, Any] | None = None
         self._rewards = torch.empty(0)
         self._rollout_judged = self._probe_refused = False
-        self._unscored_rollouts = 0
+        self._unscored_rollouts, self._probed = 0, -1
         self._rollout_has_rewards, self._update_has_rewards = True, False
         warn_of_shifted_sampling(args, self.model)
         if args.skip_zero_advantage and self.aux_loss_enabled:
@@ -145,20 +145,25 @@ class RLVRTrainer(ResumableTrainer):
         if self.model.training:
             self._update_has_rewards |= self._rollout_has_rewards
         if not self._runs_own_loss:
-            self._complete_clip_metrics(counted, inputs["left_out"])
+            self._mend_means(counted, inputs["left_out"])
         return loss
 
-    def _complete_clip_metrics(self, counted: Tensor, left_out: Tensor) -> None:
-        """TRL's shares of clipped tokens, over all counted tokens and under one name."""
+    def _mend_means(self, counted: Tensor, left_out: Tensor) -> None:
+        """TRL's means over a micro-batch: none over no tokens, for which TRL has 0, and shares of clipped tokens over all
+        counted ones, under one name."""
         metrics = self._metrics["train" if self.model.training else "eval"]
-        names = [n for n in ("low_mean", "high_mean", "region_mean") if metrics[f"clip_ratio/{n}"]]
         if self.args.loss_type == "cispo":
             metrics["clip_ratio/region_mean"].append(metrics["cispo_clip_ratio"][-1])
-            names = ["region_mean"]
-        if self.args.skip_zero_advantage and self.model.training:
-            every, left = self.accelerator.reduce(torch.stack([counted, left_out]).float(), reduction="sum").tolist()
-            for name in names:
-                metrics[f"clip_ratio/{name}"][-1] *= 1 - left / max(every, 1.0)
+        every, left = self.accelerator.reduce(torch.stack([counted, left_out]).float(), reduction="sum").tolist()
+        clipped = [f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region")]
+        for name, tokens in {"entropy": every - left, "kl": every - left, **dict.fromkeys(clipped, every)}.items():
+            values = metrics.get(name)
+            if values and name in clipped:
+                values[-1] *= 1 - left / max(every, 1.0)
+            if values and not tokens:
+                values.pop()
+                if not values:
+                    del metrics[name]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm of the gradient of an update, before the optimizer's step.
@@ -286,14 +291,18 @@ class RLVRTrainer(ResumableTrainer):
 
     @property
     def updates_per_rollout(self) -> int:
-        """Optimizer steps taken on a rollout, the last one of a window that another rollout completes included."""
+        """The most optimizer steps that a rollout may reach into, those that it shares with others included."""
         steps = int(self.args.steps_per_generation or 1) * self.args.num_iterations
-        return math.ceil(steps / self.args.gradient_accumulation_steps)
+        accumulate = self.args.gradient_accumulation_steps
+        return math.ceil((steps - math.gcd(steps, accumulate)) / accumulate) + 1
 
     def _probe_is_due(self) -> bool:
-        """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included."""
+        """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included, and
+        was not probed yet: an update may open several rollouts."""
         step, every = self.state.global_step, self.args.probe_every
-        return every > 0 and step // every > (step - self.updates_per_rollout) // every
+        due = every > 0 and (step - self.updates_per_rollout) // every < step // every != self._probed
+        self._probed = step // every if due else self._probed
+        return due
 
     def _probe_size(self, rollout: dict[str, Any]) -> int:
         """How many of the rollout's responses on this process a probe measures."""
@@ -335,12 +344,13 @@ class RLVRTrainer(ResumableTrainer):
                 {k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1}
             )
         summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
+        summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
         if not self.accelerator.is_main_process:
             return
         for name in ("concentration", "gated_rank_probability"):
-            values: list[float] = summary[name]  # type: ignore[assignment]
-            for rank, value in enumerate(values, start=1):
-                self._metrics["train"][f"probe/{name}_{rank}"].append(value)
+            for rank, value in enumerate(summary[name], start=1):
+                if value is not None:
+                    self._metrics["train"][f"probe/{name}_{rank}"].append(value)
         directory = Path(str(self.args.output_dir))
         directory.mkdir(parents=True, exist_ok=True)
         append(directory / "diagnostics.jsonl", json.dumps({"step": self.state.global_step} | summary) + "\n")

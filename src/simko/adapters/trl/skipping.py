@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, is_tensor
 from trl import GRPOConfig
 
@@ -19,7 +20,8 @@ def refuse_inexact_skipping(args: GRPOConfig) -> None:
 
 
 def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
-    """The rows `keep` [B] of a micro-batch, completions trimmed to the longest.
+    """The rows `keep` [B] of a micro-batch, completions trimmed to the longest. Kept rows of advantage 0, which fill up,
+    count as a tool's: no loss and no metric reads them.
 
     Prompts keep their padding: on its left, it shifts the positions that a model with absolute ones sees."""
     if "num_images" in inputs:
@@ -30,4 +32,8 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     for key, value in inputs.items():
         if is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
             inputs[key] = value[:, :completion]
+    trained = inputs["advantages"].view(len(inputs["advantages"]), -1).ne(0).any(-1)
+    if not trained.all():
+        mask = inputs.get("tool_mask", torch.ones_like(inputs["completion_mask"]))
+        inputs["tool_mask"] = mask * trained[:, None]
     return inputs
