@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.evaluate.files import claimed, replacing
     from simko.verifiers import get_verifier
 
-    if args.verifier:
+    if args.verifier is not None:
         get_verifier(args.verifier)
     if not (args.run / "samples.db").is_file():  # a writer would make one
         raise ValueError(f"{args.run} holds no evaluation: it has no samples.db")

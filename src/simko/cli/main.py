@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
@@ -50,12 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        args.execute(args)
+        with exits_raised():
+            args.execute(args)
     except KeyboardInterrupt:
         print("simko: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
     except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
-        print(f"simko: error: something called sys.exit({exit.code!r}) before the command had ended", file=sys.stderr)
+        print(f"simko: error: something exited (code {exit.code!r}) before the command had ended", file=sys.stderr)
         return 2
     except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):
@@ -69,6 +71,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"simko: error: {shown}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def exits_raised() -> Iterator[None]:
+    """os._exit of this process raises SystemExit, as sys.exit does: a reward function, a verifier, or what they call must
+    not end a command as if it were done. Processes forked from it exit as they like."""
+    process, really_exit = os.getpid(), os._exit
+
+    def leave(code: int) -> Any:
+        if os.getpid() != process:
+            really_exit(code)
+        raise SystemExit(code)
+
+    os._exit = leave  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = really_exit
 
 
 if __name__ == "__main__":
