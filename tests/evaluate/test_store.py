@@ -365,9 +365,10 @@ def test_a_file_that_was_cut_or_blanked_never_gives_other_numbers(tmp_path):
         damaged = tmp_path / f"{number}.db"
         damaged.write_bytes(content)
         try:
-            assert kept(damaged) == before
+            found = kept(damaged)
         except ValueError as error:
-            assert str(damaged) in str(error)
+            found = str(error)
+        assert found == before or str(damaged) in found
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
     from simko.evaluate.export import export
+    from simko.report.text import visible
 
     with SampleStore(args.run / "samples.db", read_only=True) as store:
-        print(f"{export(store, args.to)} samples in {args.to}")
+        print(visible(f"{export(store, args.to)} samples in {args.to}"))

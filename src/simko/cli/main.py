@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as for any other bad input."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"simko: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"simko: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,15 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):
             raise
-        said = " ".join(str(error).split())
+        said = str(error)
         if isinstance(error, ModuleNotFoundError):
             said += ": pip install 'simko[all]' brings what the commands need"
         if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ImportError):
             said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
-        shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in said)  # a name may hold what acts unseen
-        print(f"simko: error: {shown}", file=sys.stderr)
+        print(f"simko: error: {_one_line(said)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _one_line(text: str) -> str:
+    """Text on one line of a terminal: a name in it may hold what acts unseen."""
+    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in " ".join(text.split()))
 
 
 @contextmanager
