@@ -180,3 +180,34 @@ def test_a_checkpoint_that_cannot_be_opened_is_named(
     said = refusal(given, capsys)
     assert str(folder) in said
     assert "SIMKO_TRACEBACK" not in said
+
+
+HIDDEN = "\u202e\x1b[31m\u200b\x07"
+
+
+@pytest.mark.parametrize("command", ["tasks", "evaluate", "audit", "export", "report", "options"])
+def test_no_command_prints_what_acts_unseen(command, speaker, tmp_path, capfd, monkeypatch):
+    """Of file names, ids, prompts and golds."""
+    monkeypatch.chdir(tmp_path)
+    name, run = f"su{HIDDEN}ms.jsonl", f"r{HIDDEN}un"
+    row = {"id": f"i{HIDDEN}", "prompt": f"1+{HIDDEN}0=", "answer": f"1{HIDDEN}"}
+    Path(name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    given = ["evaluate", "--model", str(speaker(0)), "--task", name, "--verifier", "last_box", "--out", run]
+    if command in ("evaluate", "audit", "export", "report"):
+        assert main([*given, "-n", "4", "--max-new-tokens", "4"]) == 0
+    if command != "evaluate":
+        capfd.readouterr()
+    if command == "options":
+        with pytest.raises(SystemExit):
+            main([*given, HIDDEN])
+    else:
+        more = {
+            "tasks": ["tasks", name],
+            "audit": ["audit", run, "--verifier", "exact"],
+            "export": ["export", run, "--to", f"{HIDDEN}.jsonl"],
+            "report": ["report", run],
+        }
+        assert main(more.get(command, ["tasks"])) == 0
+    said = "".join(capfd.readouterr())
+    assert said
+    assert not set(HIDDEN) - set("[31m") & set(said)

@@ -1,5 +1,7 @@
 """A verifier of the user's own from the command line: evaluated with, audited with, compared by, never mistaken."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +116,7 @@ def test_one_that_ends_its_process_does_not_end_the_evaluation_well(
         ("./nope.py:judge", "No such file"),
         ("judge.py", "write package.module:function or ./file.py:function"),
         ("./judge.py:grade", "has no function grade (its functions: last, judge, share, exits, leaves)"),
+        ("", "no verifier is called ''"),
         ("judg", "or your own: package.module:function or ./file.py:function"),
     ],
 )
@@ -147,3 +150,14 @@ def test_a_run_that_a_judge_broke_goes_on_with_the_mended_one(
     assert main(given) == 0
     assert main(judged(speaker(0), "whole")) == 0
     assert kept(Path("run")) == kept(Path("whole"))
+
+
+@pytest.mark.parametrize("leave", ["import os\nos._exit(0)\n", "import sys\nsys.exit(0)\n"])
+@pytest.mark.parametrize("command", ["evaluate", "audit"])
+def test_a_file_that_ends_the_process_as_it_is_loaded_is_an_error(there: Path, command: str, leave: str) -> None:
+    (there / "leaves.py").write_text(leave)
+    name = "./leaves.py:judge"
+    given = ["audit", "run", "--verifier", name] if command == "audit" else judged(Path("no model"), "run", name)
+    done = subprocess.run([sys.executable, "-m", "simko.cli", *given], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cannot load ./leaves.py (SystemExit: 0)" in done.stderr

@@ -344,3 +344,67 @@ def test_a_store_that_another_process_holds_is_said(tmp_path, monkeypatch):
             store._db.execute("PRAGMA busy_timeout = 50")
             with pytest.raises(OSError, match=r"s\.db is held by another process"):
                 store.add(setting, batch(0, 1))
+
+
+def kept(path: Path) -> list[object]:
+    """All that a store says."""
+    with SampleStore(path, read_only=True) as store:
+        asked = (store.problems, store.counts, store.errors, store.tally, store.answers, lambda s: list(store.rows(s)))
+        return [[setting, *(ask(setting) for ask in asked)] for setting in store.settings()]
+
+
+def test_a_file_that_was_cut_or_blanked_never_gives_other_numbers(tmp_path):
+    path = tmp_path / "s.db"
+    with SampleStore(path) as store:
+        setting = begin(store)
+        store.add(setting, batch(0, 100, response="r" * 40), [Verdict("correct", "1"), Verdict("wrong", "2")] * 150)
+    whole, before = path.read_bytes(), kept(path)
+    cuts = [whole[:end] for end in range(100, len(whole), 997)]
+    blanks = [whole[:i] + bytes(512) + whole[i + 512 :] for i in range(0, len(whole), 512)]
+    for number, content in enumerate([*cuts, *blanks]):
+        damaged = tmp_path / f"{number}.db"
+        damaged.write_bytes(content)
+        try:
+            found = kept(damaged)
+        except ValueError as error:
+            found = str(error)
+        assert found == before or str(damaged) in found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM problems WHERE problem = 'p1'",
+        "DELETE FROM settings",
+        "UPDATE settings SET n = 'many'",
+        "UPDATE settings SET record = '3'",
+        "UPDATE problems SET metadata = 'null'",
+        "UPDATE samples SET outcome = 'Correct' WHERE sample = 1",
+        "UPDATE samples SET tokens = 'x' WHERE sample = 1",
+        "UPDATE samples SET seed = 0.5",
+        "UPDATE samples SET response = x'00ff' WHERE sample = 1",
+    ],
+)
+def test_rows_that_no_store_wrote_are_said(tmp_path, statement):
+    path = tmp_path / "s.db"
+    with SampleStore(path) as store:
+        store.add(begin(store), batch(0, 2), [Verdict("wrong")] * 6)
+    assert kept(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(statement)
+    with pytest.raises(ValueError, match=r"s\.db is damaged"):
+        kept(path)
+
+
+def test_what_a_store_may_hold_is_not_taken_for_damage(tmp_path):
+    path = tmp_path / "s.db"
+    odd = [Problem("⟨é⟩\0", "p" * 10**5, "", {"x": float("nan"), "y": None})]
+    with SampleStore(path) as store:
+        for number, name in enumerate(("T=1", "T=0.5")):
+            setting = begin(store, name=name, problems=odd, record={"t": float("inf")})
+            samples = [Sample(odd[0].id, i, "", 0, "stop", seed=(None, -1)[number]) for i in range(3)]
+            store.add(setting, samples[:2], [Verdict("error"), Verdict("unparsed", "\0")])
+            store.add(setting, samples[2:])
+    assert len(kept(path)) == 2
+    with SampleStore(path):
+        pass

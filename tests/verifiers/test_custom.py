@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,3 +229,82 @@ def test_a_module_that_was_edited_after_its_import_keeps_the_name_of_what_runs(f
     again = get_verifier("edited:judge", folder=folder)
     assert (again, again("5", PROBLEM).outcome) == (before, "correct")
     assert name_in_a_new_process("edited:judge", folder).strip() != verifier_name(before)
+
+
+FORKS = """
+import asyncio, os, time
+
+def forks(response, problem):
+    if response == "forks" and os.fork() == 0:
+        time.sleep(0.3)
+        return True  # in the copy, while the next response is judged
+    time.sleep(0.6)
+    return False
+
+def leaves_one_behind(response, problem):
+    if os.fork() == 0:
+        time.sleep(30)
+        os._exit(0)
+    os._exit(1)
+
+def cancels(response, problem):
+    raise asyncio.CancelledError("by the judge")
+"""
+
+
+@pytest.fixture
+def forking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "forking.py").write_text(FORKS)
+    monkeypatch.setattr(custom, "_POOL", GradingPool(1, custom.OWN_LIMITS))
+    return tmp_path / "forking.py"
+
+
+def test_a_copy_that_it_forks_answers_for_no_other_response(forking: Path) -> None:
+    verdicts = grade_many(get_verifier(f"{forking}:forks"), [("forks", PROBLEM), ("next", PROBLEM)])
+    assert [v.outcome for v in verdicts] == ["wrong", "wrong"]
+
+
+def test_a_process_that_it_leaves_behind_stops_nothing(forking: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(VerifierError, match="ended with status 1"):
+        get_verifier(f"{forking}:leaves_one_behind")("4", PROBLEM)
+    assert time.monotonic() - began < 20
+
+
+def test_what_it_raises_is_named_whatever_its_kind(forking: Path) -> None:
+    with pytest.raises(VerifierError, match=r"CancelledError: by the judge \(forking\.py, line 1\d"):
+        get_verifier(f"{forking}:cancels")("4", PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "lazily"),
+    [
+        ("beside_it", "judge.py:judge", False),
+        ("beside_it", "judge.py:judge", True),
+        ("numpy", "judge.py:judge", True),
+        ("beside_it", "judge:judge", False),
+    ],
+)
+def test_a_module_of_another_place_never_stands_in_for_the_one_beside_it(
+    name: str, path: str, lazily: bool, tmp_path: Path
+) -> None:
+    """A module is imported once a process: the second file of a name would be judged by the first."""
+    for folder, right in (("a", True), ("b", False)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text(f"RIGHT = {right}\n")
+        (tmp_path / folder / "judge.py").write_text(
+            f"def judge(response, problem):\n    from {name} import RIGHT\n    return RIGHT\n"
+            if lazily
+            else f"from {name} import RIGHT\ndef judge(response, problem):\n    return RIGHT\n"
+        )
+    code = (
+        "import sys, numpy\nfrom pathlib import Path\nfrom simko.records import Problem\n"
+        "from simko.verifiers import get_verifier\n"
+        "for folder in 'ab':\n"
+        "    try: print(get_verifier(sys.argv[1], folder=Path(folder))('', Problem('p', '', '')).outcome)\n"
+        "    except (ValueError, RuntimeError) as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, path], cwd=tmp_path, text=True, capture_output=True)
+    one, two = run.stdout.splitlines()
+    assert "in this process, not" in two or two == "wrong"
+    assert "in this process, not" in one if name == "numpy" else one == "correct"

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.report.runs import store_of
     from simko.verifiers import get_verifier
 
-    if args.verifier:
+    if args.verifier is not None:
         get_verifier(args.verifier)
     path = store_of(args.run)
     with ExitStack() as stack:
@@ -76,21 +76,22 @@ class _Audit:
         self.shown: dict[str, list[str]] = {}
 
     def of(self, store: "SampleStore", apply: bool) -> None:
+        from simko.report.text import visible
+
         verdicts = self._verdicts(store)
         if apply:
             store.regrade(self.setting, self.verifier, verdicts)
         else:
             for _ in verdicts:
                 pass
-        print(
-            f"{self.setting.task} {self.setting.name}: {self.setting.verifier}, then {self.verifier}: "
-            f"{sum(self.kinds.values())} of {self.samples} verdicts differ"
-        )
+        setting = f"{self.setting.task} {self.setting.name}: {self.setting.verifier}"
+        differing = f"{sum(self.kinds.values())} of {self.samples} verdicts differ"
+        print(visible(f"{setting}, then {self.verifier}: {differing}"))
         ungraded = store.tally(self.setting).outcomes.get("ungraded", 0)
         if ungraded:
             print(f"  {ungraded} samples have no verdict yet: simko evaluate grades them")
         for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
-            print(f"  {kind}: {count}", *self.shown[kind], sep="\n    ")
+            print(f"  {kind}: {count}", *(visible(line, kept="") for line in self.shown[kind]), sep="\n    ")
 
     def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
         from simko.evaluate.audit import regraded

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is a file: give the directory of the evaluation")
-    if args.verifier:
+    if args.verifier is not None:
         get_verifier(args.verifier)
     tasks = [_task(name, args) for name in args.task.split(",")]
     names = [task.name for task in tasks]

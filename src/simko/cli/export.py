@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
     from simko.evaluate.export import export
     from simko.report.runs import store_of
+    from simko.report.text import visible
 
     with SampleStore(store_of(args.run), read_only=True) as store:
-        print(f"{export(store, args.to)} samples in {args.to}")
+        print(visible(f"{export(store, args.to)} samples in {args.to}"))

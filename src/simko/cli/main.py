@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
@@ -27,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as for any other bad input."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"simko: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"simko: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,26 +51,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        args.execute(args)
+        with exits_raised():
+            args.execute(args)
     except KeyboardInterrupt:
         where = "from its last complete checkpoint, if there is one" if args.command == "train" else "where it stopped"
         print(f"simko: interrupted; the same command continues {where}", file=sys.stderr)
         return 130
     except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
-        print(f"simko: error: something called sys.exit({exit.code!r}) before the command had ended", file=sys.stderr)
+        print(f"simko: error: something exited (code {exit.code!r}) before the command had ended", file=sys.stderr)
         return 2
     except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):
             raise
-        said = " ".join(str(error).split())
+        said = str(error)
         if isinstance(error, ModuleNotFoundError):
             said += ": pip install 'simko[all]' brings what the commands need"
         if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ImportError):
             said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
-        shown = "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in said)  # a name may hold what acts unseen
-        print(f"simko: error: {shown}", file=sys.stderr)
+        print(f"simko: error: {_one_line(said)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _one_line(text: str) -> str:
+    """Text on one line of a terminal: a name in it may hold what acts unseen."""
+    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in " ".join(text.split()))
+
+
+@contextmanager
+def exits_raised() -> Iterator[None]:
+    """os._exit of this process raises SystemExit, as sys.exit does: a reward function, a verifier, or what they call must
+    not end a command as if it were done. Processes forked from it exit as they like."""
+    process, really_exit = os.getpid(), os._exit
+
+    def leave(code: int) -> Any:
+        if os.getpid() != process:
+            really_exit(code)
+        raise SystemExit(code)
+
+    os._exit = leave  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = really_exit
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from simko.report.text import visible
     from simko.tasks import get_task, is_file_name
 
     if args.name is not None:
-        print(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name)))
+        print(visible(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name))))
         return
     from rich.console import Console
 

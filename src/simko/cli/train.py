@@ -15,10 +15,6 @@ a whole recipe, which trains on a file of one's own (rows of prompt and answer):
 """
 
 import argparse
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,25 +36,4 @@ def run(args: argparse.Namespace) -> None:
     recipe = read_recipe(find_recipe(args.recipe), args.rest)
     from simko.training.run import train
 
-    with exits_are_errors():
-        print(train(recipe))
-
-
-@contextmanager
-def exits_are_errors() -> Iterator[None]:
-    """ValueError where this process is made to exit before training has ended, by sys.exit or os._exit in a reward function
-    or in what it calls: half a run must not end in exit code 0. Processes forked from it exit as they like."""
-    process, really_exit = os.getpid(), os._exit
-
-    def leave(code: int) -> Any:
-        if os.getpid() != process:
-            really_exit(code)
-        raise SystemExit(code)
-
-    os._exit = leave  # type: ignore[assignment]
-    try:
-        yield
-    except SystemExit as error:
-        raise ValueError(f"the process was told to exit (code {error.code}) before training had ended") from error
-    finally:
-        os._exit = really_exit
+    print(train(recipe))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from simko.evaluate.filesystem import is_network
+from simko.records import Outcome
 
 VERSION = 1
 """Of the schema, as PRAGMA user_version; files of the first releases have it without saying so (0)."""
@@ -33,6 +34,18 @@ _NO_WAL = (
     "journal, which is slower, and readers wait for the writer"
 )
 _told: set[Path] = set()
+_whole: set[tuple[int, ...]] = set()
+_FOREIGN = {
+    "settings": "typeof(task) || typeof(name) || typeof(record) || typeof(verifier) || typeof(n) "
+    "!= 'texttexttexttextinteger'",
+    "problems": "typeof(problem) || typeof(prompt) || typeof(answer) || typeof(metadata) != 'texttexttexttext' "
+    "OR typeof(position) != 'integer' OR setting NOT IN (SELECT id FROM settings)",
+    "samples": "typeof(sample) || typeof(tokens) || typeof(prompt_tokens) != 'integerintegerinteger' "
+    "OR typeof(finish_reason) || typeof(response) != 'texttext' OR typeof(seed) NOT IN ('integer', 'null') "
+    f"OR typeof(extracted) NOT IN ('text', 'null') OR outcome NOT IN {get_args(Outcome)} "
+    "OR NOT EXISTS (SELECT 1 FROM problems p WHERE p.setting = samples.setting AND p.problem = samples.problem)",
+}
+"""By table, what is true of no row that a store wrote."""
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -99,6 +112,8 @@ def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None and "decode" in str(error):  # the module's own: text that is no UTF-8
         code = sqlite3.SQLITE_CORRUPT
+    if code == sqlite3.SQLITE_ERROR and str(error) == "unsupported file format":
+        code = sqlite3.SQLITE_NOTADB
     if code is None or code & 0xFF not in _EXPLANATIONS:
         return error
     kind, text = _EXPLANATIONS[code & 0xFF]
@@ -126,7 +141,7 @@ _EXPLANATIONS: dict[int, tuple[type[Exception], str]] = {
 }
 
 
-def damaged(path: Path, error: Exception) -> ValueError:
+def damaged(path: Path, error: Exception | str) -> ValueError:
     """For what a file that is whole to SQLite holds in place of what was kept."""
     return ValueError(_EXPLANATIONS[sqlite3.SQLITE_CORRUPT][1].format(path=path, error=error))
 
@@ -144,7 +159,26 @@ def _check_version(path: Path, db: sqlite3.Connection) -> int:
             f"{path} was written by an older version of simko, or is no store of samples: choose another directory, or "
             "open it with the version that wrote it"
         )
-    return version if any(there.values()) else 0
+    if not any(there.values()):
+        return 0
+    _check_whole(path, db)
+    return version
+
+
+def _check_whole(path: Path, db: sqlite3.Connection) -> None:
+    """ValueError for a file that lost pages, whose index says other than its rows, or which holds what no store does.
+    Looked for once as long as the file stays; half a second for 250 MB."""
+    stat = path.stat()
+    looked_at = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if looked_at in _whole:
+        return
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise damaged(path, found)
+    for table, wrong in _FOREIGN.items():
+        if db.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
+            raise damaged(path, f"{table} holds what simko has not written")
+    _whole.add(looked_at)
 
 
 @cache

@@ -55,7 +55,8 @@ def evaluate(
     missing = store.missing(setting, n)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n
-    bar = tqdm(total=total, initial=total - wanted, desc=f"{task} {name}", unit="sample", disable=not progress)
+    label = "".join(c for c in f"{task} {name}" if c.isprintable())  # a file's name may hold what acts unseen
+    bar = tqdm(total=total, initial=total - wanted, desc=label, unit="sample", disable=not progress)
     with bar, _Grader(store, setting, judge, {p.id: p for p in problems}) as grader:
         for samples in store.ungraded(setting):
             grader.submit(samples)

@@ -121,10 +121,10 @@ class SampleStore:
         query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
         return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
 
-    def _json(self, text: str) -> Any:
+    def _json(self, text: str) -> dict[str, Any]:
         try:
-            return json.loads(text)
-        except ValueError as error:
+            return dict(json.loads(text))
+        except (ValueError, TypeError) as error:
             raise damaged(self.path, error) from error
 
     def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:

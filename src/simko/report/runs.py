@@ -124,7 +124,7 @@ def store_of(run: Path) -> Path:
 def parse_group(words: str) -> Group:
     """ "name=run1,run2" or a run alone, which then names itself; each run may end in @temperature or @step=N."""
     name, equals, runs = words.partition("=")
-    if not equals or Path(words).exists() or re.search(r"@(step|T)$", name):
+    if not equals or _parse_run(words).path.exists() or re.search(r"@(step|T)$", name):
         chosen = _parse_run(words)
         return Group("@".join((_name(chosen.path), *chosen.marks)), (chosen,))
     if not name or not all(runs.split(",")):

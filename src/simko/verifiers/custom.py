@@ -11,10 +11,12 @@ What it may return:
 - a Verdict, for all else.
 """
 
+import ast
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -137,11 +139,16 @@ def _load(path: str, what: str, folder: Path) -> tuple[Callable[..., Any], str]:
         raise ValueError(f"{what} {path!r}: write package.module:function or ./file.py:function")
     try:
         if source.endswith(".py"):
-            module, code = _load_file((folder / source).absolute())
+            beside = (folder / source).absolute().parent
+            module, code = _load_file(beside / Path(source).name)
         else:
+            beside = folder
             _make_importable(folder)
             module = importlib.import_module(source)
-            code = _as_imported(module.__file__)
+            _check_imported(source.partition(".")[0], beside)
+            code = _as_imported(getattr(module, "__file__", None))
+        for imported in _imports(code):
+            _check_imported(imported, beside)
     except (Exception, SystemExit) as error:  # whatever an import raises, the user must hear which one did
         raise ValueError(f"{what} {path!r}: cannot load {source} ({type(error).__name__}: {error})") from error
     if not callable(function := getattr(module, name, None)):
@@ -169,12 +176,35 @@ def _load_file(file: Path) -> tuple[ModuleType, bytes]:
     return module, code
 
 
+def _imports(code: bytes) -> set[str]:
+    """The packages and modules that a source imports, by the first part of their names; none of a compiled module's."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+def _check_imported(name: str, folder: Path) -> None:
+    """ImportError where what is imported as `name` is not the module in the folder, but another that was there first."""
+    own = next((file for file in (folder / name / "__init__.py", folder / f"{name}.py") if file.is_file()), None)
+    if own is None or name in sys.stdlib_module_names:
+        return
+    module, spec = sys.modules.get(name), None if name in sys.modules else importlib.util.find_spec(name)
+    there = Path(getattr(module, "__file__", None) or getattr(spec, "origin", None) or "")
+    if there.is_file() and not own.samefile(there) and own.read_bytes() != there.read_bytes():
+        raise ImportError(f"{name} is {there} in this process, not {own}: give one of them another name")
+
+
 def _make_importable(folder: Path) -> None:
-    """Before installed packages but after the standard library, whose modules have such names as code and types."""
-    text = str(folder.absolute())
-    if text not in sys.path:
-        installed = (i for i, entry in enumerate(sys.path) if entry.endswith("-packages"))
-        sys.path.insert(next(installed, len(sys.path)), text)
+    """Before installed packages and older such folders, but after the standard library, whose modules have such names as
+    code and types."""
+    text, standard = str(folder.absolute()), os.path.dirname(os.__file__)
+    sys.path[:] = [entry for entry in sys.path if entry != text]
+    own = [i for i, entry in enumerate(sys.path) if entry.startswith(standard) and not entry.endswith("-packages")]
+    sys.path.insert(max(own, default=-1) + 1, text)
 
 
 def _code_elsewhere(module: ModuleType, function: Callable[..., Any]) -> bytes:
@@ -183,7 +213,7 @@ def _code_elsewhere(module: ModuleType, function: Callable[..., Any]) -> bytes:
         own = inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:  # a callable object, a built-in function
         return b""
-    return b"" if own == module.__file__ else _as_imported(own)
+    return b"" if own == getattr(module, "__file__", None) else _as_imported(own)
 
 
 @cache

@@ -14,7 +14,8 @@ arguments of the calls and nothing else, not the tests, not the expected values,
 cannot exit early, print a verdict, redefine builtins or __eq__ to pass; it can still answer the calls it sees by heart.
 
 What is not guaranteed: a bug of the kernel is a way out (there is no system call filter). The program of an ordinary user
-who guesses a key's number may see its description, though never its content. CPU and memory are limits a
+who guesses a key's number may see its description, and reads and changes a key whose owner has opened it to all of the
+user's processes (keyctl setperm), which no key is by itself. CPU and memory are limits a
 process, of which there may be 16: a hostile program can use 16 times the CPU until the wall limit and 16 times the
 memory, and shared memory segments beside. On kernels before 5.14 the 16 processes are counted over all of the user's
 own, so that an ordinary user with many may see every program fail to start threads.

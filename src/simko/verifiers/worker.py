@@ -171,12 +171,9 @@ class Zygote:
         child.said += data
         if data and not data.endswith(b"\n"):
             return
-        job, child.job = child.job, None
         if not data:
-            status = self._bury(child, kill=False)
-            if job is not None:
-                self._judge_death(job, status, stalled=child.stalled >= STALLED_TICKS)
-            return
+            return self._lose(child)
+        job, child.job = child.job, None
         assert job is not None
         reply = json.loads(child.said)
         child.said.clear()
@@ -187,6 +184,12 @@ class Zygote:
         if reply["retire"]:
             self._bury(child, kill=True)
         self._finish(job, reply["verdict"])
+
+    def _lose(self, child: _Child) -> None:
+        """Reap a child that has ended."""
+        status = self._bury(child, kill=False)
+        if child.job is not None:
+            self._judge_death(child.job, status, stalled=child.stalled >= STALLED_TICKS)
 
     def _judge_death(self, job: _Job, status: int, *, stalled: bool) -> None:
         if stalled or status in (-signal.SIGPROF, EXHAUSTED):
@@ -219,11 +222,15 @@ class Zygote:
         return os.waitstatus_to_exitcode(status)
 
     def _watch(self) -> None:
-        """Once a second, kill children whose job has made no CPU progress for STALLED_TICKS; their death is heard."""
+        """Once a second, kill children whose job has made no CPU progress for STALLED_TICKS. Death is heard, unless a
+        process that the judge started holds the pipe open: it is looked for too."""
         if time.monotonic() < self.next_tick:
             return
         self.next_tick = time.monotonic() + 1.0
-        for child in self.children:
+        for child in list(self.children):
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                self._lose(child)
+                continue
             cpu = _cpu_seconds(child.pid)
             child.stalled = child.stalled + 1 if child.job is not None and cpu <= child.cpu else 0
             child.cpu = cpu
@@ -242,7 +249,7 @@ def load_judge(path: str, folder: str | None) -> Judge:
 
 def _live(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], limits: Limits) -> Never:
     """A child's whole life."""
-    code = 1
+    code, own = 1, os.getpid()
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 2)
@@ -251,6 +258,10 @@ def _live(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], 
         with open(jobs, "rb") as lines:
             for line in lines:
                 reply = _grade(line, judges, limits)
+                if (
+                    os.getpid() != own
+                ):  # a process that the judge has forked, whose answer would pass for the next job's
+                    break
                 reply["retire"] = _address_space() - born > RETIRE_SHARE * limits.memory_bytes
                 _write(replies, json.dumps(reply).encode() + b"\n")
         code = 0
@@ -268,7 +279,7 @@ def _grade(line: bytes, judges: dict[tuple[str, str | None], Judge], limits: Lim
         return {"verdict": asdict(as_verdict(judge(job["extracted"], Problem(**job["problem"]))))}
     except (MemoryError, RecursionError, OverflowError):
         raise
-    except (Exception, SystemExit) as error:  # whatever a judge raises must become an outcome
+    except BaseException as error:  # whatever a judge raises must become an outcome
         at = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error}"[:300]
         return {"raised": ascii(f"{said} ({os.path.basename(at.filename)}, line {at.lineno})")[1:-1]}
