@@ -1,5 +1,6 @@
 """A verifier of the user's own from the command line: evaluated with, audited with, compared by, never mistaken."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,7 +69,10 @@ def test_runs_that_it_graded_are_compared_and_reported(
 ) -> None:
     assert main(judged(speaker(0), "a")) == 0
     assert main(judged(speaker(1), "b", f"{there}/judge.py:judge")) == 0  # the same file, named otherwise
-    assert main(["compare", "a", "b", "--html", "page.html"]) == 0
+    assert main(["compare", "a", "b", "--html", "page.html", "--json", "numbers.json"]) == 0
+    for side in json.loads(Path("numbers.json").read_text())[0]["sides"].values():  # it returned no answers to count
+        assert {*side["maj@k"].values(), side["distinct_answers"]["mean"], side["answer_entropy"]} == {None}
+    assert "<td>—</td>" in Path("page.html").read_text()
     assert main(["report", "a"]) == 0
     (there / "judge.py").write_text(JUDGE + "# stricter\n")
     assert main(judged(speaker(1), "c")) == 0

@@ -38,8 +38,8 @@ class Side:
     evaluations: tuple[Evaluated, ...]
     curve: Curve
     errors_as_correct: Curve | None
-    majority: tuple[tuple[int, float], ...]
-    distinct: float
+    majority: tuple[tuple[int, float | None], ...]
+    distinct: float | None
     entropy: float | None
     cover: tuple[tuple[float, float], ...] | None
     shares: Mapping[str, float]
@@ -144,6 +144,8 @@ def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: boo
     total = sum(e.tally.samples for e in group)
     outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "ungraded")}
     truncated = sum(e.tally.truncated for e in group)
+    # a verifier of one's own may say right or not alone: then there are no answers to count, which is not the answer None
+    read = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
     return Side(
         name=name,
         evaluations=tuple(group),
@@ -151,9 +153,9 @@ def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: boo
         errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
         if errors
         else None,
-        majority=_majority(group, ks[2::2]),
-        distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0],
-        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal else None,
+        majority=_majority(group, ks[2::2]) if read else tuple((k, None) for k in ks[2::2]),
+        distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if read else None,
+        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and read else None,
         cover=_cover(group) if equal else None,
         shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
         tokens=sum(e.tally.tokens for e in group) / total,
