@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import simko
 from simko.cli.main import COMMANDS, main
 
 TRAIN = """
@@ -31,6 +32,13 @@ def test_help_imports_no_framework():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
     assert all(command in result.stdout for command in COMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"simko {simko.__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
+from simko import __version__
+
 COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
     "real-model": "the same on SmolLM2-135M-Instruct (an hour or two, CPU)",
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train language models with SimKO and its rivals, measure pass@K, see the concentration.",
         epilog="example: simko quickstart --out runs/quickstart",
     )
+    parser.add_argument("--version", action="version", version=f"simko {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         module = import_module(f"simko.cli.{name.replace('-', '_')}")
