@@ -1,5 +1,7 @@
 """bfloat16 at the scale of a real model's logits, which reach 60: there TRL's head rounds each logit by up to an eighth."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import trl.trainer.utils as trl_utils
@@ -90,6 +92,16 @@ def test_a_head_that_simko_cannot_read_is_refused(tmp_path, monkeypatch, mode, d
     model_mode = "autocast" if mode == "fp32" else mode
     with pytest.raises(RuntimeError, match="reads other logits off the LM head than TRL scores"):
         trainer_of(tmp_path, model_mode, **options).train()
+
+
+def test_a_call_without_tokens_is_no_check_of_the_head(tmp_path):
+    """A GPU's head scores counted tokens alone, of which a micro-batch may have none."""
+    trainer = make_trainer(tmp_path)
+    call = SimpleNamespace(labels=torch.zeros(0, dtype=torch.long), logp_error=lambda rows: 0.0)
+    trainer._check_head(call)
+    other = SimpleNamespace(labels=torch.zeros(3, dtype=torch.long), logp_error=lambda rows: 0.5)
+    with pytest.raises(RuntimeError, match="reads other logits"):
+        trainer._check_head(other)
 
 
 def log_ratios(trainer):

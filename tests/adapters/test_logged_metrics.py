@@ -236,7 +236,7 @@ def test_a_probe_scores_one_response_in_forty(tmp_path, here, every, updates, ro
 @pytest.mark.parametrize("options", [{"max_completion_length": 1}, {"mask_truncated_completions": True}])
 def test_a_probe_of_no_tokens_has_no_numbers(tmp_path, options):
     """One-token responses have no token above the gate; of truncated ones that are masked out nothing is left."""
-    endless = {"suppress_tokens": [1]}
+    endless = {"suppress_tokens": [0, 1]}  # TRL takes a padding token for an end, too
     trainer = make_trainer(tmp_path, RLVRTrainer, max_steps=1, generation_kwargs=endless, **options)
     trainer.train()
     (row,) = rows(trainer)
