@@ -264,3 +264,22 @@ def test_runs_that_do_not_go_together_are_one_line(trained, tmp_path, capsys, ti
         assert words in said
     assert "holds no samples" in refusal(["compare", f"a={trained}/plain", f"b={trained}/nsr"], capsys)
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("step", [None, "a", float("nan"), [1], {}])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])
+def test_a_line_without_a_number_for_its_step_is_named(trained, tmp_path, capsys, name, step):
+    run = copy(trained / "simko", tmp_path / "run")
+    with (run / name).open("a") as file:
+        file.write(json.dumps({"step": step, "loss": 1.0}) + "\n")
+    said = refusal(["report", run], capsys)
+    assert str(run / name) in said
+    assert "step is" in said
+
+
+@pytest.mark.parametrize("wanted", [None, "ten", [3]])
+def test_a_length_that_is_none_is_not_known(trained, tmp_path, wanted):
+    run = copy(trained / "simko", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"max_steps": wanted}))
+    assert "Training of run" in report(run, to=tmp_path / "page.html")
