@@ -375,7 +375,6 @@ def test_a_file_that_was_cut_or_blanked_never_gives_other_numbers(tmp_path):
     "statement",
     [
         "DELETE FROM problems WHERE problem = 'p1'",
-        "DELETE FROM settings",
         "UPDATE settings SET n = 'many'",
         "UPDATE settings SET record = '3'",
         "UPDATE problems SET metadata = 'null'",

@@ -187,3 +187,20 @@ def test_cover_is_explained_at_its_column(pages):
     (head,) = re.findall(r"Cover@0\.5.*?</th>", pages["compared"].read_text(), re.DOTALL)
     assert "50 % or more" in head
     assert "samples correct" in re.sub("<[^>]*>", " ", head)
+
+
+def test_long_names_are_told_apart_in_plots_and_their_legend_is_whole(tmp_path):
+    from matplotlib.figure import Figure
+
+    from simko.evaluate import Difference
+    from simko.report.plots import brief, draw_differences
+
+    names = [f"qwen2.5-math-7b-instruct-{method}-seed{seed}" for method in ("grpo", "simko") for seed in (1, 2)]
+    assert len({brief(name) for name in names}) == 4
+    assert max(len(brief(name)) for name in names) == 18
+    figure = Figure((4.6, 3.4), layout="constrained")
+    points = [Difference(k, 0.1, 0.0, 0.2, 0.5) for k in (1, 2, 4)]
+    pairs = [f"{brief(a)} − {brief(b)}" for a, b in itertools.combinations(names, 2)]
+    draw_differences(figure, [(pair, "black", points) for pair in pairs])
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1

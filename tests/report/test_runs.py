@@ -12,6 +12,7 @@ from simko.cli.main import main
 from simko.evaluate import SampleStore, paired_difference, pass_at_k_curve
 from simko.records import Problem, Sample, Verdict
 from simko.report import read_sections, write_runs_page
+from simko.report.runs import parse_group
 from simko.report.runs_page import as_json, headline, notes
 
 RECORD = {"backend": "b", "model": "m", "weights": "w", "temperature": 1.0, "top_p": 0.95, "problems_sha256": "x"}
@@ -232,3 +233,14 @@ def test_a_page_that_cannot_be_written_is_one_clear_line(tmp_path, capsys):
     assert main(["report", str(run), "--to", str(tmp_path / "file" / "page.html")]) == 2
     assert "page.html cannot be written" in capsys.readouterr().err
     assert main(["report", str(run), "--to", str(tmp_path / "page.html")]) == 0
+
+
+@pytest.mark.parametrize("name", ["lr=1e-6", "a=b=c", "x@0.3", "x@step=4", "@", "=x"])
+def test_a_run_is_found_whatever_its_directory_is_called(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path(name), 0.3)
+    for words in (name, f"{name}@T=1", f"{name}@1", f"mine={name}", f"mine={name}@1"):
+        group = parse_group(words)
+        assert group.runs[0].path == Path(name), words
+        assert group.runs[0].marks == tuple(re.findall("@(T=1|1)$", words)), words
+        assert (group.name == "mine") == words.startswith("mine=")

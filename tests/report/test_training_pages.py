@@ -288,3 +288,22 @@ def test_an_evaluation_beside_a_training_run_does_not_hide_its_steps(trained, tm
     said = refusal(["compare", f"a={run}@step=0", f"b={run}@step=4"], capsys)
     assert f"what it measured during training is {run}/held-out" in said
     assert main(["compare", f"a={run}/held-out@step=0", f"b={run}/held-out@step=4"]) == 0
+
+
+@pytest.mark.parametrize("step", [None, "a", float("nan"), [1], {}])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])
+def test_a_line_without_a_number_for_its_step_is_named(trained, tmp_path, capsys, name, step):
+    run = copy(trained / "simko", tmp_path / "run")
+    with (run / name).open("a") as file:
+        file.write(json.dumps({"step": step, "loss": 1.0}) + "\n")
+    said = refusal(["report", run], capsys)
+    assert str(run / name) in said
+    assert "step is" in said
+
+
+@pytest.mark.parametrize("wanted", [None, "ten", [3]])
+def test_a_length_that_is_none_is_not_known(trained, tmp_path, wanted):
+    run = copy(trained / "simko", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"max_steps": wanted}))
+    assert "Training of run" in report(run, to=tmp_path / "page.html")

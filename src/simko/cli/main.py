@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"simko: interrupted; the same command continues {where}", file=sys.stderr)
         return 130
     except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
-        print(f"simko: error: something exited (code {exit.code!r}) before the command had ended", file=sys.stderr)
+        print(
+            f"simko: error: something called sys.exit({exit.code!r}) or os._exit before the command had ended",
+            file=sys.stderr,
+        )
         return 2
     except Exception as error:  # the command line is the last place that can say it in one line
         if os.environ.get("SIMKO_TRACEBACK"):

@@ -39,7 +39,7 @@ _FOREIGN = {
     "settings": "typeof(task) || typeof(name) || typeof(record) || typeof(verifier) || typeof(n) "
     "!= 'texttexttexttextinteger'",
     "problems": "typeof(problem) || typeof(prompt) || typeof(answer) || typeof(metadata) != 'texttexttexttext' "
-    "OR typeof(position) != 'integer' OR setting NOT IN (SELECT id FROM settings)",
+    "OR typeof(position) != 'integer'",
     "samples": "typeof(sample) || typeof(tokens) || typeof(prompt_tokens) != 'integerintegerinteger' "
     "OR typeof(finish_reason) || typeof(response) != 'texttext' OR typeof(seed) NOT IN ('integer', 'null') "
     f"OR typeof(extracted) NOT IN ('text', 'null') OR outcome NOT IN {get_args(Outcome)} "

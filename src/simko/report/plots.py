@@ -114,13 +114,15 @@ def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[D
             label=label,
         )
     log2_ticks(panel, [d.k for d in rows[0][2]])
-    figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=9)
+    columns = 2 if max(len(label) for label, *_ in rows) <= 18 else 1
+    figure.legend(loc="outside upper left", frameon=False, ncols=columns, fontsize=9)
 
 
 def brief(name: str) -> str:
-    """A name as a plot can hold it: at most 18 characters, what is hidden among them spelled out."""
+    """A name as a plot can hold it: at most 18 characters, what is hidden among them spelled out. Names of runs differ at
+    their ends, so that both ends stay."""
     name = visible(name, kept="")
-    return name if len(name) <= 18 else f"{name[:17]}…"
+    return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"
 
 
 def axes(figure: "Figure", x: str, y: str) -> "Axes":

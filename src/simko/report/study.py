@@ -2,6 +2,7 @@
 is noted, not fatal."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,9 +159,18 @@ def read_run(here: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
         str(row.get("objective") or config.get("objective", "")),
         config,
         versions,
-        sorted((m for m in metrics if "step" in m), key=lambda m: m["step"]),
-        sorted((d for d in diagnostics if "step" in d), key=lambda d: d["step"]),
+        _by_step(metrics, here / "metrics.jsonl"),
+        _by_step(diagnostics, here / "diagnostics.jsonl"),
     )
+
+
+def _by_step(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str, Any]]:
+    """The rows of a step, in its order; ValueError where that is no number."""
+    found = [row for row in rows if "step" in row]
+    for row in found:
+        if not isinstance(row["step"], int | float) or not math.isfinite(row["step"]):
+            raise ValueError(f"{path} has a line whose step is {row['step']!r}: mend or remove it.")
+    return sorted(found, key=lambda row: row["step"])
 
 
 def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Evaluation | None:

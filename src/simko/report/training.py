@@ -78,7 +78,8 @@ def _progress(run: Run) -> list[str]:
     """A sentence where the log does not reach the end of the training."""
     if not run.metrics:
         return []
-    step, wanted = int(run.metrics[-1]["step"]), int(run.config.get("max_steps", -1))
+    step, wanted = int(run.metrics[-1]["step"]), run.config.get("max_steps")
+    wanted = wanted if isinstance(wanted, int) else -1
     finished = any("train_runtime" in row for row in run.metrics if row["step"] == step)
     if finished or 0 < wanted <= step:
         return []

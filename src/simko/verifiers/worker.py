@@ -258,9 +258,7 @@ def _live(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], 
         with open(jobs, "rb") as lines:
             for line in lines:
                 reply = _grade(line, judges, limits)
-                if (
-                    os.getpid() != own
-                ):  # a process that the judge has forked, whose answer would pass for the next job's
+                if os.getpid() != own:  # a copy that the judge forked: its answer would pass for the next job's
                     break
                 reply["retire"] = _address_space() - born > RETIRE_SHARE * limits.memory_bytes
                 _write(replies, json.dumps(reply).encode() + b"\n")
