@@ -30,10 +30,10 @@ real-model: $(VENV)/.run
 	$(BIN)/simko real-model --out $(OUT)/real-model
 
 test: venv
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
 test-all: venv
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: venv
 	$(BIN)/ruff check .

@@ -209,8 +209,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("mode", [*MODES, "fp32"])
+@pytest.mark.parametrize(("mode", "lora"), [("autocast", True), *((mode, False) for mode in (*MODES, "fp32"))])
 @pytest.mark.parametrize("name", [*ROWS, "simko, looked up"])
 def test_the_gradient_is_float32s_but_for_rounding(tmp_path, monkeypatch, name, mode, lora):
     """In bfloat16 off by no more than the formula on the model's own logits in the same precision, and a little."""

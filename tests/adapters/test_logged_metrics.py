@@ -57,7 +57,7 @@ def test_simko_shares_do_not_depend_on_skipping_nor_on_micro_batches(tmp_path, c
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("method", ["nsr", "psr", "pkpo"])
+@pytest.mark.parametrize("method", ["nsr", "pkpo"])
 def test_shares_of_rows_with_a_loss_of_their_own(tmp_path, method, split):
     """kept and clipped over all counted tokens, ratio over those there are: 1 on the first, on-policy update."""
     logged = []

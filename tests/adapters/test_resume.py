@@ -133,7 +133,7 @@ VARIANTS = {
 }
 
 
-QUICK = ("simko", "a moving reference", "LoRA", "workers")
+QUICK = ("simko", "a moving reference", "LoRA")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, value):
         make_trainer(tmp_path, RLVRTrainer, model=model, max_steps=1).train()
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     (tmp_path / "options.json").write_text(json.dumps({"per_device_train_batch_size": 2, "max_steps": 8}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
