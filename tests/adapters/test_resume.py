@@ -21,8 +21,8 @@ from simko.adapters.trl.resume import misplaced_checkpoints, opens_a_rollout, up
 
 # steps_per_generation, gradient_accumulation_steps, num_iterations, prompts, updates: through the first epoch and into
 # the next ones, among them epochs whose last update is a short one
-RHYTHMS = [(1, 1, 1, 3, 8), (2, 3, 1, 5, 5)]
-RHYTHMS += [pytest.param(*each, marks=pytest.mark.slow) for each in ((3, 2, 1, 9, 7), (2, 3, 1, 8, 5), (2, 4, 3, 4, 5))]
+OTHERS = ((1, 1, 1, 3, 8), (3, 2, 1, 9, 7), (2, 3, 1, 8, 5), (2, 4, 3, 4, 5))
+RHYTHMS = [(2, 3, 1, 5, 5), *(pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS)]
 
 
 @pytest.mark.parametrize(("generation", "accumulation", "iterations", "prompts", "updates"), RHYTHMS)
@@ -133,7 +133,7 @@ VARIANTS = {
 }
 
 
-QUICK = ("simko", "a moving reference", "LoRA")
+QUICK = ("simko", "a moving reference")
 
 
 @pytest.mark.parametrize(

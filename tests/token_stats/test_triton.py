@@ -95,7 +95,9 @@ def test_gap(weights, pieces):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("share", "dtype"), [(0.3, torch.float32), (1.0, torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("share", "dtype"), [(0.3, torch.float32), pytest.param(1.0, torch.bfloat16, marks=pytest.mark.slow)]
+)
 def test_stored_tiles_give_what_tiles_made_anew_give(share, dtype, pieces):
     hidden, weight, tokens, options = head("all", dtype=dtype)
     case = (hidden, weight, tokens, options, dtype, "triton")
