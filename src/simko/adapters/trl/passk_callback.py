@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback
 from trl import GRPOTrainer, is_conversational
 
 from simko.adapters.trl.rewards import message_text
+from simko.adapters.trl.rlvr import evaluating
 from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
 from simko.evaluate.run import digest
 from simko.records import Problem, Sample, Verdict, Verifier
@@ -276,11 +277,11 @@ def training_untouched(trainer: Any) -> Iterator[None]:
         "num_generations_eval": 1,  # a row is one prompt with one response, also to a vLLM server
     }
     kept = {name: getattr(trainer, name) for name in aside}
-    modes = [(module, module.training) for module in trainer.model.modules()]
     python, legacy, tokens = random.getstate(), np.random.get_state(), trainer.state.num_input_tokens_seen
     device = trainer.accelerator.device
     devices = [] if device.type in ("cpu", "mps") else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if not devices else device.type):
+    random_states = torch.random.fork_rng(devices, device_type="cuda" if not devices else device.type)
+    with evaluating(trainer.model), random_states:
         for name, value in aside.items():
             setattr(trainer, name, value)
         try:
@@ -288,8 +289,6 @@ def training_untouched(trainer: Any) -> Iterator[None]:
         finally:
             for name, value in kept.items():
                 setattr(trainer, name, value)
-            for module, training in modes:
-                module.training = training
             random.setstate(python)
             np.random.set_state(legacy)
             trainer.state.num_input_tokens_seen = tokens
