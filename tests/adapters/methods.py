@@ -35,15 +35,11 @@ def some_decided(completions, prompts, **_):
     return [1.0 if "x" in p else r for p, r in zip(prompts, right(completions), strict=True)]
 
 
-def method_trainer(tmp_path, name, *, accumulate=1, trainer=None, fixed=True, **options):
-    """A MethodTrainer of 16 responses an update, SGD, on fixed responses (or sampled ones)."""
-    trainer = dict(trainer or {})
-    if fixed:
-        trainer["rollout_func"] = fixed_rollout()
-    given = {
-        "method": name,
-        "method_options": OPTIONS.get(name),
+def update_options(*, accumulate=1, **options):
+    """Options of a run of 16 fixed responses an update, in `accumulate` micro-batches, with SGD."""
+    return {
         "reward": right,
+        "model": tiny_model(),
         "per_device_train_batch_size": 16 // accumulate,
         "gradient_accumulation_steps": accumulate,
         "optim": "sgd",
@@ -51,9 +47,16 @@ def method_trainer(tmp_path, name, *, accumulate=1, trainer=None, fixed=True, **
         "lr_scheduler_type": "constant",
         "max_steps": 3,
         "max_grad_norm": 0.0,
-        "model": tiny_model(),
-    }
-    return make_trainer(tmp_path, options.pop("cls", MethodTrainer), trainer=trainer, **given | options)
+        "trainer": {"rollout_func": fixed_rollout()},
+    } | options
+
+
+def method_trainer(tmp_path, name, *, accumulate=1, trainer=None, fixed=True, **options):
+    """A MethodTrainer of 16 responses an update, SGD, on fixed responses (or sampled ones)."""
+    cls = options.pop("cls", MethodTrainer)
+    given = update_options(accumulate=accumulate, method=name, method_options=OPTIONS.get(name), **options)
+    given["trainer"] = (given["trainer"] if fixed else {}) | (trainer or {})
+    return make_trainer(tmp_path, cls, **given)
 
 
 def weights(trainer) -> torch.Tensor:
