@@ -12,7 +12,10 @@ from simko.objectives import METHODS
 
 IN_TRL = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
 SIMKO = ("simko", "simko_softmax", "simko_reference", "simko_positive", "simko_negative")
-OWN = tuple(name for name in METHODS if name not in IN_TRL + SIMKO)
+BY_ADVANTAGE = (
+    "rloo", "w_reinforce", "passk_training", "pkpo", "maxrl", "f_grpo", "best_of_k", "unlikeliness", "ucpo", "ds_grpo",
+)  # fmt: skip
+OWN = tuple(name for name in METHODS if name not in (*IN_TRL, *SIMKO, *BY_ADVANTAGE, "entropy_advantage"))
 SELECTING = ("forking_tokens", "clip_cov", "kl_cov")
 
 OPTIONS = {
@@ -54,7 +57,7 @@ def update_options(*, accumulate=1, **options):
 def method_trainer(tmp_path, name, *, accumulate=1, trainer=None, fixed=True, **options):
     """A MethodTrainer of 16 responses an update, SGD, on fixed responses (or sampled ones)."""
     cls = options.pop("cls", MethodTrainer)
-    given = update_options(accumulate=accumulate, method=name, method_options=OPTIONS.get(name), **options)
+    given = update_options(accumulate=accumulate, **{"method": name, "method_options": OPTIONS.get(name)} | options)
     given["trainer"] = (given["trainer"] if fixed else {}) | (trainer or {})
     return make_trainer(tmp_path, cls, **given)
 

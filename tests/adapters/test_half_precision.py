@@ -12,7 +12,7 @@ from tiny import LORA, fixed_rollout, make_trainer, tiny_model
 from trl import GRPOTrainer
 
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
-from simko.adapters.trl.link import SimKOLink
+from simko.adapters.trl.loss import read_candidates
 from simko.objectives import METHODS
 
 MODES = {"autocast": torch.float32, "weights": torch.bfloat16}
@@ -23,7 +23,7 @@ HEAD = trl_utils._ChunkedLogProbFunction
 def way(request, monkeypatch):
     """Both ways to the candidates: the CPU's one pass over the head, and a GPU's second look at the gated tokens."""
     if request.param == "looked up":
-        monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, device: None)
+        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
 
 
 def large_logits(mode):
@@ -160,9 +160,9 @@ def some_right(completions, **_):
 @pytest.mark.parametrize("mode", MODES)
 def test_rank_one_is_a_token_that_the_sampler_ranks_first(tmp_path, monkeypatch, mode):
     """The sampler's rounded logits tie where float32 products do not: rank 1 is one of those that it puts first."""
-    seen, score = [], SimKOLink.score
+    seen = []
     monkeypatch.setattr(
-        SimKOLink, "score", lambda self, call, inputs: seen.append(score(self, call, inputs)) or seen[-1]
+        "simko.adapters.trl.trainer.read_candidates", lambda *args: seen.append(read_candidates(*args)) or seen[-1]
     )
     trainer = trainer_of(tmp_path, mode, max_steps=1, simko_gate_quantile=None)
     batches, loss = [], trainer._compute_loss
@@ -214,7 +214,7 @@ ROWS = {
 def test_the_gradient_is_float32s_but_for_rounding(tmp_path, monkeypatch, name, mode, lora):
     """In bfloat16 off by no more than the formula on the model's own logits in the same precision, and a little."""
     if name == "simko, looked up":
-        monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, device: None)
+        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
         name = "simko"
     trainer = trainer_of(
         tmp_path, "autocast" if mode == "fp32" else mode, MethodTrainer, method=name, method_options=ROWS[name],

@@ -210,8 +210,8 @@ def test_delta_would_swallow_lambda_on_the_ratio(tmp_path, options, refused):
 
 def test_the_probe_is_on_by_default_and_measures_few_responses(tmp_path):
     trainer = make_trainer(tmp_path, RLVRTrainer, max_steps=2, per_device_train_batch_size=16)
-    measured, stats = [], trainer._completion_stats
-    trainer._completion_stats = lambda rows: measured.append(len(rows["completion_ids"])) or stats(rows)
+    measured, stats = [], trainer.probe.stats
+    trainer.probe.stats = lambda rows: measured.append(len(rows["completion_ids"])) or stats(rows)
     trainer.train()
     assert trainer.args.probe_every == 20
     assert measured == [8]  # of 20 rollouts of 16, one response in 40
@@ -228,8 +228,8 @@ def test_a_probe_scores_one_response_in_forty(tmp_path, here, every, updates, ro
     trainer = make_trainer(
         tmp_path, RLVRTrainer, probe_every=every, per_device_train_batch_size=4, steps_per_generation=updates
     )
-    assert trainer.updates_per_rollout == updates
-    assert trainer._probe_size({"completion_ids": torch.zeros(here, 3)}) == rows
+    assert trainer.probe.updates_per_rollout == updates
+    assert trainer.probe.size({"completion_ids": torch.zeros(here, 3)}) == rows
 
 
 @pytest.mark.parametrize("options", [{"max_completion_length": 1}, {"mask_truncated_completions": True}])
@@ -275,7 +275,7 @@ def test_the_probe_draws_no_random_numbers(tmp_path, cls):
 def test_the_probe_leaves_images_alone(tmp_path, caplog):
     trainer = make_trainer(tmp_path, RLVRTrainer)
     for _ in range(2):
-        trainer._probe({"completion_ids": torch.zeros(4, 3), "num_images": [1, 1, 0, 1]})
+        trainer.probe.measure({"completion_ids": torch.zeros(4, 3), "num_images": [1, 1, 0, 1]})
     assert not trainer._metrics["train"]
     assert len([m for m in caplog.messages if "does not know images" in m]) == 1
 

@@ -8,8 +8,7 @@ from methods import OPTIONS, method_trainer, right
 from tiny import tiny_model
 from trl import GRPOConfig
 
-from simko.adapters.trl import MethodConfig, MethodTrainer
-from simko.adapters.trl.method_config import plan_method
+from simko.adapters.trl import MethodConfig, MethodTrainer, plan_method
 from simko.objectives import METHODS
 
 REFUSED = {
@@ -22,8 +21,9 @@ REFUSED = {
     "kl": ("nsr", {"beta": 0.1}, "does not know beta"),
     "loss": ("nsr", {"loss_type": "grpo"}, "does not know loss_type"),
     "clip": ("nsr", {"epsilon": 0.1}, "does not know epsilon"),
-    "upper clip": ("rloo", {"epsilon_high": 0.28}, "epsilon_high.*method_options"),
-    "per sequence": ("rloo", {"importance_sampling_level": "sequence"}, "importance_sampling_level"),
+    "upper clip": ("nsr", {"epsilon_high": 0.28}, "epsilon_high.*method_options"),
+    "per sequence": ("nsr", {"importance_sampling_level": "sequence"}, "importance_sampling_level"),
+    "two upper clips": ("rloo", {"epsilon_high": 0.28, "method_options": {"clip_high": 0.3}}, "rloo sets epsilon_high=0.3"),
     "entropy bonus": ("entropy_bonus", {"entropy_coef": 0.01}, "does not know entropy_coef"),
     "entropy mask": ("forking_tokens", {"top_entropy_quantile": 0.2}, "does not know top_entropy_quantile"),
     "scale": ("rloo", {"scale_rewards": "none"}, "does not know scale_rewards"),
@@ -31,11 +31,9 @@ REFUSED = {
     "two clips": ("dapo", {"epsilon_high": 0.3}, r"dapo sets epsilon_high=0.28, you set 0.3: .*method_options"),
     "two losses": ("gspo", {"loss_type": "dr_grpo"}, "gspo sets loss_type='grpo'"),
     "two scales": ("dr_grpo", {"scale_rewards": "batch"}, "dr_grpo sets scale_rewards='none'"),
-    "another eps": ("grpo", {"method_options": {"eps": 1e-6}}, "eps 0.0001, which no option changes"),
     "another length": ("dr_grpo", {"method_options": {"length": 3000}}, "max_completion_length"),
-    "clip of a SimKO row": ("simko", {"method_options": {"clip_high": 0.28}}, "set TRL's epsilon_high"),
     "per sequence with a penalty": ("simko", {"importance_sampling_level": "sequence"}, "token"),
-    "warm-up": ("nsr", {"grpo_warmup_steps": 5}, "grpo_warmup_steps delays SimKO's rows only"),
+    "warm-up": ("nsr", {"grpo_warmup_steps": 5}, "grpo_warmup_steps delays a row's token links.*set it to 0 for nsr"),
     "skipping what counts": ("kl_cov", {"skip_zero_advantage": True}, "advantage 0 count in kl_cov"),
     "skipping in gspo": ("gspo", {"skip_zero_advantage": True}, "loss_type dapo or cispo"),
     "dropping in dr_grpo": ("dr_grpo", {"drop_one_outcome_groups": True}, "divides by responses"),
@@ -57,6 +55,9 @@ ACCEPTED = {
     "trl's own value": ("dapo", {"epsilon_high": 0.28}),
     "another clip": ("grpo", {"method_options": {"clip_high": 0.3}}),
     "a SimKO row on another loss": ("simko", {"loss_type": "grpo", "epsilon": 0.1}),
+    "another eps": ("grpo", {"method_options": {"eps": 1e-6}}),
+    "clip of a SimKO row": ("simko", {"method_options": {"clip_high": 0.28}}),
+    "a row by advantages on another loss": ("rloo", {"loss_type": "cispo", "epsilon_high": 5.0}),
     "options as JSON": ("pkpo", {"method_options": '{"k": 2}'}),
 }
 
@@ -107,9 +108,11 @@ def test_the_objective_in_one_line(tmp_path):
         args = MethodConfig(str(tmp_path), method=name, use_cpu=True, bf16=False, max_completion_length=12, **options)
         return plan_method(args).objective(args)
 
-    assert line("pkpo", method_options={"k": 8}) == "pkpo (clip_high=0.2, clip_low=0.2, k=8; its own loss)"
-    assert line("dapo", beta=0.1) == "dapo (clip_high=0.28, clip_low=0.2, eps=0.0001, beta=0.1; TRL’s loss)"
+    assert line("nsr") == "nsr (clip_high=0.2, clip_low=0.2; its own loss)"
+    assert line("dapo", beta=0.1) == "dapo (clip_high=0.28, clip_low=0.2, eps=0.0001, beta=0.1; TRL’s dapo loss)"
+    pkpo = line("pkpo", method_options={"k": 8}, loss_type="dr_grpo", epsilon=0.1)
+    assert pkpo == "pkpo (clip_high=0.1, clip_low=0.1, k=8, beta=0; TRL’s dr_grpo loss)"
     assert "length=12" in line("dr_grpo")
-    assert line("simko_softmax").startswith("simko_softmax on dapo (alpha=0.01, K=3, softmax weights, lambda=1.1")
+    assert line("simko_softmax").startswith("simko_softmax (alpha=0.01, clip_high=0.2")
     for name in METHODS:
         assert line(name, method_options=OPTIONS.get(name)).startswith(name)

@@ -5,8 +5,11 @@ from collections import deque
 import pytest
 import torch
 from methods import (
+    BY_ADVANTAGE,
     IN_TRL,
     OPTIONS,
+    OWN,
+    SIMKO,
     PlainLoss,
     assert_same_weights,
     log,
@@ -22,7 +25,7 @@ from tiny import digit_share, make_trainer, tiny_dataset, tiny_model
 from transformers import TrainerCallback
 
 from simko.adapters.trl import RLVRTrainer, SimKOTrainer
-from simko.adapters.trl import method_config as method_config_module
+from simko.adapters.trl.plan import plan_row
 from simko.objectives import METHODS
 
 
@@ -38,7 +41,7 @@ def test_accumulation_changes_neither_weights_nor_metrics(tmp_path, name):
     whole, split = (trained(tmp_path / str(n), name, accumulate=n) for n in (1, 4))
     assert_same_weights(whole, split)
     for a, b in zip(log(whole), log(split), strict=True):
-        for metric in METHODS[name].metrics:
+        for metric in METHODS[name].metrics * whole.plan.own_loss:  # TRL's own means are of micro-batches
             assert a[f"{name}/{metric}"] == pytest.approx(b[f"{name}/{metric}"], rel=1e-4, abs=1e-6)
 
 
@@ -54,7 +57,7 @@ def test_gradient_is_that_of_the_plain_loss(tmp_path, name):
 
 def own_way(monkeypatch):
     """Rows that TRL implements run their own loss too."""
-    monkeypatch.setattr(method_config_module, "_trl_options", lambda method: None)
+    monkeypatch.setattr("simko.adapters.trl.plan._trl_loss", lambda method: None)
 
 
 def in_both_ways(tmp_path, monkeypatch, name, **options):
@@ -64,8 +67,8 @@ def in_both_ways(tmp_path, monkeypatch, name, **options):
         own_way(patch)
         held = {"length": 12} if name == "dr_grpo" else {"eps": 1e-4}
         ours = trained(tmp_path / "ours", name, method_options=held, **options)
-    assert ours._runs_own_loss
-    assert not theirs._runs_own_loss
+    assert ours.plan.own_loss
+    assert not theirs.plan.own_loss
     return theirs, ours
 
 
@@ -196,7 +199,7 @@ def test_a_method_on_right_and_wrong_asks_which_reward_says_so(tmp_path):
         method_trainer(tmp_path, "maxrl", reward=both, correctness="wrong")
     with pytest.raises(ValueError, match="one of right; got 'wrong'"):
         method_trainer(tmp_path, "maxrl", correctness="wrong")
-    assert method_trainer(tmp_path, "rloo", reward=both)._runs_own_loss
+    assert method_trainer(tmp_path, "rloo", reward=both).plan.own_advantages
     with pytest.raises(ValueError, match=r"maxrl is defined for right \(1\) and wrong \(0\) only"):
         method_trainer(tmp_path, "maxrl", reward=digit_share).train()
 
@@ -208,8 +211,8 @@ def test_a_method_on_right_and_wrong_asks_which_reward_says_so(tmp_path):
 def test_skipping_rows_of_no_advantage_keeps_the_gradient(tmp_path, name):
     whole = trained(tmp_path / "a", name, accumulate=2, max_steps=2)
     skipped = method_trainer(tmp_path / "b", name, accumulate=2, max_steps=2, skip_zero_advantage=True)
-    rows, original = [], skipped._score
-    skipped._score = lambda batch, *a, **k: rows.append(len(batch["advantages"])) or original(batch, *a, **k)
+    rows, score = [], skipped._get_per_token_logps_and_entropies
+    skipped._get_per_token_logps_and_entropies = lambda m, ids, *a, **k: rows.append(len(ids)) or score(m, ids, *a, **k)
     skipped.train()
     assert min(rows) < 8
     assert_same_weights(whole, skipped)
@@ -251,7 +254,7 @@ FACES = {
     "simko_softmax": {"simko_weights": "softmax"},
     "simko_reference": {"simko_penalty": "advantage"},
     "simko_positive": {"simko_top_penalty": 1.0},
-    "simko_negative": {"simko_alpha": 0.0, "simko_top_k": 1},  # no candidates beyond rank 1 to report a gap of
+    "simko_negative": {"simko_alpha": 0.0},
 }
 
 
@@ -266,8 +269,8 @@ def test_simko_rows_are_simko_trainer(tmp_path, name):
     )  # fmt: skip
     theirs.train()
     assert torch.equal(weights(ours), weights(theirs))
-    metrics = [k for k in log(theirs)[0] if k.startswith("simko/")]
-    assert len(metrics) == 5
+    metrics = [k for k in log(theirs)[0] if k in log(ours)[0] and k.startswith("simko/")]
+    assert len(metrics) == 2 + len(METHODS[name].token_links)
     assert all(a[k] == b[k] for a, b in zip(log(ours), log(theirs), strict=True) for k in metrics)
 
 
@@ -321,5 +324,11 @@ def test_a_binary_method_drops_by_correctness(tmp_path):
 
 
 def test_rows_by_how_they_run():
-    config = {name: method_config_module._trl_options(METHODS[name]) is not None for name in METHODS}
-    assert {name for name, in_trl in config.items() if in_trl} == set(IN_TRL)
+    ways = {name: plan_row(METHODS[name]).way() for name in METHODS}
+    assert {name for name, way in ways.items() if way == "TRL's options"} == set(IN_TRL)
+    assert {name for name, way in ways.items() if way == "TRL's loss with its token links"} == {
+        *SIMKO,
+        "entropy_advantage",
+    }
+    assert {name for name, way in ways.items() if way == "TRL's loss with its own advantages"} == set(BY_ADVANTAGE)
+    assert {name for name, way in ways.items() if way == "own advantages and own loss"} == set(OWN)

@@ -13,8 +13,8 @@ from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen
 from trl import GRPOConfig
 
 from simko.adapters.trl import RLVRTrainer, SimKOConfig, SimKOTrainer
-from simko.adapters.trl.head import completion_rows
-from simko.adapters.trl.link import SimKOLink
+from simko.adapters.trl.lm_head import completion_rows
+from simko.adapters.trl.loss import counted_tokens, link_loss, one_pass_candidates
 from simko.diagnostics import concentration_summary
 from simko.token_stats import LogitTransform, token_stats
 
@@ -141,7 +141,7 @@ def test_receipt(tmp_path, caplog):
 
 
 def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("simko.adapters.trl.link._IDLE_STEPS", 2)
+    monkeypatch.setattr("simko.adapters.trl.aids._IDLE_STEPS", 2)
     with caplog.at_level(logging.INFO, "simko"):
         make_trainer(tmp_path / "a", max_steps=4, reward=lambda completions, **_: [1.0] * len(completions)).train()
     assert [m.split("changed no token for ")[1][:9] for m in messages(caplog) if "changed no token" in m] == [
@@ -235,8 +235,11 @@ def test_a_head_that_reads_differently_stops_the_run(tmp_path, monkeypatch):
 )
 def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplog, device, options, by_trl):
     """TRL scores and the gated tokens are looked at again, or one pass over the head gives everything."""
-    way, positions = SimKOLink.one_pass_candidates, []
-    monkeypatch.setattr(SimKOLink, "one_pass_candidates", lambda self, _: way(self, torch.device(device)))
+    positions = []
+    monkeypatch.setattr(
+        "simko.adapters.trl.trainer.one_pass_candidates",
+        lambda method, _: one_pass_candidates(method, torch.device(device)),
+    )
     original = trl_utils._ChunkedLogProbFunction.apply
 
     def apply(hidden, *args):
@@ -255,13 +258,13 @@ def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplo
 def test_old_log_probabilities_are_scored_the_same_way(tmp_path, monkeypatch):
     """Two renderings of bfloat16's log-probabilities would make an unchanged policy's ratio other than 1."""
     trainer = make_trainer(tmp_path, model=tiny_model().bfloat16(), max_steps=1, num_iterations=2)
-    errors, apply = [], SimKOLink.apply
+    errors = []
 
-    def compare(self, logp, tokens, inputs):
-        errors.append(float((logp - inputs["old_per_token_logps"]).abs()[tokens.counted].max()))
-        return apply(self, logp, tokens, inputs)
+    def compare(method, logp, entropy, inputs):
+        errors.append(float((logp - inputs["old_per_token_logps"]).abs()[counted_tokens(inputs)].max()))
+        return link_loss(method, logp, entropy, inputs)
 
-    monkeypatch.setattr(SimKOLink, "apply", compare)
+    monkeypatch.setattr("simko.adapters.trl.trainer.link_loss", compare)
     trainer.train()
     assert errors == [0]
 
@@ -269,7 +272,7 @@ def test_old_log_probabilities_are_scored_the_same_way(tmp_path, monkeypatch):
 def test_a_head_that_is_never_called_stops_the_run(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("simko.adapters.trl.link.watch_head", lambda observe, top_k: nullcontext())
+    monkeypatch.setattr("simko.adapters.trl.trainer.watch_head", lambda observe, top_k: nullcontext())
     with pytest.raises(RuntimeError, match="in 0 calls of its head"):
         make_trainer(tmp_path, max_steps=1).train()
 

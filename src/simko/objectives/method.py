@@ -40,7 +40,8 @@ class Method:
     groups of one, and all right or all wrong, get.
     binary: rewards must be 1 (right) or 0 (wrong). needs_old_logp: advantages needs old_logp and mask.
     candidate_weights, top_k: of the candidate_gap that policy_loss needs, None where it needs none. needs_top1:
-    policy_loss needs is_top1. inert_zero_rows: a response with advantage 0 changes neither the loss's numerator nor
+    policy_loss needs is_top1. controller: (state, metrics of an update, by name) -> (state, options of the next update);
+    state is a dict of numbers, empty at first, which update.Adaptation keeps. inert_zero_rows: a response with advantage 0 changes neither the loss's numerator nor
     other responses, so an engine may leave it out if the denominator still counts it. metrics: what policy_loss reports.
     """
 
@@ -62,6 +63,7 @@ class Method:
     surrogate: partial = PPO_CLIP
     auxiliary: partial | None = None
     reduction: partial = TOKEN_MEAN
+    controller: partial | None = None
 
     binary: bool = False
     needs_old_logp: bool = False
@@ -82,6 +84,11 @@ class Method:
     def selects(self) -> bool:
         """Whether select has to be called on the whole update batch before policy_loss."""
         return self.selection is not None
+
+    @property
+    def needs_candidates(self) -> bool:
+        """Whether policy_loss needs gap or is_top1."""
+        return self.candidate_weights is not None or self.needs_top1
 
     @property
     def options(self) -> dict[str, Any]:
@@ -217,10 +224,8 @@ class Method:
         active, counted, metrics = self.token_mask(tokens)
         if counted is not tokens.mask:  # a mask that restricts what is counted
             tokens = tokens._replace(left_out=torch.zeros_like(tokens.left_out))
-        tokens = tokens._replace(mask=counted, gate=counted)
-        for link in self.token_links:
-            tokens, found = link(tokens)
-            metrics = metrics | found
+        tokens, found = self.link(tokens._replace(mask=counted, gate=counted))
+        metrics = metrics | found
         ratio = self.ratio(tokens.logp, tokens.old_logp, counted)
         token_loss, clipped = self.surrogate(ratio, tokens.logp, tokens.advantages)
         token_loss = token_loss.masked_fill(~active, 0.0)
@@ -231,6 +236,14 @@ class Method:
         if clipped is not None:
             metrics = metrics | {"clipped": over_counted(clipped & active, tokens)}
         return self.reduction(token_loss, counted, denominator=denominator), metrics
+
+    def link(self, tokens: Tokens) -> tuple[Tokens, Metrics]:
+        """The tokens after the row's token links, for an engine whose own loss takes it from there."""
+        metrics: Metrics = {}
+        for link in self.token_links:
+            tokens, found = link(tokens)
+            metrics |= found
+        return tokens, metrics
 
     def loss(
         self,

@@ -19,7 +19,10 @@ Metrics = dict[str, Mean]
 
 
 class Tokens(NamedTuple):
-    """One micro-batch; nats. What lies outside the mask is 0 or False. Gradient flows through logp, entropy and gap."""
+    """One micro-batch; nats. What lies outside the mask is 0 or False. Gradient flows through logp, entropy and gap.
+
+    A token link adds the tokens that it changes to `changed`.
+    """
 
     logp: Float[Tensor, "B T"]
     old_logp: Float[Tensor, "B T"]
@@ -31,6 +34,8 @@ class Tokens(NamedTuple):
     gate: Bool[Tensor, "B T"]  # tokens that SimKO's links touch
     marked: Bool[Tensor, "B T"]  # second answer of the method's selection
     left_out: Float[Tensor, ""]  # counted tokens of responses with advantage 0 that the engine did not score
+    scored: Bool[Tensor, "B T"]  # tokens whose gap and is_top1 are known
+    changed: Bool[Tensor, "B T"]  # tokens that a link has changed
 
 
 class TokenMask(NamedTuple):
@@ -51,8 +56,9 @@ def read_tokens(
     mask: Tensor,
     marked: Tensor | None,
     left_out: Tensor | float = 0.0,
+    scored: Tensor | None = None,
 ) -> Tokens:
-    """Tokens of [B, T] tensors, advantages [B] or [B, T]; ValueError as check_batch."""
+    """Tokens of [B, T] tensors, advantages [B] or [B, T]; scored: every counted token if None. ValueError as check_batch."""
     optional = not_none(gap=gap, is_top1=is_top1, marked=marked)
     check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, mask=mask, **optional)
     counted = mask != 0
@@ -68,6 +74,8 @@ def read_tokens(
         gate=counted,
         marked=torch.zeros_like(counted) if marked is None else marked & counted,
         left_out=torch.as_tensor(left_out, dtype=logp.dtype, device=logp.device),
+        scored=counted if scored is None else scored & counted,
+        changed=torch.zeros_like(counted),
     )
 
 
@@ -117,15 +125,24 @@ def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tok
     gate = entropy_gate(tokens.entropy, tokens.mask, gate_quantile)
     metrics = {"gated": mean_over(gate, tokens.mask)}
     if tokens.is_top1 is not None:
-        metrics["rank1"] = mean_over(tokens.is_top1, gate)
+        metrics["rank1"] = mean_over(tokens.is_top1, gate & tokens.scored)
     return tokens._replace(gate=gate), metrics
+
+
+GATES = (gate_by_entropy,)
+"""Links that narrow the gate and need no candidates: an engine that runs them first looks up the candidates of fewer
+tokens. A gate that is not listed here works too."""
 
 
 def spread_over_candidates(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
     """SimKO's positive part: logp + spread_shift. gap: mean over gated tokens, nats."""
     assert tokens.gap is not None
+    metrics = {"gap": mean_over(tokens.gap, tokens.gate & tokens.scored)}
+    if alpha == 0:
+        return tokens, metrics
     shift = spread_shift(tokens.gap, tokens.advantages, tokens.gate, alpha)
-    return tokens._replace(logp=tokens.logp + shift), {"gap": mean_over(tokens.gap, tokens.gate)}
+    raised = tokens.gate & (tokens.advantages > 0)
+    return tokens._replace(logp=tokens.logp + shift, changed=tokens.changed | raised), metrics
 
 
 def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
@@ -135,16 +152,22 @@ def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metri
     """
     assert tokens.is_top1 is not None
     penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    metrics = {"penalised": over_counted(penalised, tokens)}
+    if top_penalty == 1:
+        return tokens, metrics
     old_logp = penalised_old_logp(tokens.old_logp, penalised, top_penalty)
-    return tokens._replace(old_logp=old_logp), {"penalised": over_counted(penalised, tokens)}
+    return tokens._replace(old_logp=old_logp, changed=tokens.changed | penalised), metrics
 
 
 def penalise_advantage(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
     """SimKO's negative part, in the form of the authors' code: penalised_advantages. penalised: share of such tokens."""
     assert tokens.is_top1 is not None
     penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    metrics = {"penalised": over_counted(penalised, tokens)}
+    if top_penalty == 1:
+        return tokens, metrics
     advantages = penalised_advantages(tokens.advantages, penalised, top_penalty)
-    return tokens._replace(advantages=advantages), {"penalised": over_counted(penalised, tokens)}
+    return tokens._replace(advantages=advantages, changed=tokens.changed | penalised), metrics
 
 
 def add_entropy_to_advantage(tokens: Tokens, *, entropy_scale: float, kappa: float) -> tuple[Tokens, Metrics]:
@@ -160,7 +183,8 @@ def add_entropy_to_advantage(tokens: Tokens, *, entropy_scale: float, kappa: flo
         "bonus": over_counted(bonus, tokens),
         "bonus_capped": mean_over(wanted > cap, tokens.mask & (tokens.advantages != 0)),
     }
-    return tokens._replace(advantages=tokens.advantages + bonus), metrics
+    changed = tokens.changed | (tokens.mask & (bonus > 0))
+    return tokens._replace(advantages=tokens.advantages + bonus, changed=changed), metrics
 
 
 def entropy_reward(tokens: Tokens, *, entropy_coef: float) -> tuple[Float[Tensor, "B T"], Metrics]:

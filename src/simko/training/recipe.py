@@ -12,9 +12,10 @@ from transformers.integrations import is_tensorboard_available
 from trl import ModelConfig
 
 import simko
-from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method, simko_objective
-from simko.adapters.trl.config_checks import check_count
+from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method
+from simko.adapters.trl.config import check_count
 from simko.adapters.trl.rewards import checked_rewards
+from simko.objectives import Method
 from simko.records import Verifier
 from simko.training.ignored import refuse_ignored, refuse_impossible
 from simko.training.options import Named, RecipeParser
@@ -26,6 +27,7 @@ _LOADED_BY = {
     "trust_remote_code": "trust_remote_code",
 }  # fmt: skip
 _SIMKO_OPTIONS = tuple(f.name for f in fields(SimKOConfig) if f.name.startswith("simko_"))
+_CHOICE = {f.name: f.metadata for f in fields(MethodConfig)}
 
 
 @dataclass
@@ -75,9 +77,18 @@ class RunArguments:
 
 
 @dataclass
-class TrainingConfig(MethodConfig, SimKOConfig):
+class TrainingConfig(SimKOConfig):
     """The trainer's options: TRL's, `method` and what belongs to it. grpo is TRL's own GRPO under TRL's options and
     simko is set by the simko_* options; every other method by method_options."""
+
+    method: str = field(default="simko", metadata=_CHOICE["method"])
+    method_options: dict[str, Any] | str | None = field(default=None, metadata=_CHOICE["method_options"])
+    correctness: str | None = field(default=None, metadata=_CHOICE["correctness"])
+
+    def row(self) -> Method | None:
+        if self.method == "grpo":
+            return None
+        return self.simko_row() if self.method == "simko" else MethodConfig.row(self)
 
 
 RECIPE_PARTS = (RunArguments, TrainingConfig, ModelConfig)
@@ -158,8 +169,6 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             name = "max_steps" if training.max_steps == 0 else "num_train_epochs"
             raise ValueError(f"{name} is 0, so that nothing is trained: give max_steps, or leave both out")
         _check_method(training, written, named)
-        if training.method == "simko":
-            simko_objective(training)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except OSError as error:  # of a configuration file that an option names
@@ -185,16 +194,12 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
         stray += [name for name in _SIMKO_OPTIONS if name in written]
     if stray and method != "simko":
         raise ValueError(f"{stray[0]} belongs to method simko: leave it out, or give {method} its method_options")
-    if method not in ("grpo", "simko"):
-        plan_method(training)
-        return
-    if training.method_options:
+    if method in ("grpo", "simko") and training.method_options:
         theirs = "TRL's epsilon, epsilon_high, loss_type ..." if method == "grpo" else ", ".join(_SIMKO_OPTIONS)
         raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
-    if method == "grpo" and training.grpo_warmup_steps:
-        raise ValueError("grpo_warmup_steps delays SimKO's rows only: set it to 0 for grpo")
-    if training.correctness is not None:
+    if method in ("grpo", "simko") and training.correctness is not None:
         raise ValueError(f"correctness has no effect: {method} takes rewards of any kind")
+    plan_method(training)
 
 
 def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: Named) -> None:

@@ -17,13 +17,9 @@ from trl import get_peft_config
 from simko.adapters.trl import (
     MethodTrainer,
     PassAtKCallback,
-    RLVRTrainer,
-    SimKOTrainer,
-    grpo_objective,
     plan_method,
     problems_to_dataset,
     reward_function,
-    simko_objective,
 )
 from simko.adapters.trl.resume import (
     misplaced_checkpoints,
@@ -149,7 +145,7 @@ class MetricsLog(TrainerCallback):
     on_epoch_end = on_step_end
 
 
-def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> RLVRTrainer:
+def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> MethodTrainer:
     args = copy(recipe.training)
     args.model_init_kwargs = reference_kwargs(recipe)
     if recipe.run.reward_function:
@@ -160,8 +156,7 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> R
         reward = reward_function(judge, name=name, samples=directory / "samples.jsonl")
     model, tokenizer = load_model(recipe)
     _end_at_stop_strings(model, tokenizer, task.stop)
-    faces: dict[str, type[RLVRTrainer]] = {"grpo": RLVRTrainer, "simko": SimKOTrainer}
-    return faces.get(args.method, MethodTrainer)(
+    return MethodTrainer(
         model,
         reward,
         args,
@@ -211,7 +206,11 @@ def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     if recipe.training.method != "simko":
         unread += ("simko_",)
     kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
-    return kept | recipe.judges() | {"objective": _objective(recipe.training), DATA: digest(problems)}
+    return (
+        kept
+        | recipe.judges()
+        | {"objective": plan_method(recipe.training).objective(recipe.training), DATA: digest(problems)}
+    )
 
 
 def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
@@ -226,12 +225,6 @@ def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
             f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has: give {done} or more, or another output directory"
         )
     return {"train_file", "max_steps", "num_train_epochs"}
-
-
-def _objective(args: TrainingConfig) -> str:
-    if args.method == "simko":
-        return simko_objective(args)
-    return grpo_objective(args) if args.method == "grpo" else plan_method(args).objective(args)
 
 
 def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:

@@ -19,8 +19,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer, TrainerCallback
 from trl import GRPOTrainer, is_conversational
 
+from simko.adapters.trl.aids import evaluating
 from simko.adapters.trl.rewards import message_text
-from simko.adapters.trl.rlvr import evaluating
 from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
 from simko.evaluate.run import digest
 from simko.records import Problem, Sample, Verdict, Verifier

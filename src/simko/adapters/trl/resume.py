@@ -5,24 +5,28 @@ here: the order of the prompts after the first epoch, and a reference model that
 checkpoint can be continued only where a new one begins.
 """
 
+import json
 import logging
 import math
 import sys
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch.utils.data import Sampler
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
+from simko.adapters.trl.config import MethodConfig
 from simko.diagnostics import refuse_broken_weights
 from simko.evaluate.files import read_json
+from simko.objectives.update import Adaptation
 
 logger = logging.getLogger("simko")
 
 _REFERENCE = "reference.pt"
+_METHOD = "method.json"  # what a row's controller carries
 
 
 def updates_per_epoch(prompts: int, args: GRPOConfig) -> int:
@@ -62,7 +66,8 @@ def needed_files(args: GRPOConfig) -> list[str]:
         names.append(_REFERENCE)
     if args.use_adaptive_entropy:
         names.append("entropy_ctrl_state.json")  # written by TRL after all else, and passed over where it is missing
-    return names
+    row = args.row() if isinstance(args, MethodConfig) else None
+    return names + [_METHOD] * (row is not None and row.controller is not None)
 
 
 def misplaced_checkpoints(args: GRPOConfig, per_epoch: int) -> str | None:
@@ -90,89 +95,87 @@ def _micro_batches(args: GRPOConfig) -> int:
     return int(args.steps_per_generation or 1) * args.num_iterations
 
 
-class ResumableTrainer(GRPOTrainer):
-    """A GRPOTrainer that continues from a checkpoint as if it had not been stopped. ValueError where it cannot."""
+def check_before_training(trainer: Any, checkpoint: str | None) -> None:
+    """ValueError for weights that are not finite, and for too few prompts; says where save_steps is misplaced."""
+    refuse_broken_weights(trainer.model, checkpoint or _origin(trainer) or type(trainer.model).__name__)
+    per_epoch, args = _updates_per_epoch(trainer), trainer.args
+    if not per_epoch:
+        raise ValueError(
+            f"{len(trainer.train_dataset)} prompts do not fill one rollout of {args.generation_batch_size} responses in "
+            f"groups of {args.num_generations}: give more prompts, or lower generation_batch_size"
+        )
+    if misplaced := misplaced_checkpoints(args, per_epoch):
+        logger.warning("%s", misplaced)
 
-    args: Any
-    model: Any
-    _train_sampler: Sampler
 
-    def _get_train_sampler(self, dataset: Any = None) -> Sampler:
-        self._train_sampler = super()._get_train_sampler(dataset)
-        return self._train_sampler
+def continue_from(trainer: Any, adaptation: Adaptation | None, checkpoint: Path) -> None:
+    """Put back what Trainer and TRL leave out. ValueError where the continued run would be another."""
+    args, state = trainer.args, read_json(checkpoint / "trainer_state.json")
+    step, per_epoch = state["global_step"], _updates_per_epoch(trainer)
+    refuse_inexact_options(args)
+    if per_epoch == sys.maxsize and state["epoch"] >= 1:
+        raise ValueError(
+            f"{checkpoint} lies beyond the first pass over a streamed dataset, whose length is unknown: continue from an "
+            "earlier one, or give a dataset that has a length"
+        )
+    if not opens_a_rollout(step, args, per_epoch):
+        fits = next(s for s in range(step, -1, -1) if opens_a_rollout(s, args, per_epoch))
+        raise ValueError(
+            f"{checkpoint} lies inside a rollout, which it does not hold, so that a continued run would differ: the "
+            f"nearest place to continue from is after update {fits}"
+        )
+    if missing := [name for name in needed_files(args) if not (checkpoint / name).is_file()]:
+        raise ValueError(
+            f"{checkpoint} has no {', '.join(missing)}, so that a continued run would differ: continue from another "
+            "checkpoint, with as many processes as wrote it"
+        )
+    for _ in range(step // per_epoch):
+        next(iter(trainer._train_sampler))  # draws an epoch's permutation: TRL's sampler starts at the first again
+    if adaptation is not None and adaptation.state_dict():
+        adaptation.load_state_dict(read_json(checkpoint / _METHOD))
+    _restore_reference(trainer, checkpoint)
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """All that `train` does once it has loaded the weights of a checkpoint."""
-        origin = getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__
-        refuse_broken_weights(self.model, kwargs.get("resume_from_checkpoint") or origin)
-        prompts: Any = self.train_dataset
-        if not self._updates_per_epoch():
-            raise ValueError(
-                f"{len(prompts)} prompts do not fill one rollout of {self.args.generation_batch_size} responses "
-                f"in groups of {self.args.num_generations}: give more prompts, or lower generation_batch_size"
-            )
-        if misplaced := misplaced_checkpoints(self.args, self._updates_per_epoch()):
-            logger.warning("%s", misplaced)
-        return super()._inner_training_loop(*args, **kwargs)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self._continue_from(Path(checkpoint))
+@contextmanager
+def writing(trainer: Any, adaptation: Adaptation | None, folder: Path) -> Iterator[None]:
+    """Write into a checkpoint, before Trainer does, what it leaves out; OSError that says so where the disk is full."""
+    try:
+        moving = trainer.ref_model is not None and trainer.args.sync_ref_model
+        reference = trainer.accelerator.get_state_dict(trainer.ref_model) if moving else None
+        kept = {} if adaptation is None else adaptation.state_dict()
+        if trainer.args.should_save and (moving or kept):
+            folder.mkdir(parents=True, exist_ok=True)
+            if moving:
+                torch.save(reference, folder / _REFERENCE)
+            if kept:
+                (folder / _METHOD).write_text(json.dumps(kept), encoding="utf-8")
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
+        raise OSError(
+            f"{folder} cannot be written ({str(error).splitlines()[0]}): make room if the disk is full; the run then "
+            "continues from its last whole checkpoint"
+        ) from error
 
-    def _updates_per_epoch(self) -> int:
-        prompts: Any = self.train_dataset
-        return updates_per_epoch(len(prompts), self.args) if isinstance(prompts, Sized) else sys.maxsize
 
-    def _continue_from(self, checkpoint: Path) -> None:
-        args, state = self.args, read_json(checkpoint / "trainer_state.json")
-        step, per_epoch = state["global_step"], self._updates_per_epoch()
-        refuse_inexact_options(args)
-        if per_epoch == sys.maxsize and state["epoch"] >= 1:
-            raise ValueError(
-                f"{checkpoint} lies beyond the first pass over a streamed dataset, whose length is unknown: continue "
-                "from an earlier one, or give a dataset that has a length"
-            )
-        if not opens_a_rollout(step, args, per_epoch):
-            fits = next(s for s in range(step, -1, -1) if opens_a_rollout(s, args, per_epoch))
-            raise ValueError(
-                f"{checkpoint} lies inside a rollout, which it does not hold, so that a continued run would differ: the "
-                f"nearest place to continue from is after update {fits}"
-            )
-        if missing := [name for name in needed_files(args) if not (checkpoint / name).is_file()]:
-            raise ValueError(
-                f"{checkpoint} has no {', '.join(missing)}, so that a continued run would differ: continue from another "
-                "checkpoint, with as many processes as wrote it"
-            )
-        for _ in range(step // per_epoch):
-            next(iter(self._train_sampler))  # draws an epoch's permutation: TRL's sampler starts at the first again
-        self._restore_reference(checkpoint)
+def _updates_per_epoch(trainer: Any) -> int:
+    prompts = trainer.train_dataset
+    return updates_per_epoch(len(prompts), trainer.args) if isinstance(prompts, Sized) else sys.maxsize
 
-    def _restore_reference(self, checkpoint: Path) -> None:
-        if self.ref_model is None:
-            return
-        if self.args.sync_ref_model:
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise ValueError("sync_ref_model cannot be continued with a sharded model: set it to False")
-            weights = torch.load(checkpoint / _REFERENCE, map_location="cpu", weights_only=True)
-            self.accelerator.unwrap_model(self.ref_model).load_state_dict(weights)
-        elif Path(self.model.config._name_or_path).resolve() == checkpoint.resolve():
-            raise ValueError(
-                f"the reference model of beta={self.args.beta:g} would be {checkpoint}, not the model that the run began "
-                "with: build the trainer with that one; its weights are then replaced by the checkpoint's"
-            )
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-        try:
-            if self.ref_model is not None and self.args.sync_ref_model:
-                reference = self.accelerator.get_state_dict(self.ref_model)
-                if self.args.should_save:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    torch.save(reference, folder / _REFERENCE)
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
-            raise OSError(
-                f"{folder} cannot be written ({str(error).splitlines()[0]}): make room if the disk is full; the run then "
-                "continues from its last whole checkpoint"
-            ) from error
+def _origin(trainer: Any) -> str:
+    return str(getattr(trainer.model.config, "_name_or_path", ""))
+
+
+def _restore_reference(trainer: Any, checkpoint: Path) -> None:
+    if trainer.ref_model is None:
+        return
+    if trainer.args.sync_ref_model:
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise ValueError("sync_ref_model cannot be continued with a sharded model: set it to False")
+        weights = torch.load(checkpoint / _REFERENCE, map_location="cpu", weights_only=True)
+        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(weights)
+    elif Path(_origin(trainer)).resolve() == checkpoint.resolve():
+        raise ValueError(
+            f"the reference model of beta={trainer.args.beta:g} would be {checkpoint}, not the model that the run began "
+            "with: build the trainer with that one; its weights are then replaced by the checkpoint's"
+        )

@@ -1,0 +1,279 @@
+"""What goes on around any objective: skipped responses, the probe, what rewards and first updates say, honest means."""
+
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, is_tensor
+
+from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
+from simko.adapters.trl.loss import counted_tokens
+from simko.diagnostics import concentration_summary
+from simko.evaluate.files import append
+from simko.token_stats import TokenStats
+
+logger = logging.getLogger("simko")
+
+_PROBE_CANDIDATES = 6
+_PROBE_ROWS = 256
+_ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a probe scores
+_UNSCORED_ROLLOUTS = 10
+_IDLE_STEPS = 50
+
+Metrics = defaultdict[str, list[float]]
+
+
+# Skipping responses of advantage 0.
+
+
+def rows_to_score(advantages: Tensor, accelerator: Accelerator) -> Tensor:
+    """[B] bool: responses with an advantage, and others until every process has equally many (at least one): TRL
+    gathers a number for each response."""
+    keep = advantages.view(len(advantages), -1).ne(0).any(-1)
+    most = int(accelerator.gather(keep.sum().view(1)).max().clamp(min=1))
+    keep[(~keep).nonzero().flatten()[: most - int(keep.sum())]] = True
+    return keep
+
+
+def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
+    """The rows `keep` [B] of a micro-batch, completions trimmed to the longest. Kept rows of advantage 0, which fill up,
+    count as a tool's: no loss and no metric reads them.
+
+    Prompts keep their padding: on its left, it shifts the positions that a model with absolute ones sees."""
+    if "num_images" in inputs:
+        raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
+    inputs = {k: v[keep] if is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
+    completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
+    width = inputs["completion_mask"].size(1)
+    for key, value in inputs.items():
+        if is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
+            inputs[key] = value[:, :completion]
+    trained = inputs["advantages"].view(len(inputs["advantages"]), -1).ne(0).any(-1)
+    if not trained.all():
+        mask = inputs.get("tool_mask", torch.ones_like(inputs["completion_mask"]))
+        inputs["tool_mask"] = mask * trained[:, None]
+    return inputs
+
+
+# Metrics and messages.
+
+
+def correct_means(
+    metrics: Metrics, loss_type: str, counted: Tensor, left_out: Tensor, accelerator: Accelerator
+) -> None:
+    """TRL's means over a micro-batch: none over no tokens, for which TRL has 0, and shares of clipped tokens over all
+    counted ones, under one name."""
+    if loss_type == "cispo":
+        metrics["clip_ratio/region_mean"].append(metrics["cispo_clip_ratio"][-1])
+    every, left = accelerator.reduce(torch.stack([counted, left_out]).float(), reduction="sum").tolist()
+    clipped = [f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region")]
+    for name, tokens in {"entropy": every - left, "kl": every - left, **dict.fromkeys(clipped, every)}.items():
+        values = metrics.get(name)
+        if values and name in clipped:
+            values[-1] *= 1 - left / max(every, 1.0)
+        if values and not tokens:
+            values.pop()
+            if not values:
+                del metrics[name]
+
+
+def one_outcome(rewards: Tensor) -> tuple[Tensor, Tensor]:
+    """Of groups [groups, N]: whether the rewards of its scorable responses are all equal, or none is scorable; and the
+    largest reward. nan is unscorable."""
+    highest, lowest = rewards.nan_to_num(-torch.inf).amax(1), rewards.nan_to_num(torch.inf).amin(1)
+    return highest <= lowest, highest
+
+
+def log_group_outcomes(rewards: Tensor, metrics: Metrics) -> None:
+    """Shares of outcomes among groups [groups, N] with a response that could be scored: rewards all equal and positive
+    (all right), all equal otherwise (all wrong), or mixed, which alone train. And the share of responses that no reward
+    function could score."""
+    metrics["groups/unscorable"].append(rewards.isnan().float().mean().item())
+    rewards = rewards[~rewards.isnan().all(1)]
+    if not len(rewards):
+        return
+    equal, highest = one_outcome(rewards)
+    right = equal & (highest > 0)
+    for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
+        metrics[f"groups/{name}"].append(groups.float().mean().item())
+
+
+class UnscoredRollouts:
+    """Counts rollouts of which no response could be scored; they train nothing."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+
+    def see(self, scored: bool, training: bool, step: int, functions: str) -> None:
+        """Say so where none was; ValueError after many such rollouts in a row."""
+        if training:
+            self.in_a_row = 0 if scored else self.in_a_row + 1
+            if self.in_a_row >= _UNSCORED_ROLLOUTS:
+                raise ValueError(
+                    f"no response of {self.in_a_row} rollouts in a row could be scored: {functions} gave None to all "
+                    "of them"
+                )
+        if not scored:
+            logger.warning(
+                "no response of the %s at step %d could be scored, %s gave None to all: %s",
+                "rollout" if training else "evaluation batch",
+                step,
+                functions,
+                f"it trains nothing ({self.in_a_row} in a row)" if training else "it is left out",
+            )
+
+
+def warn_of_poor_rollout(metrics: Metrics, longest: int | None) -> None:
+    """Say where most of the first rollout cannot train: truncated responses, groups of one outcome."""
+    truncated, mixed = metrics["completions/clipped_ratio"][-1], metrics["groups/mixed"][-1]
+    if truncated > 0.5:
+        logger.warning(
+            "%.0f%% of the first rollout's completions were cut at max_completion_length=%d: the model is rarely "
+            "judged on a finished answer; raise it, or see that the model ends its answers",
+            100 * truncated,
+            longest,
+        )
+    if mixed < 0.5:
+        logger.warning(
+            "%.0f%% of the first rollout's groups have one outcome (%.0f%% all right, %.0f%% all wrong) and train "
+            "nothing: choose problems nearer the model's ability, or more generations",
+            100 * (1 - mixed),
+            100 * metrics["groups/all_right"][-1],
+            100 * metrics["groups/all_wrong"][-1],
+        )
+
+
+class Receipt:
+    """Says once what a row's token links do, and every so many updates that they do nothing."""
+
+    def __init__(self, objective: str, candidates: str) -> None:
+        self._objective, self._candidates = objective, candidates
+        self._given, self._idle_steps = False, 0
+
+    def see(self, changed: float) -> None:
+        """changed: share of the update's tokens that the links changed."""
+        if not self._given:
+            self._given = True
+            logger.warning(
+                "%s; the first update changes %.1f%% of its tokens%s", self._objective, 100 * changed, self._candidates
+            )
+        self._idle_steps = 0 if changed else self._idle_steps + 1
+        if self._idle_steps and self._idle_steps % _IDLE_STEPS == 0:
+            logger.warning(
+                "%s has changed no token for %d updates: the run is GRPO so far. Usual causes: no group has both "
+                "right and wrong responses, alpha is 0 and lambda 1, or responses too short for the gate",
+                self._objective.split(" ")[0],
+                self._idle_steps,
+            )
+
+
+# The probe.
+
+
+class Probe:
+    """Measures every so many steps how the policy concentrates on the first responses of its own rollout."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer, self._refused, self._done = trainer, False, -1
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """The most optimizer steps that a rollout may reach into, those that it shares with others included."""
+        args = self._trainer.args
+        steps = int(args.steps_per_generation or 1) * args.num_iterations
+        return math.ceil(steps / args.gradient_accumulation_steps)
+
+    def is_due(self) -> bool:
+        """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included, and
+        was not probed yet: an update may open several rollouts."""
+        step, every = self._trainer.state.global_step, self._trainer.args.probe_every
+        due = every > 0 and (step - self.updates_per_rollout) // every < step // every != self._done
+        self._done = step // every if due else self._done
+        return due
+
+    def size(self, rollout: dict[str, Any]) -> int:
+        """How many of the rollout's responses on this process it measures."""
+        here, args = len(rollout["completion_ids"]), self._trainer.args
+        rollouts = max(1.0, args.probe_every / self.updates_per_rollout)
+        return args.probe_rows or min(_PROBE_ROWS, max(1, int(here * rollouts / _ROWS_A_PROBED_ROW)))
+
+    @torch.no_grad()
+    def measure(self, rollout: dict[str, Any]) -> None:
+        """Log the measures, and append them to diagnostics.jsonl (main process)."""
+        trainer = self._trainer
+        if "num_images" in rollout:
+            if not self._refused:
+                self._refused = True
+                logger.warning("the probe of the policy's concentration does not know images: this run has none")
+            return
+        rows = slice(0, self.size(rollout))
+        mask = counted_tokens(rollout)[rows]
+        with evaluating(trainer.model):  # dropout would draw random numbers that the training is to draw
+            stats = self.stats({k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1})
+        summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
+        summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
+        if not trainer.accelerator.is_main_process:
+            return
+        for name in ("concentration", "gated_rank_probability"):
+            for rank, value in enumerate(summary[name], start=1):
+                if value is not None:
+                    trainer._metrics["train"][f"probe/{name}_{rank}"].append(value)
+        directory = Path(str(trainer.args.output_dir))
+        directory.mkdir(parents=True, exist_ok=True)
+        append(directory / "diagnostics.jsonl", json.dumps({"step": trainer.state.global_step} | summary) + "\n")
+
+    def stats(self, rollout: dict[str, Tensor]) -> TokenStats:
+        """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
+        parts: list[TokenStats] = []
+        size = self._trainer.args.per_device_train_batch_size
+        for start in range(0, len(rollout["completion_ids"]), size):
+            batch = {k: v[start : start + size] for k, v in rollout.items()}
+            observe = partial(_keep_stats, batch["completion_mask"] != 0, parts)
+            with watch_head(observe, top_k=_PROBE_CANDIDATES):
+                self._trainer.score_by_trl(batch)
+        return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; each module's own mode is put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
+    """Append the statistics of completion tokens [B, T]; zeros off `valid`."""
+    assert call.stats is not None
+    rows, spread = completion_rows(len(call.labels), valid)[valid], []
+    for x in call.stats:
+        spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
+        spread[-1][valid] = x[rows]
+    kept.append(TokenStats(*spread))
+
+
+# The model card.
+
+
+def name_local_models(card: Path, config: Any, checkpoint: Path) -> None:
+    """Write what TRL's card of a run leaves as None where the model has no hub id: the folder that it was loaded from
+    and, in the example, `checkpoint`."""
+    if not card.is_file():
+        return
+    text = card.read_text(encoding="utf-8")
+    base = f"the model in `{config._name_or_path}`" if config._name_or_path else "a model that was given as an object"
+    named = text.replace("[None](https://huggingface.co/None)", base).replace('model="None"', f'model="{checkpoint}"')
+    if named != text:
+        card.write_text(named, encoding="utf-8")

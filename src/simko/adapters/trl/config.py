@@ -1,0 +1,261 @@
+"""The configurations: TRL's GRPOConfig with a row of METHODS and the aids around it."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from typing import Any, ClassVar
+
+import torch
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
+from trl import GRPOConfig
+
+from simko.objectives import METHODS, Method, check_simko_options
+
+logger = logging.getLogger("simko")
+
+
+@dataclass
+class MethodConfig(GRPOConfig):
+    """GRPOConfig with the name of a method, its options, and aids that leave the gradient alone.
+
+    use_cpu and bf16 follow the machine where they are not set: a machine without an accelerator trains on its CPU, and
+    bf16 is on where a GPU knows it (TRL's default is on everywhere). ValueError for a count below its least value.
+    """
+
+    _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "method_options"]
+
+    method: str = field(default="simko", metadata={"help": "A row of METHODS.", "choices": list(METHODS)})
+    method_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "The method's own options, e.g. {'k': 8}; the others keep their defaults."}
+    )
+    correctness: str | None = field(
+        default=None,
+        metadata={"help": "The reward function that says right (1) or wrong (0), for methods defined on that alone."},
+    )
+    grpo_warmup_steps: int = field(
+        default=0, metadata={"help": "Plain GRPO for so many updates before SimKO starts (its paper's logic runs: 50)."}
+    )
+    use_bias_correction_kl: bool = field(
+        default=False,
+        metadata={"help": "Off here: it multiplies the KL by the ratio, which would leak SimKO's gradient into it."},
+    )
+    use_cpu: bool = field(
+        default=False, metadata={"help": "Train on the CPU; on where there is no accelerator, whatever is set."}
+    )
+    bf16: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Mixed precision in bfloat16. Where it is not set, the machine decides: on where the GPU knows it and "
+            "fp16 is off, off on a CPU, which is slower in it."
+        },
+    )
+    skip_zero_advantage: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave responses of advantage 0 out of the loss's forward and backward pass: the same gradient for "
+            "less work. Needs loss_type dapo or cispo, beta 0 and no entropy bonus. TRL's entropy then covers the "
+            "remaining responses only; the probe's covers all."
+        },
+    )
+    probe_every: int = field(
+        default=20,
+        metadata={
+            "help": "Every so many optimizer steps, measure on the fresh rollout how the policy concentrates (mean "
+            "log-probability of ranks 1-6, entropy, rank probabilities at high-entropy tokens); 0: never."
+        },
+    )
+    probe_rows: int | None = field(
+        default=None,
+        metadata={
+            "help": "Responses measured by each probe, on each process; default: at most 256, and one for 40 rolled out "
+            "since the last probe, which costs less than 2 % of the training."
+        },
+    )
+    drop_one_outcome_groups: bool = field(
+        default=False,
+        metadata={
+            "help": "Groups whose responses all have one reward leave the loss and its denominator (DAPO's dynamic "
+            "sampling, without drawing others in their place). Needs loss_type dapo, cispo or vespo."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_count("grpo_warmup_steps", self.grpo_warmup_steps, 0)
+        check_count("probe_every", self.probe_every, 0)
+        if self.probe_rows is not None:
+            check_count("probe_rows", self.probe_rows, 1)
+        follow_machine(self)
+        super().__post_init__()
+
+    def row(self) -> Method | None:
+        """The method with its options; None for TRL's own objective, as TRL's options say.
+
+        ValueError for an unknown method or option, and for an option that has no default and was not given.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}: choose from {', '.join(METHODS)}")
+        options = self.method_options or {}
+        if not isinstance(options, dict):
+            raise ValueError(f"method_options must be a mapping such as {{'k': 8}}, got {options!r}")
+        method = METHODS[self.method].with_options(**options)
+        if missing := method.missing_options:
+            example = dict.fromkeys(missing, "...")
+            raise ValueError(
+                f"{method.name} has no default for {' and '.join(missing)}, since no source gives one: set "
+                f"method_options to {example} with your values"
+            )
+        return method
+
+
+@dataclass
+class RLVRConfig(MethodConfig):
+    """GRPOConfig with the aids of MethodConfig, for TRL's own objective under TRL's options."""
+
+    method: str = field(default="grpo", init=False)
+    method_options: dict[str, Any] | str | None = field(default=None, init=False)
+    correctness: str | None = field(default=None, init=False)
+    use_bias_correction_kl: bool = field(default=True, metadata={"help": "As in TRL."})
+
+    def row(self) -> None:
+        return None
+
+
+@dataclass
+class SimKOConfig(MethodConfig):
+    """GRPOConfig with SimKO's settings; the paper's values are the defaults (arXiv 2510.14807)."""
+
+    method: str = field(default="simko", init=False)
+    method_options: dict[str, Any] | str | None = field(default=None, init=False)
+    correctness: str | None = field(default=None, init=False)
+
+    simko_alpha: float = field(
+        default=0.01, metadata={"help": "Share of a correct token's reward that is spread over the candidates."}
+    )
+    simko_top_k: int = field(default=3, metadata={"help": "Number of candidates: the K most likely tokens."})
+    simko_top_penalty: float = field(
+        default=1.1, metadata={"help": "lambda: factor on rank-1 tokens of incorrect responses; 1 turns it off."}
+    )
+    simko_gate_quantile: float | None = field(
+        default=0.8,
+        metadata={"help": "Only tokens above this entropy quantile of their response are touched; null: all of them."},
+    )
+    simko_weights: str = field(
+        default="uniform",
+        metadata={"help": "Candidate weights.", "choices": ["uniform", "softmax"]},
+    )
+    simko_penalty: str = field(
+        default="ratio",
+        metadata={
+            "help": "Where lambda sits: on the ratio, before the clip (the paper), or on the advantage (its code).",
+            "choices": ["ratio", "advantage"],
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.simko_row()
+
+    def row(self) -> Method | None:
+        return self.simko_row()
+
+    def simko_row(self) -> Method:
+        """The row simko with the simko_* options. ValueError, naming the option, for a value outside its range."""
+        alpha, top_penalty, quantile = self.simko_alpha, self.simko_top_penalty, self.simko_gate_quantile
+        weights: Any = self.simko_weights
+        try:
+            check_simko_options(alpha, top_penalty, quantile, weights, self.simko_penalty)
+            row = METHODS["simko" if self.simko_penalty == "ratio" else "simko_reference"].with_options(
+                alpha=alpha, top_penalty=top_penalty, gate_quantile=quantile, top_k=self.simko_top_k
+            )
+        except ValueError as error:  # which begins with the option's name in objectives
+            raise ValueError(f"simko_{error}") from error
+        return replace(row, name="simko", candidate_weights=weights)
+
+
+def simko_objective(args: SimKOConfig) -> str:
+    """One line that names the objective of SimKOTrainer under `args`."""
+    quantile = args.simko_gate_quantile
+    gate = "every token" if quantile is None else f"tokens with entropy above quantile {quantile:g}"
+    return (
+        f"SimKO on {args.loss_type} (alpha={args.simko_alpha:g}, K={args.simko_top_k}, {args.simko_weights} weights, "
+        f"lambda={args.simko_top_penalty:g} on the {args.simko_penalty}; {gate}; beta={args.beta:g})"
+    )
+
+
+def grpo_objective(args: GRPOConfig) -> str:
+    """One line that names the objective of GRPOTrainer under `args`."""
+    return (
+        f"GRPO on {args.loss_type} (clip -{args.epsilon:g}/+{args.epsilon_high or args.epsilon:g}, beta={args.beta:g})"
+    )
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """ValueError unless the option is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def follow_machine(args: GRPOConfig) -> None:
+    """Set use_cpu where there is no accelerator, and bf16, where it is not set, to what the device does well: TRL's own
+    default, True, stops on a machine without a GPU. Before GRPOConfig's own __post_init__."""
+    set_here = []
+    if not (args.use_cpu or torch.accelerator.is_available() or is_torch_xla_available()):
+        args.use_cpu = True
+        set_here.append("use_cpu=True")
+    if args.bf16 is None and not args.fp16:
+        args.bf16 = not args.use_cpu and (is_torch_bf16_gpu_available() or is_torch_xla_available())
+        if not args.bf16:
+            set_here.append("bf16=False (float32)")
+    if set_here and os.environ.get("RANK", "0") == "0":
+        reason = "it trains on the CPU (bf16=True would be honoured)" if args.use_cpu else "its GPU has no bfloat16"
+        logger.warning("the run has %s, since %s", " and ".join(set_here), reason)
+
+
+_NEUTRAL_AT_1 = {
+    "top_p",
+    "typical_p",
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "guidance_scale",
+    "num_beams",
+}
+_ONLY_END_OR_STORE = {
+    "max_new_tokens", "max_length", "max_tokens", "max_time", "pad_token_id", "bos_token_id", "eos_token_id",
+    "decoder_start_token_id", "stop", "stop_strings", "stop_token_ids", "include_stop_str_in_output", "use_cache",
+    "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile", "prefill_chunk_size",
+    "continuous_batching_config", "low_memory", "transformers_version", "return_dict_in_generate", "output_scores",
+    "output_logits", "output_attentions", "output_hidden_states", "logprobs", "seed", "skip_special_tokens",
+}  # fmt: skip
+
+
+def warn_of_shifted_sampling(args: GRPOConfig, model: Any) -> None:
+    """Say which options make rollouts another distribution than the softmax(logits / temperature) that the loss scores:
+    TRL's own, those in generation_kwargs, and the rest of the model's generation_config, which generate() goes by."""
+    own = None if args.use_vllm else getattr(model, "generation_config", None)
+    options = {} if own is None else own.to_diff_dict()
+    options |= {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")}
+    options["do_sample"] = True
+    if isinstance(args.generation_kwargs, dict):  # TRL's __post_init__ has read its text
+        options |= args.generation_kwargs
+    if shifting := ", ".join(f"{name}={value}" for name, value in _shifting(args, options)):
+        logger.warning(
+            "rollouts are sampled with %s, the loss scores the full softmax: the sampled distribution is another than "
+            "the trained one",
+            shifting,
+        )
+
+
+def _shifting(args: GRPOConfig, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if name in _ONLY_END_OR_STORE or name.startswith("_"):
+            continue
+        if name == "temperature":
+            neutral = value == args.temperature
+        elif name == "do_sample":
+            neutral = bool(value)
+        else:
+            neutral = not value or (name in _NEUTRAL_AT_1 and value == 1) or (name == "top_k" and value == -1)
+        if not neutral:
+            yield name, value

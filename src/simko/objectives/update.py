@@ -1,0 +1,203 @@
+"""What an engine does around a row of METHODS in one update, whichever engine it is.
+
+An update comes in micro-batches, on several processes. An engine that goes through this file trains the same gradient
+and logs the same metrics however an update is split:
+
+    candidate_tokens        where the row's links read candidates, so that an engine need not look up every token's
+    Method.link             the row's token links, for an engine that keeps its own loss; part of Method.policy_terms
+    select_tokens           the row's selection, over the whole update
+    update_denominator      what the row's reduction divides by
+    MetricSums              metrics as sums and counts
+    Adaptation              a row that changes from update to update
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from simko.objectives.method import Method
+from simko.objectives.tokens import GATES, Metrics, Tokens, read_tokens
+
+
+@runtime_checkable
+class Processes(Protocol):
+    """The processes that share an update."""
+
+    @property
+    def index(self) -> int:
+        """This process's place among them, from 0."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The elementwise sum over all processes of a tensor that each has in the same shape."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The rows [n, T, ...] of all processes in their order, T padded with 0 to the widest."""
+
+
+def candidate_tokens(method: Method, tokens: Tokens) -> Bool[Tensor, "B T"]:
+    """Tokens whose gap and is_top1 the row's links read, unless reads_candidates_elsewhere.
+
+    They pass the gates with which the row's links begin, and have an advantage where the row ignores other responses.
+    """
+    counted = method.token_mask(tokens).counted
+    tokens = tokens._replace(mask=counted, gate=counted)
+    for gate in takewhile(lambda link: link.func in GATES, method.token_links):
+        tokens, _ = gate(tokens)
+    return tokens.gate & (tokens.advantages != 0) if method.inert_zero_rows else tokens.gate
+
+
+def reads_candidates_elsewhere(method: Method) -> bool:
+    """Whether the row reads candidates outside candidate_tokens, so that an engine has to look up every token's."""
+    if method.selects or method.auxiliary is not None:
+        return True
+    example = _example()
+    where = candidate_tokens(method, example)
+    assert example.gap is not None
+    assert example.is_top1 is not None
+    fewer = example._replace(gap=example.gap.where(where, 0.0), is_top1=example.is_top1 & where)
+    return not all(map(torch.equal, _effect(method, example), _effect(method, fewer)))
+
+
+def reads_few_candidates(method: Method) -> bool:
+    """Whether the row's gates spare an engine the candidates of most tokens."""
+    example = _example()
+    gated = candidate_tokens(method, example).sum() < (example.advantages != 0).expand_as(example.mask).sum()
+    return bool(gated) and not reads_candidates_elsewhere(method)
+
+
+def links_change(method: Method) -> frozenset[str]:
+    """Which of logp, old_logp and advantages the row's token links replace.
+
+    Found by running them on an example; a link leaves a field as it is where it has nothing to do whatever the batch.
+    """
+    before = _example()
+    after, _ = method.link(before)
+    names = ("logp", "old_logp", "advantages")
+    return frozenset(name for name in names if getattr(after, name) is not getattr(before, name))
+
+
+def _example() -> Tokens:
+    """Tokens of all kinds: correct, incorrect and without an advantage, likely and unlikely, of rank 1 and not."""
+    draw = torch.Generator().manual_seed(0)
+    logp, entropy, gap = (torch.rand(6, 10, generator=draw) for _ in range(3))
+    is_top1, mask = torch.rand(6, 10, generator=draw) < 0.5, torch.ones(6, 10)
+    advantages = torch.tensor([1.0, -1.0, 0.0, 0.5, -2.0, 1.5])
+    return read_tokens(-logp, -logp, entropy, gap, is_top1, advantages, mask, None)
+
+
+def _effect(method: Method, tokens: Tokens) -> tuple[Tensor, ...]:
+    """What the row's links make of tokens: the values, and how a sum of the log-probabilities depends on the gaps."""
+    assert tokens.gap is not None
+    gap = tokens.gap.clone().requires_grad_()
+    with torch.enable_grad():
+        after, _ = method.link(tokens._replace(gap=gap))
+        total = (after.logp + 0 * gap).sum()
+    return after.logp, after.old_logp, after.advantages, torch.autograd.grad(total, gap)[0]
+
+
+class MetricSums:
+    """Metrics of an update, added up over its micro-batches and processes."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, metrics: Metrics) -> None:
+        """Add those of a micro-batch."""
+        for name, (total, size) in metrics.items():
+            terms = torch.stack([total.float(), size.float()])
+            self._sums[name] = self._sums[name] + terms if name in self._sums else terms
+
+    def means(self, processes: Processes) -> dict[str, float]:
+        """Mean by name over all processes, each of which calls this; one over no tokens is left out. Starts anew."""
+        if not self._sums:
+            return {}
+        totals = processes.sum(torch.stack(list(self._sums.values()))).tolist()
+        means = {name: total / size for name, (total, size) in zip(self._sums, totals, strict=True) if size}
+        self._sums = {}
+        return means
+
+
+class Scored(NamedTuple):
+    """A micro-batch scored by the current policy, for select_tokens; row: place of each response in the rollout of all
+    processes."""
+
+    logp: Float[Tensor, "B T"]
+    old_logp: Float[Tensor, "B T"]
+    entropy: Float[Tensor, "B T"]
+    advantages: Shaped[Tensor, " B"]
+    mask: Shaped[Tensor, "B T"]
+    row: Int[Tensor, " B"]
+
+
+def select_tokens(
+    method: Method, batches: Sequence[Scored], processes: Processes, generator: torch.Generator
+) -> list[Bool[Tensor, "B T"]]:
+    """`marked` of this process's micro-batches, chosen over the update of all processes.
+
+    They are chosen in the order of the rollout, so that draws and ties do not depend on the number of processes, nor on
+    how each of them shuffles. generator: seeded alike on every process. ValueError as Method.select.
+    """
+    columns = [
+        torch.stack([b.logp, b.old_logp, b.entropy, b.advantages[:, None].expand_as(b.logp), b.mask.to(b.logp)], -1)
+        for b in batches
+    ]
+    here = torch.cat(columns).detach()
+    size, width = here.shape[:2]
+    gathered = processes.gather(here)
+    order = processes.gather(torch.cat([b.row for b in batches])).argsort()
+    logp, old_logp, entropy, advantages, mask = gathered[order].unbind(-1)
+    chosen = method.select(logp, old_logp, entropy, advantages, mask, generator=generator)[1]
+    marked = torch.empty_like(chosen).index_copy(0, order, chosen)
+    return list(marked[processes.index * size :][:size, :width].split([len(b.advantages) for b in batches]))
+
+
+def update_denominator(
+    method: Method,
+    batches: Sequence[tuple[Shaped[Tensor, " B"], Shaped[Tensor, "B T"]]],
+    marked: Sequence[Tensor | None],
+    processes: Processes,
+) -> Float[Tensor, ""]:
+    """policy_loss's `denominator`: that of the whole update over the number of processes, whose gradients an engine
+    averages.
+
+    batches: advantages and mask of this process's micro-batches; marked: select_tokens' answer, or None for each.
+    """
+    sizes = [
+        method.denominator(advantages, mask, marked=m) for (advantages, mask), m in zip(batches, marked, strict=True)
+    ]
+    return processes.sum(torch.stack(sizes).float().sum()).clamp(min=1) / processes.count
+
+
+class Adaptation:
+    """The one place where a row carries something from update to update.
+
+    A row's controller takes the state and the metrics of an update, and answers the next state and the options of the
+    next update. Every process calls `step` with the same metrics and so has the same row. An engine keeps state_dict in
+    its checkpoints; it is empty for a row without a controller.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method, self._state = method, {}  # type: Method, dict[str, float]
+
+    def step(self, metrics: dict[str, float]) -> None:
+        """Let the controller see the metrics of an update, by name, and change `method`'s options."""
+        if self.method.controller is not None:
+            self._state, options = self.method.controller(self._state, metrics)
+            self.method = self.method.with_options(**options)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run needs, as JSON values."""
+        return {} if self.method.controller is None else {"state": self._state, "options": self.method.options}
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        """Continue from a state_dict."""
+        if kept:
+            self._state, self.method = dict(kept["state"]), self.method.with_options(**kept["options"])
