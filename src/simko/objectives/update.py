@@ -63,7 +63,8 @@ def reads_candidates_elsewhere(method: Method) -> bool:
     assert example.gap is not None
     assert example.is_top1 is not None
     fewer = example._replace(gap=example.gap.where(where, 0.0), is_top1=example.is_top1 & where)
-    return not all(map(torch.equal, _effect(method, example), _effect(method, fewer)))
+    (*values, gradient), (*others, _) = _effect(method, example), _effect(method, fewer)
+    return not all(map(torch.equal, values, others)) or bool(gradient[~where].any())
 
 
 def reads_few_candidates(method: Method) -> bool:

@@ -114,7 +114,7 @@ def own_loss(
 def refuse_not_finite(x: Any, step: int, *, gradient: bool = False) -> None:
     """FloatingPointError for a loss, or the norm of a gradient, that is nan or infinite."""
     x = x.full_tensor() if hasattr(x, "full_tensor") else x  # FSDP2's
-    if x is None or math.isfinite(float(x)):
+    if x is None or math.isfinite(x.item() if isinstance(x, Tensor) else x):
         return
     if gradient:
         raise FloatingPointError(
