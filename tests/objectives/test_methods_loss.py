@@ -98,7 +98,7 @@ def test_metrics_by_hand(name):
     assert {key: value.item() for key, value in found.items()} == pytest.approx(METRICS[name])
 
 
-# ---- every row's loss, written again from METHODS.md in numpy; what is under sg comes from z0 and so stays put
+# ---- every row's loss, written again in numpy from docs/methods.md; what is under sg comes from z0 and so stays put
 
 
 def log_softmax(z):

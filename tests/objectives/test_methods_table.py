@@ -110,7 +110,7 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_defaults(name):
-    """METHODS.md's, and each inside the range that the option allows."""
+    """As docs/methods.md lists them, and each inside the range that the option allows."""
     assert METHODS[name].options == DEFAULTS[name]
     METHODS[name].with_options(**{k: v for k, v in DEFAULTS[name].items() if v is not REQUIRED})
 
