@@ -13,6 +13,7 @@ STRONG = {
     "cispo": {"ratio_cap": 1.2},
     "passk_training": {"k": 2},
     "pkpo": {"k": 2},
+    "ordergrad": {"k": 2},
     "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.02},
     "clip_cov": {"cov_share": 0.2, "cov_low": 0.0},
     "kl_cov": {"cov_share": 0.2},

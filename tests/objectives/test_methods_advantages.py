@@ -25,6 +25,7 @@ GOLDEN = {
     # R = 1 - C(3, 2) / C(4, 2) = 1/2, s = 1/2; wrong: 1/2 - C(2, 1) / C(3, 1)
     "passk_training": (ONE, None, [0.5 / (0.5 + EPS), *[(0.5 - 2 / 3) / (0.5 + EPS)] * 3]),
     "pkpo": (TWO, None, [4 / 3, 4 / 3, 0, 0]),  # 2 C(2, 1) / C(3, 1)
+    "ordergrad": (ONE, None, [2, *[-2 / 3] * 3]),  # 2 (1 - 0) and 2 (1/3 - 2/3): pass@1 and pass@2 of the others
     "maxrl": (ONE, None, [0.75 / (0.25 + EPS), *[-0.25 / (0.25 + EPS)] * 3]),
     "f_grpo": (ONE, None, [math.sqrt(0.75) * a for a in GRPO_1_OF_4]),
     "best_of_k": (ONE, None, [1, 0, 0, 0]),
@@ -68,6 +69,10 @@ def test_more_by_hand():
     same(of(ready("pkpo", k=4), ONE), [4, 0, 0, 0])
     same(of(ready("pkpo", k=4), TWO), [0, 0, 0, 0])
     same(of(ready("pkpo", k=1), TWO), [1, 1, 0, 0])
+    same(of(ready("ordergrad", k=1), TWO), [2 / 3, 2 / 3, -2 / 3, -2 / 3])
+    same(of(ready("ordergrad", k=3), TWO), [0, 0, 0, 0])
+    # best of 0.9 and one other 0.9, of two others 0.5; best of 0.2 or 0.5 and one other 1.9/3, of two others 2.3/3
+    same(of(ready("ordergrad"), [0.9, 0.2, 0.5, 0.5]), [0.8, *[-0.8 / 3] * 3])
     same(of(ready("ucpo", tau=1.0), TWO, mean_logp=[-1, -1 - LN3, 0, 0]), [s * GRPO_2_OF_4 for s in (0.5, 1.5, -1, -1)],
          rtol=1e-5, atol=0)  # fmt: skip
     same(of(ready("ucpo", tau=1.0), ONE), GRPO_1_OF_4, rtol=1e-5, atol=0)  # one right response: GRPO
@@ -102,8 +107,12 @@ def test_edges(name):
     nothing = [0], [0], [0, 0, 0], [0, 0, 0]
     one_right, one_wrong, right, wrong = EDGES.get(name, nothing)
     mean_logp = [-1, -2, -3]
-    same(of(method, [1]), one_right)
-    same(of(method, [0]), one_wrong)
+    if name == "ordergrad":
+        with pytest.raises(ValueError, match="k = 1 needs 2 responses a prompt, a group has 1"):
+            of(method, [1])
+    else:
+        same(of(method, [1]), one_right)
+        same(of(method, [0]), one_wrong)
     same(of(method, [1, 1, 1], mean_logp=mean_logp), right, rtol=1e-4, atol=1e-12)
     same(of(method, [0, 0, 0], mean_logp=mean_logp), wrong)
     both = of(method, [1, 0, 1, 0, 1, 0], groups=[8, -3] * 3, mean_logp=[-1, -1, -2, -2, -3, -3])
@@ -122,13 +131,13 @@ def test_pass_at_k_on_groups_with_one_outcome(k):
         same(of(ready(name, k=k), [0, 0, 0]), [0, 0, 0])
 
 
-@pytest.mark.parametrize("name", ["passk_training", "pkpo"])
-def test_groups_smaller_than_k(name):
+@pytest.mark.parametrize(("name", "k"), [("passk_training", 3), ("pkpo", 3), ("ordergrad", 2)])
+def test_groups_smaller_than_k(name, k):
     """Drawn too small: refused. Left too small by unscorable responses: 0, since a failed grader must not end a run."""
     nan = float("nan")
-    with pytest.raises(ValueError, match="k = 3 needs 3 responses a prompt, a group has 2"):
-        of(ready(name, k=3), [1, 0, 0, 1, 0], groups=[0, 0, 0, 1, 1])
-    found = of(ready(name, k=3), [1, 0, nan, 1, 0, 0], groups=[0, 0, 0, 1, 1, 1])
+    with pytest.raises(ValueError, match=f"k = {k} needs 3 responses a prompt, a group has 2"):
+        of(ready(name, k=k), [1, 0, 0, 1, 0], groups=[0, 0, 0, 1, 1])
+    found = of(ready(name, k=k), [1, 0, nan, 1, 0, 0], groups=[0, 0, 0, 1, 1, 1])
     assert found[:3].eq(0).all()
     assert of(ready(name, k=2), [1, 0, nan], groups=[0, 0, 0]).isfinite().all()
 
@@ -138,7 +147,7 @@ def test_groups_smaller_than_k(name):
 def test_equal_rewards_get_exactly_0(name, dtype):
     """The mean of seven times 0.3 is not 0.3 in float32, and SimKO asks for the sign."""
     for value in (0.1, 0.3, 1 / 3, 97.3, -0.7):
-        for size in (1, 3, 7, 29):
+        for size in (3, 7, 29) if name == "ordergrad" else (1, 3, 7, 29):
             rewards = torch.full((size,), value, dtype=dtype)
             assert ready(name).advantages(rewards, torch.zeros(size, dtype=torch.long)).eq(0).all()
 

@@ -20,8 +20,8 @@ def close(found, expected, atol=1e-13):
 
 
 def random_case(seed, **kw):
-    groups, per_group, T = torch.randint(2, 5, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return case(seed=seed, groups=groups - 1, per_group=per_group, T=T + 1, **kw)
+    groups, others, T = torch.randint(2, 5, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return case(seed=seed, groups=groups - 1, per_group=1 + others, T=T + 1, **kw)
 
 
 # ---- order
@@ -227,7 +227,7 @@ def test_where_scale_moves_the_selection():
         assert moved == (name == "clip_cov")
 
 
-LINEAR = ["dr_grpo", "rloo", "best_of_k"]
+LINEAR = ["dr_grpo", "rloo", "ordergrad", "best_of_k"]
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not METHODS[n].binary])

@@ -27,6 +27,7 @@ def test_the_rows():
         "w_reinforce",
         "passk_training",
         "pkpo",
+        "ordergrad",
         "maxrl",
         "f_grpo",
         "best_of_k",
@@ -79,6 +80,7 @@ DEFAULTS = {
     "w_reinforce": {"positive_weight": 0.1, "clip_low": 0.2, "clip_high": 0.2},
     "passk_training": {"k": REQUIRED, "eps": 1e-6, "clip_low": 0.2, "clip_high": 0.2},
     "pkpo": {"k": REQUIRED, "clip_low": 0.2, "clip_high": 0.2},
+    "ordergrad": {"k": REQUIRED, "clip_low": 0.2, "clip_high": 0.2},
     "maxrl": {"eps": 1e-6, "clip_low": 0.2, "clip_high": 0.2},
     "f_grpo": {"eps": 1e-6, "focal_exponent": 0.5, "clip_low": 0.2, "clip_high": 0.2},
     "best_of_k": {"eps": 1e-6, "divide_by_std": False, "clip_low": 0.2, "clip_high": 0.2},
@@ -180,7 +182,12 @@ def test_options_out_of_range(option):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("pkpo", "k=..."), ("passk_training", "k=..."), ("ds_grpo", "gamma_right=..., gamma_wrong=...")],
+    [
+        ("pkpo", "k=..."),
+        ("ordergrad", "k=..."),
+        ("passk_training", "k=..."),
+        ("ds_grpo", "gamma_right=..., gamma_wrong=..."),
+    ],
 )
 def test_an_option_without_a_source_must_be_given(name, said):
     rewards, groups = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])

@@ -81,7 +81,7 @@ def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weig
     return signs(rewards, group, right=positive_weight, wrong=-1.0)
 
 
-def none_right(wrong: Float[Tensor, " B"], n: Float[Tensor, " B"], k: int) -> Float[Tensor, " B"]:
+def none_right(wrong: Float[Tensor, "*B"], n: Float[Tensor, "*B"], k: int) -> Float[Tensor, "*B"]:
     """C(wrong, k) / C(n, k): the share of k-subsets of n responses in which every one is wrong.
 
     1 at k = 0, and 0 where wrong < k, so also where n < k.
@@ -127,6 +127,34 @@ def pass_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -
     return torch.where(right, found, 0.0).to(rewards.dtype)
 
 
+def max_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -> Float[Tensor, " B"]:
+    """Advantages whose mean over the group of A grad log pi estimates the gradient of E[max of k rewards] without bias.
+
+        A_i = k (E[max of r_i and k - 1 of the others] - E[max of k of the others])
+
+    The expectations are over the subsets of the other N - 1 responses. The second is a baseline: it does not depend on
+    response i. For rewards of 1 and 0 this is
+
+        right: k (1 - pass@k of the others)        wrong: k (pass@(k-1) of the others - pass@k of the others)
+
+    which is `pass_at_k_gradient` less k (pass@k - pass@(k-1)) of the others. k = 1 is `leave_one_out`. Equal rewards
+    get 0, and so does a group that unscorable responses leave with k or fewer. ValueError where a group was drawn with
+    k or fewer. Source: OrderGrad, arXiv 2606.06096, with the maximum as its L-statistic.
+    """
+    _check_k(k, group, others=True)
+    ascending, place = group.ascending(rewards.double())
+    # E[max] = highest - integral over t of P(max <= t), and P is constant between neighbouring rewards. Below the m-th
+    # gap lie m others of a response above it, and m - 1 of one below it. The gap between equal rewards is 0.
+    gap = ascending.diff(dim=1)
+    n = (group.index.bincount().double()[:, None] - 1).expand_as(gap)
+    m = torch.arange(1.0, ascending.shape[1], dtype=n.dtype, device=n.device).minimum(n)
+    if_above = gap * none_right(m, n, k)
+    if_below = gap * (none_right(m - 1, n, k) - none_right(m - 1, n, k - 1))
+    is_above = torch.ones(ascending.shape[1], gap.shape[1], dtype=torch.bool, device=gap.device).tril(-1)
+    found = k * torch.where(is_above, if_above[:, None], if_below[:, None]).sum(-1)
+    return found.flatten()[place].to(rewards.dtype)
+
+
 def best_of_group(
     rewards: Float[Tensor, " B"], group: Groups, *, divide_by_std: bool, eps: float
 ) -> Float[Tensor, " B"]:
@@ -141,7 +169,9 @@ def best_of_group(
     return lead / (group.std(rewards, 1) + eps) if divide_by_std else lead
 
 
-def _check_k(k: int, group: Groups) -> None:
-    if (group.drawn < k).any():
+def _check_k(k: int, group: Groups, *, others: bool = False) -> None:
+    """others: k of them are drawn beside each response."""
+    needed = k + others
+    if (group.drawn < needed).any():
         least = int(group.drawn.min())
-        raise ValueError(f"k = {k} needs {k} responses a prompt, a group has {least}: draw more, or lower k")
+        raise ValueError(f"k = {k} needs {needed} responses a prompt, a group has {least}: draw more, or lower k")

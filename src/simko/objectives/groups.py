@@ -42,6 +42,19 @@ class Groups:
         """Standard deviation over the group, with size - ddof (at least 1) in the denominator."""
         return (self.total(self.centred(x) ** 2) / (self.size - ddof).clamp(min=1)).sqrt()
 
+    def ascending(self, x: Float[Tensor, " B"]) -> tuple[Float[Tensor, "G N"], Int[Tensor, " B"]]:
+        """x sorted inside each group, a row a group, and the place of each x in the flattened rows.
+
+        N: size of the largest group. Shorter rows repeat their largest value.
+        """
+        order = x.argsort()
+        order = order[self.index[order].argsort(stable=True)]
+        row = self.index[order]
+        column = torch.arange(len(x), device=x.device) - torch.searchsorted(row, row)
+        shape = (int(row[-1]) + 1, int(self.size.max())) if len(x) else (0, 1)
+        rows = x.new_full(shape, -torch.inf).index_put((row, column), x[order]).cummax(1).values
+        return rows, torch.empty_like(order).index_put((order,), row * shape[1] + column)
+
 
 def groups_of(groups: Int[Tensor, " B"], scorable: Bool[Tensor, " B"]) -> Groups:
     """Groups of the scorable responses; groups [B]: integers, equal for responses to one prompt, in any order."""

@@ -151,6 +151,20 @@ _ROWS = (
         binary=True,
     ),
     Method(
+        name="ordergrad",
+        title="OrderGrad: Optimizing Beyond the Mean with Order-Statistic Policy Gradient Estimation",
+        arxiv="2606.06096",
+        summary="The unbiased gradient of the expected best of k rewards, with the best of k others as the baseline.",
+        formula="A = k (E[max of r and k - 1 of the others] - E[max of k of the others])",
+        note="The expectations are over subsets of the other N - 1. For 0/1 rewards: k (1 - pass@k of the others) if "
+        "right, k (pass@(k-1) - pass@k of the others) if wrong; this is pkpo less the baseline k (pass@k - pass@(k-1) "
+        "of the others). k = 1 is rloo. The paper's other L-statistics (top m of k, quantiles, tails, trimmed means) "
+        "are not here.",
+        edges="Equal rewards get 0. A group drawn with k or fewer is refused; one that unscorable responses leave with k "
+        "or fewer gets 0.",
+        estimator=partial(adv.max_at_k_gradient, k=REQUIRED),
+    ),
+    Method(
         name="maxrl",
         title="Maximum Likelihood Reinforcement Learning",
         arxiv="2602.02710",

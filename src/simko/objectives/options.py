@@ -80,7 +80,9 @@ OPTIONS = {
         "must lie in [0, 1] or be None (every token)",
         lambda v: v is None or (is_number(v) and 0 <= v <= 1),
     ),
-    "k": Option("responses of which one has to be right", "must be a whole number of at least 1", _count, whole=True),
+    "k": Option(
+        "number of responses of which the best counts", "must be a whole number of at least 1", _count, whole=True
+    ),
     "kappa": Option(
         "the entropy term is at most |A| / kappa", "must be finite and above 1", lambda v: is_number(v) and v > 1
     ),
