@@ -33,5 +33,5 @@ def entropy_gate(
     position = last.to(torch.promote_types(entropy.dtype, torch.float32)) * quantile  # rounded as torch.quantile does
     low = ascending.gather(-1, position.floor().long())
     high = ascending.gather(-1, position.ceil().long())
-    threshold = torch.where(low == high, low, low + (high - low) * (position - position.floor()))
+    threshold = torch.where(low == high, low, low.lerp(high, position - position.floor()))
     return counted & (entropy.detach() > threshold)
