@@ -1,4 +1,4 @@
-"""Advantages of every row, against numbers worked out by hand."""
+"""Advantages of every row, compared with numbers worked out by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ GOLDEN = {
     "psr": (ONE, None, [1, 0, 0, 0]),
     "nsr": (ONE, None, [0, -1, -1, -1]),
     "w_reinforce": (ONE, None, [0.1, -1, -1, -1]),
-    # R = 1 - C(3, 2) / C(4, 2) = 1/2, s = 1/2; wrong: 1/2 - C(2, 1) / C(3, 1)
+    # R = 1 - C(3, 2) / C(4, 2) = 1/2, s = 1/2; incorrect: 1/2 - C(2, 1) / C(3, 1)
     "passk_training": (ONE, None, [0.5 / (0.5 + EPS), *[(0.5 - 2 / 3) / (0.5 + EPS)] * 3]),
     "pkpo": (TWO, None, [4 / 3, 4 / 3, 0, 0]),  # 2 C(2, 1) / C(3, 1)
     "ordergrad": (ONE, None, [2, *[-2 / 3] * 3]),  # 2 (1 - 0) and 2 (1/3 - 2/3): pass@1 and pass@2 of the others
@@ -39,7 +39,7 @@ GOLDEN = {
 
 
 def of(method, rewards, groups=None, mean_logp=None):
-    """Advantages of responses of two tokens and a masked third, their log-probabilities around mean_logp."""
+    """Advantages of responses with two counted tokens and a masked one. mean_logp: of the counted tokens."""
     rewards = torch.tensor(rewards, dtype=torch.float64)
     groups = torch.zeros(len(rewards), dtype=torch.long) if groups is None else torch.tensor(groups)
     mean = torch.tensor([-1.0] * len(rewards) if mean_logp is None else mean_logp, dtype=torch.float64)
@@ -75,7 +75,7 @@ def test_more_by_hand():
     same(of(ready("ordergrad"), [0.9, 0.2, 0.5, 0.5]), [0.8, *[-0.8 / 3] * 3])
     same(of(ready("ucpo", tau=1.0), TWO, mean_logp=[-1, -1 - LN3, 0, 0]), [s * GRPO_2_OF_4 for s in (0.5, 1.5, -1, -1)],
          rtol=1e-5, atol=0)  # fmt: skip
-    same(of(ready("ucpo", tau=1.0), ONE), GRPO_1_OF_4, rtol=1e-5, atol=0)  # one right response: GRPO
+    same(of(ready("ucpo", tau=1.0), ONE), GRPO_1_OF_4, rtol=1e-5, atol=0)  # one correct response: GRPO
     far = of(ready("ucpo", tau=1.0), TWO, mean_logp=[0, -100, 0, 0])  # q clamped at 1e-6: weights 2e-6, 2
     same(far[:2] / GRPO_2_OF_4, [2e-6, 2 - 2e-6], rtol=1e-4, atol=0)
 
@@ -90,7 +90,7 @@ def test_equally_likely_responses_share_their_rank():
     same(found, [x / std for x in (0.25, 0.25, 0.15625, -0.65625)])
 
 
-EDGES = {  # one right, one wrong, three right, three wrong; where 0 for all: GRPO's
+EDGES = {  # groups of one correct, one incorrect, three correct, three incorrect; all 0 for rows not listed
     "psr": ([1], [0], [1, 1, 1], [0, 0, 0]),
     "nsr": ([0], [-1], [0, 0, 0], [-1, -1, -1]),
     "w_reinforce": ([0.1], [-1], [0.1, 0.1, 0.1], [-1, -1, -1]),
@@ -102,7 +102,7 @@ EDGES = {  # one right, one wrong, three right, three wrong; where 0 for all: GR
 
 @pytest.mark.parametrize("name", NAMES)
 def test_edges(name):
-    """Groups of one, all right, all wrong; two groups of one prompt stay two, since groups are integers."""
+    """Groups of one, all correct, all incorrect. Two groups do not mix, in any order of the batch."""
     method = ready(name, **({"k": 1} if "k" in METHODS[name].options else {}))
     nothing = [0], [0], [0, 0, 0], [0, 0, 0]
     one_right, one_wrong, right, wrong = EDGES.get(name, nothing)
@@ -133,7 +133,7 @@ def test_pass_at_k_on_groups_with_one_outcome(k):
 
 @pytest.mark.parametrize(("name", "k"), [("passk_training", 3), ("pkpo", 3), ("ordergrad", 2)])
 def test_groups_smaller_than_k(name, k):
-    """Drawn too small: refused. Left too small by unscorable responses: 0, since a failed grader must not end a run."""
+    """A group drawn too small is refused. One with too few scored responses gets 0: a failed grader must not end a run."""
     nan = float("nan")
     with pytest.raises(ValueError, match=f"k = {k} needs 3 responses a prompt, a group has 2"):
         of(ready(name, k=k), [1, 0, 0, 1, 0], groups=[0, 0, 0, 1, 1])
@@ -145,7 +145,7 @@ def test_groups_smaller_than_k(name, k):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", [n for n in NAMES if not METHODS[n].binary])
 def test_equal_rewards_get_exactly_0(name, dtype):
-    """The mean of seven times 0.3 is not 0.3 in float32, and SimKO asks for the sign."""
+    """The mean of seven rewards of 0.3 is not 0.3 in float32, and SimKO uses the sign of the advantage."""
     for value in (0.1, 0.3, 1 / 3, 97.3, -0.7):
         for size in (3, 7, 29) if name == "ordergrad" else (1, 3, 7, 29):
             rewards = torch.full((size,), value, dtype=dtype)
@@ -154,7 +154,7 @@ def test_equal_rewards_get_exactly_0(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_other_rewards_than_right_or_wrong(name):
-    """Shaped and negative rewards: refused by the rows that speak of right and wrong, fine elsewhere."""
+    """Shaped and negative rewards. Rows that are defined for correct and incorrect responses refuse them."""
     for shaped in ([1, 0.5, 0], [1, -1, 0]):
         if METHODS[name].binary:
             with pytest.raises(ValueError, match=f"{name} is defined for right .1. and wrong .0. only, sample 1 has"):
@@ -169,7 +169,7 @@ def test_other_rewards_than_right_or_wrong(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unscorable_responses(name):
-    """nan: advantage 0 and as if it had not been drawn. inf: named and refused."""
+    """A reward of nan gets 0, and the group is as without it. An infinite reward is refused and named."""
     rewards, groups = [1, 0, 0, 1, 1, 0, 0], [5, 5, 5, 5, 2, 2, 2]
     mean_logp = [-1, -2, -3, -1.5, -1, -0.5, -2]
     clean = of(ready(name), rewards, groups, mean_logp)
@@ -188,7 +188,7 @@ def test_unscorable_responses(name):
 
 @pytest.mark.parametrize("name", ["unlikeliness", "ucpo", "ds_grpo"])
 def test_truncated_responses(name):
-    """Only counted tokens make a response likely; one without any has mean log-probability 0."""
+    """The mean log-probability is over counted tokens. It is 0 for a response that has none."""
     rewards, groups = torch.tensor([1.0, 1.0, 0.0, 0.0]).double(), torch.zeros(4, dtype=torch.long)
     old = torch.tensor([[-1.0, -3.0, -8.0], [-1.0, -1.0, -1.0], [-2.0, -2.0, -2.0], [-5.0, -5.0, -5.0]]).double()
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 0, 0]])

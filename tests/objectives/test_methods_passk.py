@@ -1,4 +1,4 @@
-"""pass@k and max@k: expectations by enumerating every group that a small softmax policy can draw, to 1e-12."""
+"""pass@k and max@k: exact expectations over every group that a small softmax policy can draw."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ class Enumerated:
     """Every group of N responses of one token from softmax(z): its probability, rewards, and grad log pi."""
 
     def __init__(self, N, values, z=Z):
-        """values: of the three tokens, as rewards; truth values are 1 and 0."""
+        """values: the reward of each of the three tokens; True is 1."""
         p, values = z.softmax(0), values.double()
         self.N, self.p = N, (p * values).sum().item()
         self.draws = torch.tensor(list(itertools.product(range(3), repeat=N)))
@@ -96,7 +96,7 @@ def test_pkpo_is_the_paper_transform_times_n(k, N):
 
 @pytest.mark.parametrize(("k", "N"), KN)
 def test_the_plain_transform_is_unbiased_and_pkpo_has_less_variance(k, N):
-    """The plain one: k for right, k pass@(k-1) of the others for wrong (again times N under a mean)."""
+    """The plain transform, times N: k if correct, k pass@(k-1) of the others if incorrect."""
     e = Enumerated(N, RIGHT)
     plain = k * torch.where(e.rewards == 1, 1.0, e.pass_of_others(k - 1))
     close(e.expected(plain), e.pass_at_k(k))
@@ -110,7 +110,7 @@ def test_the_plain_transform_is_unbiased_and_pkpo_has_less_variance(k, N):
 
 @pytest.mark.parametrize(("k", "N"), KN)
 def test_leave_one_out_on_top_of_the_plain_transform_is_biased(k, N):
-    """It shrinks the expectation by (N - k) / (N - 1), to nothing at k = N."""
+    """It multiplies the expectation by (N - k) / (N - 1), which is 0 at k = N."""
     e = Enumerated(N, RIGHT)
     plain = k * torch.where(e.rewards == 1, 1.0, e.pass_of_others(k - 1))
     close(e.expected(leave_one_out(plain)), (N - k) / (N - 1) * e.pass_at_k(k))
@@ -132,7 +132,7 @@ def test_leave_one_out_on_top_of_pkpo_is_biased_upward_depending_on_p(k, N):
 @pytest.mark.parametrize("right", [RIGHT, TWO_RIGHT])
 @pytest.mark.parametrize(("k", "N"), KN)
 def test_passk_training_without_its_division_is_unbiased_up_to_a_factor(k, N, right):
-    """k/N sum s A grad log pi has the expectation (1 - k/N) grad pass@k: the baseline R holds the response itself."""
+    """k/N sum s A grad log pi has the expectation (1 - k/N) grad pass@k, since the baseline R includes the response."""
     e = Enumerated(N, right)
     c = e.rewards.sum(1)
     R = torch.tensor([1 - math.comb(N - int(x), k) / math.comb(N, k) for x in c], dtype=torch.float64)
@@ -142,7 +142,7 @@ def test_passk_training_without_its_division_is_unbiased_up_to_a_factor(k, N, ri
 
 @pytest.mark.parametrize(("k", "N"), KN)
 def test_passk_training_averages_grpo_over_subsets(k, N):
-    """Rewards of all C(N, k) subsets, standardised (ddof 0), averaged over those a response is in."""
+    """The rewards of all C(N, k) subsets, standardised (ddof 0), and averaged over the subsets that hold a response."""
     e = Enumerated(N, TWO_RIGHT)
     subsets = list(itertools.combinations(range(N), k))
     best = torch.stack([e.rewards[:, list(s)].amax(1) for s in subsets], 1)
@@ -226,7 +226,7 @@ def test_ordergrad_at_k_1_is_rloo(N):
 
 @pytest.mark.parametrize("k", [1, 2, 5, 64, 127])
 def test_ordergrad_in_large_groups(k):
-    """128 responses against fractions: the m-th of the sorted others is the best in C(m, draw - 1) draws."""
+    """128 responses, compared with fractions: the m-th of the sorted others is the best of C(m, draw - 1) draws."""
 
     def best(own, others, draw):
         if draw == 0:

@@ -1,4 +1,4 @@
-"""METHODS as a table: what a row says of itself, its options, and what it refuses."""
+"""The table METHODS: the description of each row, its options, and what it refuses."""
 
 import re
 from dataclasses import FrozenInstanceError, replace
@@ -253,7 +253,7 @@ def test_shapes_that_do_not_match():
 
 
 def test_lambda_on_a_ratio_per_sequence_is_refused():
-    """It would rescale the whole response; on the advantage, or the positive part alone, it is fine."""
+    """It would scale the ratio of the whole response. On the advantage lambda is allowed, and so is the positive part alone."""
     per_sequence = partial(sequence_ratio)
     with pytest.raises(ValueError, match="ratio per sequence"):
         replace(METHODS["simko"], ratio=per_sequence)
@@ -262,7 +262,7 @@ def test_lambda_on_a_ratio_per_sequence_is_refused():
 
 
 def test_a_new_method_is_a_row():
-    """SimKO's penalty on the advantage, on DAPO's clip, under GSPO's ratio: no new code."""
+    """SimKO's penalty on the advantage, with DAPO's clip and GSPO's ratio, needs no new code."""
     row = replace(
         METHODS["dapo"],
         name="mine",
@@ -275,7 +275,7 @@ def test_a_new_method_is_a_row():
 
 
 def test_links_see_the_tokens_that_count():
-    """SimKO's positive part without its gate, on forking tokens: it touches those."""
+    """SimKO's positive part without a gate, on forking tokens, acts on these tokens."""
     spread = partial(spread_over_candidates, alpha=0.5)
     row = replace(METHODS["forking_tokens"], token_links=(spread,), candidate_weights="uniform", top_k=3)
     c = case(seed=3)

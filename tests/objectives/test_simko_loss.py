@@ -1,4 +1,4 @@
-"""simko_loss by its gradient, in closed form: SimKO's positive part has GRPO's value, so values alone prove nothing."""
+"""simko_loss, by its gradient in closed form. SimKO's positive part has the value of GRPO, so a value proves nothing."""
 
 import math
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_without_its_two_parts_it_is_grpo_bit_for_bit(penalty, quantile):
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
 @pytest.mark.parametrize("K", [1, 3, 9])
 def test_positive_part_is_a_label_smoothed_cross_entropy(weights, K):
-    """dL/dz = -A gamma (target - p) / D, target = (1 - alpha) e_y + alpha sum_n w_n e_(n); nothing once clipped."""
+    """dL/dz = -A gamma (target - p) / D, target = (1 - alpha) e_y + alpha sum_n w_n e_(n); 0 where clipped."""
     alpha, (logits, tokens, old, _, mask) = 0.3, case(B=6, T=7, spread=0.25)
     advantages = torch.linspace(0.3, 2, 6).double()
     p, V = logits.detach().softmax(-1), logits.shape[-1]
@@ -170,7 +170,7 @@ def test_nothing_counted_gives_zero_and_no_gradient(reduction):
 
 
 def test_as_many_responses_as_tokens():
-    """B == T, where an implementation may mix up its axes: row by row gives the same."""
+    """With B == T an implementation can mix up its axes. The loss of the batch is the sum over its rows."""
     logits, *_, mask = args = case(B=6, T=6, seed=5, spread=0.1)
     options = {"alpha": 0.3, "top_penalty": 1.5, "gate_quantile": 0.5}
     whole, _ = loss_of(*args, **options)
@@ -183,7 +183,7 @@ def test_as_many_responses_as_tokens():
 
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
 def test_forbidden_tokens_leave_loss_and_gradient_finite(weights):
-    """-inf logits, also among the candidates: fewer tokens are allowed than K."""
+    """Fewer tokens are allowed than K, so that there are candidates with a logit of -inf."""
     logits, tokens, _, advantages, mask = case(B=4, T=5, V=8)
     with torch.no_grad():
         logits[..., 2:] = -torch.inf
@@ -201,7 +201,7 @@ def test_forbidden_tokens_leave_loss_and_gradient_finite(weights):
 
 @pytest.mark.parametrize("penalty", ["ratio", "advantage"])
 def test_old_logp_may_be_logp_itself(penalty):
-    """An engine on its first update takes old = the current log-probability: neither part is cancelled by it."""
+    """On a first update an engine uses logp itself as old_logp. That cancels neither part of SimKO."""
     logits, tokens, _, advantages, mask = case(B=5, T=8)
     s = token_stats(logits, tokens, top_k=3)
     options = {"alpha": 0.3, "top_penalty": 1.5, "penalty": penalty, "gate_quantile": None}
@@ -258,7 +258,7 @@ def test_micro_batches_with_a_global_denominator_add_up(reduction, sizes):
 @pytest.mark.parametrize("penalty", ["ratio", "advantage"])
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
 def test_finite_differences_with_every_stop_gradient_quantity_held(penalty, weights):
-    """Left free, sg(.) would make SimKO's finite difference GRPO's: so gate, weights and the subtracted gap stay put."""
+    """Gate, weights and the subtracted gap are held fixed: if they moved, the finite difference would be that of GRPO."""
     alpha, lam, (logits, tokens, old, advantages, mask) = 0.4, 1.3, case(B=5, T=6, seed=4, spread=0.15)
     z0 = logits.detach()
     s0 = token_stats(z0, tokens, top_k=3)
