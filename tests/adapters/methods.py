@@ -21,6 +21,7 @@ SELECTING = ("forking_tokens", "clip_cov", "kl_cov")
 OPTIONS = {
     "passk_training": {"k": 2},
     "pkpo": {"k": 2},
+    "ordergrad": {"k": 2},
     "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.1},
     "clip_cov": {"cov_share": 0.2, "cov_low": -5.0, "cov_high": 5.0},
     "kl_cov": {"cov_share": 0.2},

@@ -36,7 +36,7 @@ def test_one_method_in_full(capsys):
             assert " ".join(part.split()) in text
         assert all(option in text for option in method.options)
     main(["methods", "pkpo"])
-    assert "k required responses of which one has to be right" in " ".join(capsys.readouterr().out.split())
+    assert "k required number of responses of which the best counts" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_one_names_those_there_are(capsys):

@@ -1,4 +1,4 @@
-"""What the tests of METHODS share: every row with options under which it does something on a small batch."""
+"""Shared by the tests of METHODS: a small batch, and options with which each row has an effect on it."""
 
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ STRONG = {
     "cispo": {"ratio_cap": 1.2},
     "passk_training": {"k": 2},
     "pkpo": {"k": 2},
+    "ordergrad": {"k": 2},
     "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.02},
     "clip_cov": {"cov_share": 0.2, "cov_low": 0.0},
     "kl_cov": {"cov_share": 0.2},
@@ -59,7 +60,7 @@ class Case:
         return method.select(logp, old, entropy, advantages, self.mask, generator=generator)[1]
 
     def loss(self, method, advantages=None, marked=None, **kw):
-        """policy_loss, with the method's own advantages and selection where none are given."""
+        """policy_loss. Advantages and selection default to the method's own."""
         advantages = self.advantages(method) if advantages is None else advantages
         marked = self.marked(method, advantages) if marked is None else marked
         return method.policy_loss(*self.stats(method), advantages, self.mask, marked=marked, **kw)
@@ -71,7 +72,7 @@ class Case:
 
 
 def case(seed=0, groups=2, per_group=4, T=5, V=6, spread=0.25):
-    """Groups of right and wrong responses of several lengths; the first token of each is rank 1."""
+    """Groups of correct and incorrect responses of several lengths. The first token of each has rank 1."""
     g = torch.Generator().manual_seed(seed)
     B = groups * per_group
     logits = 1.5 * torch.randn(B, T, V, generator=g, dtype=torch.float64)

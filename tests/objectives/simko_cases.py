@@ -1,4 +1,4 @@
-"""Made-up batches, and simko_loss and GRPO's loss of them from their logits."""
+"""Random batches, and simko_loss and GRPO's loss as functions of their logits."""
 
 import torch
 
@@ -7,7 +7,7 @@ from simko.token_stats import token_stats
 
 
 def case(B=4, T=6, V=9, seed=0, spread=0.5):
-    """Logits, sampled tokens (the first of each response is rank 1), old log-probabilities, advantages and a mask."""
+    """Logits, sampled tokens, old log-probabilities, advantages and a mask. Each response's first token has rank 1."""
     g = torch.Generator().manual_seed(seed)
     logits = torch.randn(B, T, V, generator=g, dtype=torch.float64).mul_(2).requires_grad_()
     tokens = torch.randint(V, (B, T), generator=g)

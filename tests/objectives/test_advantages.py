@@ -30,7 +30,7 @@ def test_against_a_loop(rewards, seed, eps):
     )
 
 
-def test_of_one_right_answer_in_four():
+def test_one_correct_answer_in_four():
     found = group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.zeros(4, dtype=torch.long))
     torch.testing.assert_close(found, torch.tensor([1.5, -0.5, -0.5, -0.5]), rtol=1e-5, atol=0)  # std 0.5, ddof 1
 
@@ -63,7 +63,7 @@ def test_infinite_rewards_are_named(bad):
 
 
 def test_a_nan_reward_is_unscorable():
-    """Advantage 0, and its group is what the others make of it."""
+    """It gets 0, and its group's mean and std are those of the other responses."""
     nan = float("nan")
     rewards, groups = torch.tensor([1.0, nan, 0.0, 0.0, 0.0, nan, 1.0]), torch.tensor([4, 4, 4, 4, 4, 7, 9])
     found = group_advantages(rewards, groups)

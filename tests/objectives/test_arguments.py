@@ -1,4 +1,4 @@
-"""What is no tensor, or a tensor of another kind, is named: also where no type checker runs, hence in a process of its own."""
+"""Arguments that are not tensors of the right kind are named. A separate process shows it without the tests' type checker."""
 
 import subprocess
 import sys
@@ -84,6 +84,6 @@ print(len(cases), "tried")
 
 
 def test_numbers_that_no_loss_has_and_tensors_of_another_device():
-    """A negative denominator would turn the objective around."""
+    """A negative denominator would reverse the objective."""
     done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True)
     assert done.stdout == "57 tried\n", done.stdout + done.stderr[-2000:]

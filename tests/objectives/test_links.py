@@ -1,4 +1,4 @@
-"""The links of the chain one by one: effective log-probabilities, surrogate, reduction."""
+"""Single links: effective log-probabilities, surrogate, reduction."""
 
 import math
 

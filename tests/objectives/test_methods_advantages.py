@@ -1,4 +1,4 @@
-"""Advantages of every row, against numbers worked out by hand."""
+"""Advantages of every row, compared with numbers worked out by hand."""
 
 import math
 
@@ -22,9 +22,10 @@ GOLDEN = {
     "psr": (ONE, None, [1, 0, 0, 0]),
     "nsr": (ONE, None, [0, -1, -1, -1]),
     "w_reinforce": (ONE, None, [0.1, -1, -1, -1]),
-    # R = 1 - C(3, 2) / C(4, 2) = 1/2, s = 1/2; wrong: 1/2 - C(2, 1) / C(3, 1)
+    # R = 1 - C(3, 2) / C(4, 2) = 1/2, s = 1/2; incorrect: 1/2 - C(2, 1) / C(3, 1)
     "passk_training": (ONE, None, [0.5 / (0.5 + EPS), *[(0.5 - 2 / 3) / (0.5 + EPS)] * 3]),
     "pkpo": (TWO, None, [4 / 3, 4 / 3, 0, 0]),  # 2 C(2, 1) / C(3, 1)
+    "ordergrad": (ONE, None, [2, *[-2 / 3] * 3]),  # 2 (1 - 0) and 2 (1/3 - 2/3): pass@1 and pass@2 of the others
     "maxrl": (ONE, None, [0.75 / (0.25 + EPS), *[-0.25 / (0.25 + EPS)] * 3]),
     "f_grpo": (ONE, None, [math.sqrt(0.75) * a for a in GRPO_1_OF_4]),
     "best_of_k": (ONE, None, [1, 0, 0, 0]),
@@ -38,7 +39,7 @@ GOLDEN = {
 
 
 def of(method, rewards, groups=None, mean_logp=None):
-    """Advantages of responses of two tokens and a masked third, their log-probabilities around mean_logp."""
+    """Advantages of responses with two counted tokens and a masked one. mean_logp: of the counted tokens."""
     rewards = torch.tensor(rewards, dtype=torch.float64)
     groups = torch.zeros(len(rewards), dtype=torch.long) if groups is None else torch.tensor(groups)
     mean = torch.tensor([-1.0] * len(rewards) if mean_logp is None else mean_logp, dtype=torch.float64)
@@ -68,9 +69,13 @@ def test_more_by_hand():
     same(of(ready("pkpo", k=4), ONE), [4, 0, 0, 0])
     same(of(ready("pkpo", k=4), TWO), [0, 0, 0, 0])
     same(of(ready("pkpo", k=1), TWO), [1, 1, 0, 0])
+    same(of(ready("ordergrad", k=1), TWO), [2 / 3, 2 / 3, -2 / 3, -2 / 3])
+    same(of(ready("ordergrad", k=3), TWO), [0, 0, 0, 0])
+    # best of 0.9 and one other 0.9, of two others 0.5; best of 0.2 or 0.5 and one other 1.9/3, of two others 2.3/3
+    same(of(ready("ordergrad"), [0.9, 0.2, 0.5, 0.5]), [0.8, *[-0.8 / 3] * 3])
     same(of(ready("ucpo", tau=1.0), TWO, mean_logp=[-1, -1 - LN3, 0, 0]), [s * GRPO_2_OF_4 for s in (0.5, 1.5, -1, -1)],
          rtol=1e-5, atol=0)  # fmt: skip
-    same(of(ready("ucpo", tau=1.0), ONE), GRPO_1_OF_4, rtol=1e-5, atol=0)  # one right response: GRPO
+    same(of(ready("ucpo", tau=1.0), ONE), GRPO_1_OF_4, rtol=1e-5, atol=0)  # one correct response: GRPO
     far = of(ready("ucpo", tau=1.0), TWO, mean_logp=[0, -100, 0, 0])  # q clamped at 1e-6: weights 2e-6, 2
     same(far[:2] / GRPO_2_OF_4, [2e-6, 2 - 2e-6], rtol=1e-4, atol=0)
 
@@ -85,7 +90,7 @@ def test_equally_likely_responses_share_their_rank():
     same(found, [x / std for x in (0.25, 0.25, 0.15625, -0.65625)])
 
 
-EDGES = {  # one right, one wrong, three right, three wrong; where 0 for all: GRPO's
+EDGES = {  # groups of one correct, one incorrect, three correct, three incorrect; all 0 for rows not listed
     "psr": ([1], [0], [1, 1, 1], [0, 0, 0]),
     "nsr": ([0], [-1], [0, 0, 0], [-1, -1, -1]),
     "w_reinforce": ([0.1], [-1], [0.1, 0.1, 0.1], [-1, -1, -1]),
@@ -97,13 +102,17 @@ EDGES = {  # one right, one wrong, three right, three wrong; where 0 for all: GR
 
 @pytest.mark.parametrize("name", NAMES)
 def test_edges(name):
-    """Groups of one, all right, all wrong; two groups of one prompt stay two, since groups are integers."""
+    """Groups of one, all correct, all incorrect. Two groups do not mix, in any order of the batch."""
     method = ready(name, **({"k": 1} if "k" in METHODS[name].options else {}))
     nothing = [0], [0], [0, 0, 0], [0, 0, 0]
     one_right, one_wrong, right, wrong = EDGES.get(name, nothing)
     mean_logp = [-1, -2, -3]
-    same(of(method, [1]), one_right)
-    same(of(method, [0]), one_wrong)
+    if name == "ordergrad":
+        with pytest.raises(ValueError, match="k = 1 needs 2 responses a prompt, a group has 1"):
+            of(method, [1])
+    else:
+        same(of(method, [1]), one_right)
+        same(of(method, [0]), one_wrong)
     same(of(method, [1, 1, 1], mean_logp=mean_logp), right, rtol=1e-4, atol=1e-12)
     same(of(method, [0, 0, 0], mean_logp=mean_logp), wrong)
     both = of(method, [1, 0, 1, 0, 1, 0], groups=[8, -3] * 3, mean_logp=[-1, -1, -2, -2, -3, -3])
@@ -122,13 +131,13 @@ def test_pass_at_k_on_groups_with_one_outcome(k):
         same(of(ready(name, k=k), [0, 0, 0]), [0, 0, 0])
 
 
-@pytest.mark.parametrize("name", ["passk_training", "pkpo"])
-def test_groups_smaller_than_k(name):
-    """Drawn too small: refused. Left too small by unscorable responses: 0, since a failed grader must not end a run."""
+@pytest.mark.parametrize(("name", "k"), [("passk_training", 3), ("pkpo", 3), ("ordergrad", 2)])
+def test_groups_smaller_than_k(name, k):
+    """A group drawn too small is refused. One with too few scored responses gets 0: a failed grader must not end a run."""
     nan = float("nan")
-    with pytest.raises(ValueError, match="k = 3 needs 3 responses a prompt, a group has 2"):
-        of(ready(name, k=3), [1, 0, 0, 1, 0], groups=[0, 0, 0, 1, 1])
-    found = of(ready(name, k=3), [1, 0, nan, 1, 0, 0], groups=[0, 0, 0, 1, 1, 1])
+    with pytest.raises(ValueError, match=f"k = {k} needs 3 responses a prompt, a group has 2"):
+        of(ready(name, k=k), [1, 0, 0, 1, 0], groups=[0, 0, 0, 1, 1])
+    found = of(ready(name, k=k), [1, 0, nan, 1, 0, 0], groups=[0, 0, 0, 1, 1, 1])
     assert found[:3].eq(0).all()
     assert of(ready(name, k=2), [1, 0, nan], groups=[0, 0, 0]).isfinite().all()
 
@@ -136,16 +145,16 @@ def test_groups_smaller_than_k(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", [n for n in NAMES if not METHODS[n].binary])
 def test_equal_rewards_get_exactly_0(name, dtype):
-    """The mean of seven times 0.3 is not 0.3 in float32, and SimKO asks for the sign."""
+    """The mean of seven rewards of 0.3 is not 0.3 in float32, and SimKO uses the sign of the advantage."""
     for value in (0.1, 0.3, 1 / 3, 97.3, -0.7):
-        for size in (1, 3, 7, 29):
+        for size in (3, 7, 29) if name == "ordergrad" else (1, 3, 7, 29):
             rewards = torch.full((size,), value, dtype=dtype)
             assert ready(name).advantages(rewards, torch.zeros(size, dtype=torch.long)).eq(0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_other_rewards_than_right_or_wrong(name):
-    """Shaped and negative rewards: refused by the rows that speak of right and wrong, fine elsewhere."""
+    """Shaped and negative rewards. Rows that are defined for correct and incorrect responses refuse them."""
     for shaped in ([1, 0.5, 0], [1, -1, 0]):
         if METHODS[name].binary:
             with pytest.raises(ValueError, match=f"{name} is defined for right .1. and wrong .0. only, sample 1 has"):
@@ -160,7 +169,7 @@ def test_other_rewards_than_right_or_wrong(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unscorable_responses(name):
-    """nan: advantage 0 and as if it had not been drawn. inf: named and refused."""
+    """A reward of nan gets 0, and the group is as without it. An infinite reward is refused and named."""
     rewards, groups = [1, 0, 0, 1, 1, 0, 0], [5, 5, 5, 5, 2, 2, 2]
     mean_logp = [-1, -2, -3, -1.5, -1, -0.5, -2]
     clean = of(ready(name), rewards, groups, mean_logp)
@@ -179,7 +188,7 @@ def test_unscorable_responses(name):
 
 @pytest.mark.parametrize("name", ["unlikeliness", "ucpo", "ds_grpo"])
 def test_truncated_responses(name):
-    """Only counted tokens make a response likely; one without any has mean log-probability 0."""
+    """The mean log-probability is over counted tokens. It is 0 for a response that has none."""
     rewards, groups = torch.tensor([1.0, 1.0, 0.0, 0.0]).double(), torch.zeros(4, dtype=torch.long)
     old = torch.tensor([[-1.0, -3.0, -8.0], [-1.0, -1.0, -1.0], [-2.0, -2.0, -2.0], [-5.0, -5.0, -5.0]]).double()
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 0, 0]])

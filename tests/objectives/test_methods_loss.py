@@ -1,4 +1,4 @@
-"""policy_loss of every row: values worked out by hand, and gradients against the formula written out a second time."""
+"""policy_loss of every row: values worked out by hand, and gradients compared with a second implementation in numpy."""
 
 import math
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_metrics_by_hand(name):
     assert {key: value.item() for key, value in found.items()} == pytest.approx(METRICS[name])
 
 
-# ---- every row's loss, written again from METHODS.md in numpy; what is under sg comes from z0 and so stays put
+# ---- every row's loss, written in numpy from docs/methods.md; what is under sg is computed from z0 and stays fixed
 
 
 def log_softmax(z):
@@ -172,7 +172,7 @@ class Written:
         return self.token_mean(-np.exp(self.logp(z) - self.old) * self.A + self.o["kl_coef"] * far * self.marked)
 
     def simko(self, z):
-        """Options that a row lacks are off; weights and the place of lambda go by the name."""
+        """An option that the row does not have is off. The name decides the weights and where lambda acts."""
         top = np.argsort(-self.z0, -1, kind="stable")[..., :3]
         p = np.exp(np.take_along_axis(log_softmax(self.z0), top, -1))
         w = p / p.sum(-1, keepdims=True) if self.name == "simko_softmax" else np.full(p.shape, 1 / 3)
@@ -214,7 +214,7 @@ def test_gradient_against_finite_differences_with_stop_gradients_held(name, per_
 
 @pytest.mark.parametrize("name", [n for n in NAMES if BY_HAND.get(n, GRPO) != GRPO and not METHODS[n].binary])
 def test_the_gradient_is_not_grpos(name):
-    """Under the same advantages, each row whose loss differs."""
+    """Rows with another loss than GRPO, with the same advantages."""
     c = case(seed=2, groups=3, spread=0.6)
     A = c.advantages(METHODS["grpo"])
     ours, grpo = c.gradient(ready(name), A)[1], c.gradient(METHODS["grpo"], A)[1]
@@ -247,7 +247,7 @@ def test_no_gradient_but_through_logp_gap_and_a_rewarded_entropy():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_old_logp_may_be_logp_itself(name):
-    """An engine's first update has ratio 1 everywhere. KL-Cov's penalty then has no gradient; the rest keep theirs."""
+    """On the first update all ratios are 1. KL-Cov's penalty then has no gradient. Other gradients do not change."""
     c = case(seed=6, spread=0.0)
     method, A = ready(name), c.advantages(ready(name))
     marked = c.marked(method, A)
@@ -263,7 +263,7 @@ def test_old_logp_may_be_logp_itself(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_counted(name):
-    """A micro-batch without a counted token, or an update without one: 0 and no gradient, whatever the denominator."""
+    """A micro-batch or an update without a counted token has loss 0 and no gradient, whatever the denominator."""
     c = case(seed=1)
     method, A = ready(name), c.advantages(ready(name))
     nothing = replace(c, mask=torch.zeros_like(c.mask))

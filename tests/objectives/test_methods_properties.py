@@ -1,4 +1,4 @@
-"""What holds for every row, and a test of its own for each row where it does not."""
+"""Properties of every row. A row that does not have one has a test of its own."""
 
 from dataclasses import replace
 
@@ -20,8 +20,8 @@ def close(found, expected, atol=1e-13):
 
 
 def random_case(seed, **kw):
-    groups, per_group, T = torch.randint(2, 5, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return case(seed=seed, groups=groups - 1, per_group=per_group, T=T + 1, **kw)
+    groups, others, T = torch.randint(2, 5, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return case(seed=seed, groups=groups - 1, per_group=1 + others, T=T + 1, **kw)
 
 
 # ---- order
@@ -31,7 +31,7 @@ def random_case(seed, **kw):
 @few
 @given(seed=seeds)
 def test_permuted_samples(name, seed):
-    """Advantages and selections move along, the loss stays. Clip-Cov's draw does not move along: see below."""
+    """Advantages and selections are permuted too, and the loss stays the same. For Clip-Cov's draw see the next test."""
     method, c = ready(name), random_case(seed)
     order = torch.randperm(len(c.rewards), generator=torch.Generator().manual_seed(seed))
     A = c.advantages(method)
@@ -46,7 +46,7 @@ def test_permuted_samples(name, seed):
 
 
 def test_clip_cov_draws_by_position():
-    """The same generator takes the same places in the list of eligible tokens, and another order fills them otherwise."""
+    """A generator draws positions in the list of eligible tokens. In another order other tokens stand there."""
     method, c = ready("clip_cov"), case(groups=4)
     A, order = c.advantages(method), torch.arange(len(c.rewards)).flip(0)
     marked, moved = c.marked(method, A), c[order].marked(method, A[order])
@@ -86,7 +86,7 @@ def cut(x, T):
 
 
 def sure(name):
-    """Dr. GRPO's length fixed: left at None it is the width of the batch."""
+    """The row, with Dr. GRPO's length fixed: None is the width of the batch."""
     return ready(name, length=7) if name == "dr_grpo" else ready(name)
 
 
@@ -118,7 +118,7 @@ def test_padding(name, seed, pad):
 
 
 def test_padding_changes_dr_grpo_without_a_length():
-    """Its constant is then the width of the batch: give length, or the denominator."""
+    """Its constant is then the width of the batch. Setting length, or the denominator, avoids that."""
     c = case()
     wide = replace(
         c,
@@ -133,7 +133,7 @@ def test_padding_changes_dr_grpo_without_a_length():
 @few
 @given(seed=seeds)
 def test_a_masked_token_is_a_deleted_token(name, seed):
-    """Holes inside responses, against the same responses closed up."""
+    """Responses with masked tokens in the middle, compared with the same responses without these tokens."""
     method, c = sure(name), random_case(seed)
     B, T = c.mask.shape
     g = torch.Generator().manual_seed(seed)
@@ -157,7 +157,7 @@ def test_a_masked_token_is_a_deleted_token(name, seed):
 @few
 @given(seed=seeds)
 def test_a_masked_response_is_a_deleted_response(name, seed):
-    """In policy_loss. Dr. GRPO's constant counts rows, masked or not: see below."""
+    """In policy_loss. Dr. GRPO's constant counts rows, masked or not: see the next test."""
     method, c = ready(name), random_case(seed)
     gone = torch.arange(len(c.rewards)) % 3 == 1
     A = c.advantages(method)
@@ -207,7 +207,7 @@ def test_advantages_scale_the_loss(name, seed, factor):
     [("entropy_bonus", "entropy_coef"), ("entropy_advantage", "entropy_scale"), ("kl_cov", "kl_coef")],
 )
 def test_where_advantages_do_not_scale_the_loss(name, option):
-    """These add nats to what scales with A; with their weight scaled too, all of the loss does."""
+    """Their second term is in nats and does not scale with A. If its weight is scaled too, the whole loss scales."""
     method, c = ready(name), case(seed=3)
     A = c.advantages(method)
     marked = c.marked(method, A)
@@ -218,7 +218,7 @@ def test_where_advantages_do_not_scale_the_loss(name, option):
 
 
 def test_where_scale_moves_the_selection():
-    """Clip-Cov's window for the covariance is absolute; a top share and a top entropy are not."""
+    """Clip-Cov's bounds on the covariance are absolute. Selecting a share of the tokens does not depend on scale."""
     c = case(seed=3, groups=4)
     for name in SELECTING:
         method = ready(name, **({"cov_low": 0.2, "cov_high": 0.6} if name == "clip_cov" else {}))
@@ -227,14 +227,14 @@ def test_where_scale_moves_the_selection():
         assert moved == (name == "clip_cov")
 
 
-LINEAR = ["dr_grpo", "rloo", "best_of_k"]
+LINEAR = ["dr_grpo", "rloo", "ordergrad", "best_of_k"]
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not METHODS[n].binary])
 @few
 @given(seed=seeds, scale=st.floats(0.1, 10), shift=st.floats(-5, 5))
 def test_scale_and_origin_of_the_reward(name, seed, scale, shift):
-    """A constant added to the rewards changes nothing; a factor goes into the advantage or, with a std, out of it."""
+    """Adding a constant to the rewards changes nothing. A factor scales the advantage, unless a std divides it out."""
     c = random_case(seed)
     c = replace(c, rewards=torch.randn(len(c.rewards), generator=torch.Generator().manual_seed(seed)).double())
     method = ready(name, **({"eps": 0.0} if "eps" in METHODS[name].options else {}))
@@ -249,7 +249,7 @@ def test_scale_and_origin_of_the_reward(name, seed, scale, shift):
 @few
 @given(seed=seeds, processes=st.sampled_from([1, 2]))
 def test_micro_batches_with_a_global_denominator_add_up(name, seed, processes):
-    """Any split, any number of processes whose gradients are averaged: value and gradient of the whole update."""
+    """Any split into micro-batches and processes gives the value and the gradient of the whole update."""
     method, c = ready(name), random_case(seed)
     A = c.advantages(method)
     marked = c.marked(method, A)
@@ -281,7 +281,7 @@ def test_the_denominator_is_the_one_used_by_default(name):
 @few
 @given(seed=seeds)
 def test_rows_that_may_be_left_out(name, seed):
-    """inert_zero_rows: leaving responses with advantage 0 out changes nothing, if the denominator still counts them."""
+    """inert_zero_rows: responses with advantage 0 can be left out, if the denominator still counts them."""
     method, c = ready(name), random_case(seed)
     A = c.advantages(method).clone()
     A[::3] = 0.0

@@ -1,4 +1,4 @@
-"""The three selections over a batch."""
+"""The three selections."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_forking_tokens_by_hand():
 
 @pytest.mark.parametrize(("share", "n", "size"), [(0.2, 5, 1), (0.2, 6, 2), (0.07, 100, 7), (1.0, 9, 9), (0.2, 1, 1)])
 def test_forking_tokens_takes_exactly_so_many(share, n, size):
-    """0.07 x 100 is 7.000000000000001 in floating point; equal entropies go by position."""
+    """0.07 x 100 is 7.000000000000001 in floating point. Among equal entropies the first tokens are taken."""
     x = torch.zeros(1, n, dtype=torch.float64)
     found = METHODS["forking_tokens"].with_options(top_share=share).select(
         x, x, x, torch.ones(1), torch.ones(1, n), generator=None
@@ -63,7 +63,7 @@ def test_kl_cov_by_hand():
 
 
 def test_clip_cov_by_hand():
-    """Between 0.5 and 1.5 lie the covariances of 1 alone, at most int(share n) of them, at least 1."""
+    """Only covariances of 1 lie between 0.5 and 1.5. int(share n) of these tokens are drawn, but at least 1."""
     row = METHODS["clip_cov"].with_options(cov_low=0.5, cov_high=1.5, cov_share=0.2)
     counted, marked = select(row)
     assert torch.equal(marked, at((0, 1), (1, 3)))

@@ -1,4 +1,4 @@
-"""METHODS as a table: what a row says of itself, its options, and what it refuses."""
+"""The table METHODS: the description of each row, its options, and what it refuses."""
 
 import re
 from dataclasses import FrozenInstanceError, replace
@@ -27,6 +27,7 @@ def test_the_rows():
         "w_reinforce",
         "passk_training",
         "pkpo",
+        "ordergrad",
         "maxrl",
         "f_grpo",
         "best_of_k",
@@ -79,6 +80,7 @@ DEFAULTS = {
     "w_reinforce": {"positive_weight": 0.1, "clip_low": 0.2, "clip_high": 0.2},
     "passk_training": {"k": REQUIRED, "eps": 1e-6, "clip_low": 0.2, "clip_high": 0.2},
     "pkpo": {"k": REQUIRED, "clip_low": 0.2, "clip_high": 0.2},
+    "ordergrad": {"k": REQUIRED, "clip_low": 0.2, "clip_high": 0.2},
     "maxrl": {"eps": 1e-6, "clip_low": 0.2, "clip_high": 0.2},
     "f_grpo": {"eps": 1e-6, "focal_exponent": 0.5, "clip_low": 0.2, "clip_high": 0.2},
     "best_of_k": {"eps": 1e-6, "divide_by_std": False, "clip_low": 0.2, "clip_high": 0.2},
@@ -110,7 +112,7 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_defaults(name):
-    """METHODS.md's, and each inside the range that the option allows."""
+    """As docs/methods.md lists them, and each inside the range that the option allows."""
     assert METHODS[name].options == DEFAULTS[name]
     METHODS[name].with_options(**{k: v for k, v in DEFAULTS[name].items() if v is not REQUIRED})
 
@@ -180,7 +182,12 @@ def test_options_out_of_range(option):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("pkpo", "k=..."), ("passk_training", "k=..."), ("ds_grpo", "gamma_right=..., gamma_wrong=...")],
+    [
+        ("pkpo", "k=..."),
+        ("ordergrad", "k=..."),
+        ("passk_training", "k=..."),
+        ("ds_grpo", "gamma_right=..., gamma_wrong=..."),
+    ],
 )
 def test_an_option_without_a_source_must_be_given(name, said):
     rewards, groups = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])
@@ -246,7 +253,7 @@ def test_shapes_that_do_not_match():
 
 
 def test_lambda_on_a_ratio_per_sequence_is_refused():
-    """It would rescale the whole response; on the advantage, or the positive part alone, it is fine."""
+    """It would scale the ratio of the whole response. On the advantage lambda is allowed, and so is the positive part alone."""
     per_sequence = partial(sequence_ratio)
     with pytest.raises(ValueError, match="ratio per sequence"):
         replace(METHODS["simko"], ratio=per_sequence)
@@ -255,7 +262,7 @@ def test_lambda_on_a_ratio_per_sequence_is_refused():
 
 
 def test_a_new_method_is_a_row():
-    """SimKO's penalty on the advantage, on DAPO's clip, under GSPO's ratio: no new code."""
+    """SimKO's penalty on the advantage, with DAPO's clip and GSPO's ratio, needs no new code."""
     row = replace(
         METHODS["dapo"],
         name="mine",
@@ -268,7 +275,7 @@ def test_a_new_method_is_a_row():
 
 
 def test_links_see_the_tokens_that_count():
-    """SimKO's positive part without its gate, on forking tokens: it touches those."""
+    """SimKO's positive part without a gate, on forking tokens, acts on these tokens."""
     spread = partial(spread_over_candidates, alpha=0.5)
     row = replace(METHODS["forking_tokens"], token_links=(spread,), candidate_weights="uniform", top_k=3)
     c = case(seed=3)

@@ -1,4 +1,4 @@
-"""simko_loss on random batches, by its gradient, and what it refuses."""
+"""simko_loss on random batches: its gradient, and the arguments that it refuses."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_permuted_responses_give_permuted_gradients(B, T, seed, q):
 @settings(max_examples=25, deadline=None)
 @given(B=sizes, T=st.integers(3, 12), seed=st.integers(0, 10**6), q=st.floats(0, 1).map(lambda q: round(q, 6)))
 def test_share_of_gated_tokens(B, T, seed, q):
-    """n distinct entropies: those strictly above the linearly interpolated quantile number n - 1 - floor(q (n - 1))."""
+    """Of n distinct entropies, n - 1 - floor(q (n - 1)) lie strictly above the linearly interpolated quantile."""
     *args, mask = case(B=B, T=T, seed=seed)
     _, metrics = loss_of(*args, mask, gate_quantile=q)
     gated = sum(n - 1 - math.floor(q * (n - 1)) for n in mask.sum(-1).tolist())

@@ -35,6 +35,7 @@ from simko.studies.tree_mdp import (
 PAIR_OPTIONS = {
     "passk_training": {"k": 1},
     "pkpo": {"k": 2},
+    "ordergrad": {"k": 1},
     "clip_cov": {"cov_share": 1.0, "cov_low": 0.1, "cov_high": 100.0},
 }
 
@@ -140,6 +141,7 @@ def accuracy_gradient(logits, function=lambda p: p):
     ("name", "gradient"),
     [
         ("rloo", accuracy_gradient),
+        ("ordergrad", accuracy_gradient),
         ("dr_grpo", lambda logits: accuracy_gradient(logits) / 2),  # (G - 1) / G
         ("w_reinforce", lambda logits: 1.1 * accuracy_gradient(logits)),  # 0.1 r - (1 - r); a constant adds nothing
         ("pkpo", lambda logits: accuracy_gradient(logits, lambda p: 1 - (1 - p) ** 2)),

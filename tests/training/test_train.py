@@ -192,7 +192,10 @@ def test_grpo_is_the_row_grpo(recipe_file, tiny_base, tmp_path, monkeypatch):
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
-OPTIONS = {"pkpo": {"k": 2}, "passk_training": {"k": 2}, "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.05}}
+OPTIONS = {
+    **{name: {"k": 2} for name in ("passk_training", "pkpo", "ordergrad")},
+    "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.05},
+}
 
 
 @pytest.mark.slow

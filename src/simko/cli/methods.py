@@ -23,14 +23,14 @@ Written by `simko methods --markdown`: edit the table of methods (src/simko/obje
 In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
 `method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`.
 
-Notation: r reward; N responses a prompt, c of them right, rho = c / N; A advantage; gamma the ratio
-exp(log pi - log pi_old) of a token; H its entropy; sg stop-gradient; clip to [1 - clip_low, 1 + clip_high]. Unless a
-method says otherwise: A as in grpo, loss the mean over tokens of -min(gamma A, clip(gamma) A), no KL term. An option
-that is "required" has no value in any source: you give it.
+Notation: r is a reward; a prompt has N responses, c of them correct, rho = c / N; A is the advantage; gamma is a token's
+ratio exp(log pi - log pi_old), H its entropy; sg is stop-gradient; clip is to [1 - clip_low, 1 + clip_high]. Unless a
+method says otherwise, A is as in grpo, the loss is the mean over tokens of -min(gamma A, clip(gamma) A), and there is no
+KL term. An option that is "required" has no default, because no source gives a value.
 """
 _TOY_NOTE = """
-Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): right leaves
-that the trained policy still reaches, its probability of a right one, and its entropy in nats.
+Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): how
+many correct leaves the trained policy still reaches, its probability of a correct one, and its entropy in nats.
 """
 
 
@@ -61,7 +61,7 @@ def describe(method: "Method") -> str:
     from simko.objectives import OPTIONS
 
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
-    parts["rewards"] = "right (1) or wrong (0) only" if method.binary else "any numbers"
+    parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():
         if text:
@@ -102,7 +102,7 @@ def _section(method: "Method") -> str:
     parts.append(f"    {method.formula}\n")
     if method.note:
         parts.append(f"{method.note}\n")
-    rewards = " Rewards: right (1) or wrong (0) only." if method.binary else ""
+    rewards = " Rewards: correct (1) or incorrect (0) only." if method.binary else ""
     parts.append(f"Edges: {method.edges}{rewards}")
     if method.options:
         parts.append("")

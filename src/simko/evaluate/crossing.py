@@ -91,9 +91,10 @@ def crossing(
     a false claim is at most 1 - level, and far smaller for equal models. A K at which fewer than five problems differ has
     no usable s(K) and is left out.
 
-    K* is the first sign change of D in the claimed direction, linear in log K between two ks; its percentile interval is
-    over the same resamples, one without such a change counting as beyond the largest K. See docs/evaluation.md for the
-    simulated false claims and power. ValueError as in `paired_difference`, and where a problem has fewer than 2 samples.
+    K* is the first sign change of D in the claimed direction, linear in log K between two ks. Its percentile interval is
+    over the same resamples; one without such a change counts as beyond the largest K. Simulated rates of false claims,
+    and the power, are in docs/evaluation_statistics.md. ValueError as in `paired_difference`, and where a problem has
+    fewer than 2 samples.
     """
     fewest = min((n for run in [*as_seeds(ours), *as_seeds(other)] for n, _ in run.values()))
     if fewest < 2:

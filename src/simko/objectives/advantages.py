@@ -1,8 +1,8 @@
-"""Rewards of a group of responses to one prompt -> one advantage a response.
+"""Advantages: one number a response, from the rewards of all responses to the same prompt.
 
-Notation: r reward, N responses in the group, c of them right (r = 1), mean and std over the group.
-Estimators take rewards [B] that are finite, and Groups, and return [B]. Those that speak of right and wrong expect
-rewards of 1 and 0; methods.py refuses others before it calls them.
+Notation: r is a reward; N responses are in a group, c of them correct (r = 1); mean and std are over the group.
+An estimator takes finite rewards [B] and their Groups, and returns advantages [B]. An estimator whose docstring speaks
+of correct and incorrect responses needs rewards of 1 and 0. Method.advantages refuses other rewards.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,13 @@ def group_advantages(
 
         A_i = (r_i - mean(r)) / (std(r) + eps)      over the responses of i's group, std with ddof = 1
 
-    rewards [B]; groups [B]: integers, equal for responses to the same prompt, in any order; eps: 1e-6 in verl and in
-    the SimKO authors' code, 1e-4 in TRL. A group of one, or of equal rewards, gets 0. A nan reward means unscorable:
-    it gets 0 and stays out of its group's statistics. ValueError for an infinite reward.
+    A group of one response gets 0, and so does a group of equal rewards. A reward of nan means that the response could
+    not be scored: it gets 0 and does not count in its group. ValueError for an infinite reward.
+
+    Args:
+        rewards: [B].
+        groups: [B] integers, equal for responses to the same prompt, in any order.
+        eps: 1e-6 in verl and in the SimKO authors' code, 1e-4 in TRL.
     """
     return over_scorable(lambda r, group: standardised(r, group, eps=eps), rewards, groups)
 
@@ -32,10 +36,10 @@ def group_advantages(
 def over_scorable(
     estimate: Callable[..., Tensor], rewards: Shaped[Tensor, " B"], groups: Int[Tensor, " B"], *others: Tensor | None
 ) -> Float[Tensor, " B"]:
-    """estimate(rewards, Groups, *others) of the responses that have a reward; 0 where the reward is nan.
+    """estimate(rewards, Groups, *others) on the responses whose reward is not nan; 0 for the rest.
 
-    others: further [B] tensors, or None, handed on for the same responses. Rewards of integers or truth values become
-    floats. ValueError, naming the sample, for an infinite reward, and for rewards and groups that are not both [B].
+    others: further arguments of estimate, each [B] or None. They are cut to the same responses. Integer and bool rewards
+    become floats. ValueError for an infinite reward, naming the sample, and where rewards and groups are not both [B].
     """
     check_tensors(rewards=rewards, groups=groups)
     if rewards.shape != groups.shape or rewards.dim() != 1:
@@ -62,29 +66,32 @@ def centred(rewards: Float[Tensor, " B"], group: Groups) -> Float[Tensor, " B"]:
 
 
 def leave_one_out(rewards: Float[Tensor, " B"], group: Groups) -> Float[Tensor, " B"]:
-    """r - mean of the others = N / (N - 1) (r - mean); 0 in a group of one. Source: RLOO, arXiv 2402.14740."""
+    """r - mean of the others, which is N / (N - 1) (r - mean). 0 in a group of one. Source: RLOO, arXiv 2402.14740."""
     return group.centred(rewards) * group.size / (group.size - 1).clamp(min=1)
 
 
 def over_mean(rewards: Float[Tensor, " B"], group: Groups, *, eps: float) -> Float[Tensor, " B"]:
-    """(r - mean) / (mean + eps) of right or wrong; 0 where all are wrong. Source: MaxRL, arXiv 2602.02710."""
+    """(r - mean) / (mean + eps), for rewards of 1 and 0. 0 if none is correct. Source: MaxRL, arXiv 2602.02710."""
     return group.centred(rewards) / (group.mean(rewards) + eps)
 
 
 def signs(rewards: Float[Tensor, " B"], group: Groups, *, right: float, wrong: float) -> Float[Tensor, " B"]:
-    """`right` where r = 1, `wrong` where r = 0, whatever the group. Source: PSR and NSR, arXiv 2506.01347."""
+    """`right` for a correct response, `wrong` for an incorrect one. The group does not matter.
+
+    Source: PSR and NSR, arXiv 2506.01347.
+    """
     return torch.where(rewards == 1, torch.full_like(rewards, right), wrong)
 
 
 def weighted_signs(rewards: Float[Tensor, " B"], group: Groups, *, positive_weight: float) -> Float[Tensor, " B"]:
-    """+positive_weight where r = 1, -1 where r = 0. Source: W-REINFORCE, arXiv 2506.01347."""
+    """positive_weight for a correct response, -1 for an incorrect one. Source: W-REINFORCE, arXiv 2506.01347."""
     return signs(rewards, group, right=positive_weight, wrong=-1.0)
 
 
-def none_right(wrong: Float[Tensor, " B"], n: Float[Tensor, " B"], k: int) -> Float[Tensor, " B"]:
-    """C(wrong, k) / C(n, k): the share of k-subsets of n responses in which every one is wrong.
+def none_right(wrong: Float[Tensor, "*B"], n: Float[Tensor, "*B"], k: int) -> Float[Tensor, "*B"]:
+    """C(wrong, k) / C(n, k): the share of the k-subsets of n responses that hold none but the `wrong` ones.
 
-    1 at k = 0, and 0 where wrong < k, so also where n < k.
+    It is 1 at k = 0. It is 0 where wrong < k, and so where n < k.
     """
     share = torch.ones_like(wrong)
     for j in range(k):
@@ -93,46 +100,74 @@ def none_right(wrong: Float[Tensor, " B"], n: Float[Tensor, " B"], k: int) -> Fl
 
 
 def subset_advantages(rewards: Float[Tensor, " B"], group: Groups, *, k: int, eps: float) -> Float[Tensor, " B"]:
-    """The mean GRPO advantage (ddof 0) of the k-subsets a response is in, a subset being right if any member is.
+    """The mean GRPO advantage (ddof 0) of the k-subsets that hold a response. A subset is correct if any member is.
 
-        R = 1 - C(N - c, k) / C(N, k)      s = sqrt(R (1 - R))
-        right: (1 - R) / (s + eps)         wrong: (1 - R - C(N - c - 1, k - 1) / C(N - 1, k - 1)) / (s + eps)
+        R = 1 - C(N - c, k) / C(N, k)       s = sqrt(R (1 - R))
+        correct: (1 - R) / (s + eps)        incorrect: (1 - R - C(N - c - 1, k - 1) / C(N - 1, k - 1)) / (s + eps)
 
-    0 where all are wrong and where fewer than k are (always at k = N). k = 1 is `standardised` with ddof = 0. A group
-    that unscorable responses leave with fewer than k gets 0. ValueError where a group was drawn with fewer than k.
-    Source: Pass@k Training, arXiv 2508.10751, and its code.
+    Every response gets 0 if all subsets have the same outcome: if none is correct, or fewer than k are incorrect. At
+    k = N that is always so. k = 1 is `standardised` with ddof = 0. A group with fewer than k scored responses gets 0.
+    ValueError where fewer than k were drawn. Source: Pass@k Training, arXiv 2508.10751, and its code.
     """
     _check_k(k, group)
-    n, right = group.size.double(), rewards == 1
-    wrong = n - group.total(right.double())
-    failure = none_right(wrong, n, k)
+    n, correct = group.size.double(), rewards == 1
+    incorrect = n - group.total(correct.double())
+    failure = none_right(incorrect, n, k)
     scale = (failure * (1 - failure)).sqrt() + eps
-    found = torch.where(right, failure, failure - none_right(wrong - 1, n - 1, k - 1)) / scale
+    found = torch.where(correct, failure, failure - none_right(incorrect - 1, n - 1, k - 1)) / scale
     return torch.where((failure > 0) & (failure < 1), found, 0.0).to(rewards.dtype)
 
 
 def pass_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -> Float[Tensor, " B"]:
     """Advantages whose mean over the group of A grad log pi estimates the gradient of pass@k without bias.
 
-        right: N k/N (1 - pass@(k-1) of the other N - 1) = k C(N - c, k - 1) / C(N - 1, k - 1)      wrong: 0
+        correct: k (1 - pass@(k-1) of the other N - 1) = k C(N - c, k - 1) / C(N - 1, k - 1)       incorrect: 0
 
-    This is the paper's leave-one-out-minus-one transform, its estimator of least variance, times N because losses here
-    are means and the paper's estimator is a sum. Valid at k = N; nothing is subtracted at k = 1. A group that
-    unscorable responses leave with fewer than k gets 0. ValueError where a group was drawn with fewer than k.
-    Source: PKPO, arXiv 2505.15201.
+    This is N times the paper's leave-one-out-minus-one transform, its estimator of least variance: the paper sums over
+    the group, and losses here are means. k = N is allowed. At k = 1 nothing is subtracted. A group with fewer than k
+    scored responses gets 0. ValueError where fewer than k were drawn. Source: PKPO, arXiv 2505.15201.
     """
     _check_k(k, group)
-    n, right = group.size.double(), rewards == 1
-    found = k * none_right(n - group.total(right.double()), n - 1, k - 1)
-    return torch.where(right, found, 0.0).to(rewards.dtype)
+    n, correct = group.size.double(), rewards == 1
+    found = k * none_right(n - group.total(correct.double()), n - 1, k - 1)
+    return torch.where(correct, found, 0.0).to(rewards.dtype)
+
+
+def max_at_k_gradient(rewards: Float[Tensor, " B"], group: Groups, *, k: int) -> Float[Tensor, " B"]:
+    """Advantages whose mean over the group of A grad log pi estimates the gradient of E[max of k rewards] without bias.
+
+        A_i = k (E[max of r_i and k - 1 of the others] - E[max of k of the others])
+
+    The expectations are over the subsets of the other N - 1 responses. The second one does not depend on response i: it
+    is a baseline. For rewards of 1 and 0 this is
+
+        correct: k (1 - pass@k of the others)        incorrect: k (pass@(k-1) of the others - pass@k of the others)
+
+    which is `pass_at_k_gradient` minus k (pass@k - pass@(k-1)) of the others. k = 1 is `leave_one_out`. Equal rewards
+    get 0. A group with k or fewer scored responses gets 0. ValueError where k or fewer were drawn.
+    Source: OrderGrad, arXiv 2606.06096, with the maximum as its L-statistic.
+    """
+    _check_k(k, group, others=True)
+    ascending, place = group.ascending(rewards.double())
+    # E[max] = highest - integral over t of P(max <= t), and P is constant between neighbouring rewards. Below the m-th
+    # gap lie m others of a response above it, and m - 1 of one below it. The gap between equal rewards is 0.
+    gap = ascending.diff(dim=1)
+    n = (group.index.bincount().double()[:, None] - 1).expand_as(gap)
+    m = torch.arange(1.0, ascending.shape[1], dtype=n.dtype, device=n.device).minimum(n)
+    if_above = gap * none_right(m, n, k)
+    if_below = gap * (none_right(m - 1, n, k) - none_right(m - 1, n, k - 1))
+    is_above = torch.ones(ascending.shape[1], gap.shape[1], dtype=torch.bool, device=gap.device).tril(-1)
+    found = k * torch.where(is_above, if_above[:, None], if_below[:, None]).sum(-1)
+    return found.flatten()[place].to(rewards.dtype)
 
 
 def best_of_group(
     rewards: Float[Tensor, " B"], group: Groups, *, divide_by_std: bool, eps: float
 ) -> Float[Tensor, " B"]:
-    """highest - second highest reward for the best response, 0 for the others, in a tie and in a group of one.
+    """For the best response, its reward minus the second highest; 0 for the others.
 
-    divide_by_std: over std + eps (ddof 1) as in verl's grpo_passk. Source: arXiv 2503.19595.
+    A tie for the best gives 0, and so does a group of one. divide_by_std divides by std + eps (ddof 1), as verl's
+    grpo_passk does. Source: arXiv 2503.19595.
     """
     best = rewards == group.highest(rewards)
     alone = group.total(best.to(rewards.dtype)) == 1
@@ -141,7 +176,9 @@ def best_of_group(
     return lead / (group.std(rewards, 1) + eps) if divide_by_std else lead
 
 
-def _check_k(k: int, group: Groups) -> None:
-    if (group.drawn < k).any():
+def _check_k(k: int, group: Groups, *, others: bool = False) -> None:
+    """ValueError if a group was drawn with fewer than k responses, or than k beside each one (others)."""
+    needed = k + others
+    if (group.drawn < needed).any():
         least = int(group.drawn.min())
-        raise ValueError(f"k = {k} needs {k} responses a prompt, a group has {least}: draw more, or lower k")
+        raise ValueError(f"k = {k} needs {needed} responses a prompt, a group has {least}: draw more, or lower k")

@@ -1,4 +1,4 @@
-"""What the tensors of a batch must be: one kind a name, wherever it is an argument."""
+"""Checks of tensor arguments. An argument's name decides its kind, in every function that takes it."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ _MEANINGS = {
 
 
 def check_tensors(**arguments: Any) -> None:
-    """ValueError naming the first argument that is no tensor, or not of the kind that its name stands for."""
+    """ValueError naming the first argument that is not a tensor, or not of the kind that belongs to its name."""
     for name, x in arguments.items():
         kind = _KINDS[name]
         if not isinstance(x, Tensor):
-            raise ValueError(f"{name} must be a tensor {_MEANINGS[kind]}, got {_said(x)}")
+            raise ValueError(f"{name} must be a tensor {_MEANINGS[kind]}, got {_described(x)}")
         if _kind(x.dtype) != kind and (kind != "real" or x.is_complex()):
             raise ValueError(f"{name} must be {_MEANINGS[kind]}, got {x.dtype}")
 
@@ -41,5 +41,5 @@ def _kind(dtype: torch.dtype) -> str:
     return "bool" if dtype == torch.bool else "integer"
 
 
-def _said(x: Any) -> str:
+def _described(x: Any) -> str:
     return "None" if x is None else f"a {type(x).__name__}"

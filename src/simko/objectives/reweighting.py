@@ -1,7 +1,8 @@
-"""What changes a reward before the estimator, or an advantage after it, by the group or by how likely a response was.
+"""Links that change rewards before the estimator, or advantages after it.
 
-Each takes rewards of 1 (right) and 0 (wrong), Groups, and mean_logp [B]: the mean over a response's counted tokens of
-log pi_old, in nats, without gradient. N responses in the group, c of them right.
+They depend on the group's rewards, or on how likely a response was. Rewards are 1 (correct) and 0 (incorrect).
+mean_logp [B] is the mean of log pi_old over a response's counted tokens, in nats, without gradient. N responses are in a
+group, c of them correct.
 """
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from simko.objectives.groups import Groups
 
-LEAST_SHARE = 1e-6  # where UCPO's code clamps q
+LEAST_SHARE = 1e-6  # UCPO's code clamps q here
 
 
 def mean_over_response(x: Float[Tensor, "B T"], mask: Shaped[Tensor, "B T"]) -> Float[Tensor, " B"]:
-    """Mean of x over each response's counted tokens, without gradient; 0 for a response without any."""
+    """Mean of x over each response's counted tokens, without gradient. 0 for a response that has none."""
     counted = mask != 0
     return x.detach().masked_fill(~counted, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
 
@@ -22,9 +23,9 @@ def mean_over_response(x: Float[Tensor, "B T"], mask: Shaped[Tensor, "B T"]) -> 
 def unlikely_rewards(
     rewards: Float[Tensor, " B"], group: Groups, mean_logp: Float[Tensor, " B"], *, rank_penalty: float
 ) -> Float[Tensor, " B"]:
-    """r (1 - rank_penalty rank / N), rank 0 .. N - 1 from the least to the most likely response of the group.
+    """r (1 - rank_penalty rank / N), with rank 0 for the least likely response of the group and N - 1 for the most likely.
 
-    Equally likely responses share the mean of their ranks, so that the order of the batch does not matter.
+    Equally likely responses get the mean of their ranks, so that the order of the batch does not matter.
     Source: arXiv 2506.02355.
     """
     same = group.index[:, None] == group.index
@@ -42,7 +43,15 @@ def focal(
     *,
     focal_exponent: float,
 ) -> Float[Tensor, " B"]:
-    """A (1 - c / N)^focal_exponent: easy prompts count less. Source: F-GRPO, arXiv 2602.06717."""
+    """A (1 - c / N)^focal_exponent: easy prompts count less. Source: F-GRPO, arXiv 2602.06717.
+
+    Args:
+        advantages: A, [B].
+        rewards: [B], 1 or 0.
+        group: the groups of the B responses.
+        mean_logp: not used.
+        focal_exponent: 0 leaves the advantages as they are.
+    """
     return advantages * (1 - group.mean(rewards)) ** focal_exponent
 
 
@@ -54,19 +63,26 @@ def uniform_over_right(
     *,
     tau: float,
 ) -> Float[Tensor, " B"]:
-    """A [(1 - tau) + tau c (1 / q) / sum(1 / q)] for the right responses of a group: A itself where there is but one.
+    """A [(1 - tau) + tau c (1 / q) / sum(1 / q)] for correct responses, A for incorrect ones.
 
-    q: softmax of mean_logp over the group's right responses, clamped at 1e-6. The right responses' advantages keep
-    their sum. Source: UCPO, arXiv 2605.00365, and its code.
+    q is the softmax of mean_logp over the group's correct responses, clamped from below at 1e-6. The sum of their
+    advantages stays the same, so a single correct response keeps its own. Source: UCPO, arXiv 2605.00365, and its code.
+
+    Args:
+        advantages: A, [B].
+        rewards: [B], 1 or 0.
+        group: the groups of the B responses.
+        mean_logp: [B], nats.
+        tau: 0 leaves the advantages as they are; 1 makes those of correct responses proportional to 1 / q.
     """
-    right = rewards == 1
-    most = group.highest(mean_logp.masked_fill(~right, -torch.inf))
-    weight = torch.where(right, (mean_logp - most).exp(), 0.0)
-    q = (weight / torch.where(right, group.total(weight), 1.0)).clamp(min=LEAST_SHARE)
-    inverse = torch.where(right, 1 / q, 0.0)
-    count = group.total(right.to(advantages.dtype))
-    factor = 1 - tau + tau * count * inverse / torch.where(right, group.total(inverse), 1.0)
-    return torch.where(right, advantages * factor, advantages)
+    correct = rewards == 1
+    most = group.highest(mean_logp.masked_fill(~correct, -torch.inf))
+    weight = torch.where(correct, (mean_logp - most).exp(), 0.0)
+    q = (weight / torch.where(correct, group.total(weight), 1.0)).clamp(min=LEAST_SHARE)
+    inverse = torch.where(correct, 1 / q, 0.0)
+    count = group.total(correct.to(advantages.dtype))
+    factor = 1 - tau + tau * count * inverse / torch.where(correct, group.total(inverse), 1.0)
+    return torch.where(correct, advantages * factor, advantages)
 
 
 def differential_smoothing(
@@ -78,8 +94,17 @@ def differential_smoothing(
     gamma_right: float,
     gamma_wrong: float,
 ) -> Float[Tensor, " B"]:
-    """Right: A - gamma_right mean_logp; wrong: A + gamma_wrong mean_logp. Never 0 as such, not even in a group of one.
+    """A - gamma_right mean_logp for correct responses, A + gamma_wrong mean_logp for incorrect ones.
 
-    Source: DS-GRPO, arXiv 2511.19942, in the form of the code of a shared author (tajwarfahim/maxrl).
+    Where A is 0 the second term remains, as in a group of one. Source: DS-GRPO, arXiv 2511.19942, as written in the code
+    of one of its authors (tajwarfahim/maxrl).
+
+    Args:
+        advantages: A, [B].
+        rewards: [B], 1 or 0.
+        group: not used.
+        mean_logp: [B], nats.
+        gamma_right: weight of the term for correct responses.
+        gamma_wrong: weight of the term for incorrect responses.
     """
     return advantages + torch.where(rewards == 1, -gamma_right * mean_logp, gamma_wrong * mean_logp)

@@ -1,8 +1,8 @@
-"""Which tokens of a whole update batch a method treats apart.
+"""Selections: which tokens of an update batch a method treats differently from the rest.
 
-Each takes the Tokens of the batch and a generator, and answers two [B, T] masks: counted, the tokens that stay in the
-denominator, and marked, those that the method's other links look for. The order of tokens is row by row. How the batch
-is split into micro-batches later makes no difference.
+A selection takes the Tokens of the whole batch and a generator. It returns two [B, T] masks: counted, the tokens that stay
+in the denominator, and marked, the tokens that the method's other links use. Tokens are ordered row by row. The result
+does not depend on how the batch is later split into micro-batches.
 """
 
 import math
@@ -18,9 +18,10 @@ Selected = tuple[Bool[Tensor, "B T"], Bool[Tensor, "B T"]]
 
 
 def top_entropy_tokens(tokens: Tokens, generator: torch.Generator | None, *, top_share: float) -> Selected:
-    """The ceil(top_share n) tokens of largest entropy among the n counted ones; only they stay counted.
+    """The ceil(top_share n) tokens of largest entropy, of n counted tokens. Only they stay counted.
 
-    Exactly as many, equal entropies in order of tokens. Source: "80/20", arXiv 2506.01939, and its code.
+    Among equal entropies the first tokens are taken, so the number is exact. Source: "80/20", arXiv 2506.01939, and its
+    code.
     """
     n = int(tokens.mask.sum())
     chosen = _largest(tokens.entropy, tokens.mask, math.ceil(round(top_share * n, 9)))  # 0.07 x 100 is 7.000...01
@@ -37,10 +38,20 @@ def random_covariant_tokens(
     clip_low: float,
     clip_high: float,
 ) -> Selected:
-    """A random set of the tokens with cov_low < covariance < cov_high that PPO does not clip.
+    """Random tokens with cov_low < covariance < cov_high that PPO does not clip.
 
-    Its size is int(cov_share n) of the n counted tokens, at least 1, at most what there is. The draw depends on the
-    order of the batch. ValueError without a generator. Source: Clip-Cov, arXiv 2505.22617, and its code.
+    int(cov_share n) of the n counted tokens are drawn, but at least 1, or all eligible tokens if they are fewer. The draw
+    depends on the order of the batch. ValueError without a generator, and if cov_low is not less than cov_high.
+    Source: Clip-Cov, arXiv 2505.22617, and its code.
+
+    Args:
+        tokens: of the whole update batch.
+        generator: with the same seed on every process.
+        cov_share: share of the counted tokens to draw.
+        cov_low: lower bound of the covariance.
+        cov_high: upper bound of the covariance.
+        clip_low: PPO's lower clip.
+        clip_high: PPO's upper clip.
     """
     if generator is None:
         raise ValueError("this selection draws tokens at random: give a torch.Generator, seeded alike on every process")
@@ -51,7 +62,7 @@ def random_covariant_tokens(
     )
     cov = covariance(tokens)
     eligible = (tokens.mask & ~clipped & (cov > cov_low) & (cov < cov_high)).flatten().nonzero().squeeze(1)
-    size = _share_of(cov_share, tokens.mask)
+    size = _number_of(cov_share, tokens.mask)
     order = torch.randperm(len(eligible), generator=generator, device=generator.device)
     marked = torch.zeros_like(tokens.mask).flatten()
     marked[eligible[order.to(eligible.device)[:size]]] = True
@@ -59,15 +70,18 @@ def random_covariant_tokens(
 
 
 def top_covariant_tokens(tokens: Tokens, generator: torch.Generator | None, *, cov_share: float) -> Selected:
-    """The int(cov_share n) tokens of largest covariance, at least 1, equal ones in order of tokens.
+    """The int(cov_share n) tokens of largest covariance, but at least 1. Among equal ones the first are taken.
 
     Source: KL-Cov, arXiv 2505.22617, and its code.
     """
-    return tokens.mask, _largest(covariance(tokens), tokens.mask, _share_of(cov_share, tokens.mask))
+    return tokens.mask, _largest(covariance(tokens), tokens.mask, _number_of(cov_share, tokens.mask))
 
 
 def covariance(tokens: Tokens) -> Float[Tensor, "B T"]:
-    """(A - mean A) (logp - mean logp), means over all counted tokens. Source: Clip-Cov and KL-Cov, arXiv 2505.22617."""
+    """(A - mean A) (logp - mean logp), with means over all counted tokens.
+
+    Source: Clip-Cov and KL-Cov, arXiv 2505.22617.
+    """
     advantages = tokens.advantages.expand_as(tokens.logp)
     return _centred(advantages, tokens.mask) * _centred(tokens.logp, tokens.mask)
 
@@ -76,7 +90,7 @@ def _centred(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor
     return x - torch.where(mask, x, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def _share_of(share: float, mask: Bool[Tensor, "B T"]) -> int:
+def _number_of(share: float, mask: Bool[Tensor, "B T"]) -> int:
     return max(1, int(round(share * int(mask.sum()), 9)))
 
 

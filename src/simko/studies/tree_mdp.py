@@ -38,6 +38,7 @@ DRAWN = 1000
 TOY_OPTIONS: dict[str, dict[str, Any]] = {
     "passk_training": {"k": 4},
     "pkpo": {"k": 4},
+    "ordergrad": {"k": 4},
     "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.05},
     **{name: {"gate_quantile": None} for name, row in METHODS.items() if "gate_quantile" in row.options},
 }
