@@ -13,7 +13,7 @@ from simko.objectives import METHODS
 IN_TRL = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
 SIMKO = ("simko", "simko_softmax", "simko_reference", "simko_positive", "simko_negative")
 BY_ADVANTAGE = (
-    "rloo", "w_reinforce", "passk_training", "pkpo", "maxrl", "f_grpo", "best_of_k", "unlikeliness", "ucpo", "ds_grpo",
+    "rloo", "w_reinforce", "passk_training", "pkpo", "ordergrad", "maxrl", "f_grpo", "best_of_k", "unlikeliness", "ucpo", "ds_grpo",
 )  # fmt: skip
 OWN = tuple(name for name in METHODS if name not in (*IN_TRL, *SIMKO, *BY_ADVANTAGE, "entropy_advantage"))
 SELECTING = ("forking_tokens", "clip_cov", "kl_cov")

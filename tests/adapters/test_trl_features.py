@@ -155,9 +155,9 @@ def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
 
 
 def test_the_warning_comes_after_50_updates():
-    from simko.adapters.trl import link
+    from simko.adapters.trl import aids
 
-    assert link._IDLE_STEPS == 50
+    assert aids._IDLE_STEPS == 50
 
 
 @pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer])

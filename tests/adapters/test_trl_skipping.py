@@ -6,6 +6,8 @@ from paper import GradientCheck
 from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from simko.adapters.trl.aids import rows_to_score
+
 
 def some_groups_alike(completions, prompts, **_):
     return [0.5 if "x" in p else d for p, d in zip(prompts, digit_share(completions), strict=True)]
@@ -107,10 +109,10 @@ def test_skipping_keeps_as_many_responses_on_every_process(tmp_path, monkeypatch
     """TRL gathers a number for each response: a process with fewer fills up with others, which train nothing."""
     trainer = make_trainer(tmp_path, skip_zero_advantage=True)
     advantages = torch.tensor([0.0, 1.0, 0.0, 0.0, -1.0])
-    assert trainer._rows_with_advantage(advantages).tolist() == [False, True, False, False, True]
+    assert rows_to_score(advantages, trainer.accelerator).tolist() == [False, True, False, False, True]
     monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: torch.cat([mine, mine + 2]))
-    keep = trainer._rows_with_advantage(advantages)
+    keep = rows_to_score(advantages, trainer.accelerator)
     assert keep.sum() == 4
     assert keep[[1, 4]].all()
     monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: mine)
-    assert trainer._rows_with_advantage(torch.zeros(5)).sum() == 1
+    assert rows_to_score(torch.zeros(5), trainer.accelerator).sum() == 1

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.loss import counted_tokens
 from simko.diagnostics import concentration_summary
 from simko.evaluate.files import append
+from simko.objectives.reduction import Mean
+from simko.objectives.tokens import Metrics
 from simko.token_stats import TokenStats
 
 logger = logging.getLogger("simko")
@@ -28,7 +29,7 @@ _ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a pro
 _UNSCORED_ROLLOUTS = 10
 _IDLE_STEPS = 50
 
-Metrics = defaultdict[str, list[float]]
+Logged = defaultdict[str, list[float]]
 
 
 # Skipping responses of advantage 0.
@@ -66,23 +67,21 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
 # Metrics and messages.
 
 
-def correct_means(
-    metrics: Metrics, loss_type: str, counted: Tensor, left_out: Tensor, accelerator: Accelerator
-) -> None:
-    """TRL's means over a micro-batch: none over no tokens, for which TRL has 0, and shares of clipped tokens over all
-    counted ones, under one name."""
+def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor) -> Metrics:
+    """TRL's means over a micro-batch, taken out of its log, as sums and counts: TRL averages them over micro-batches
+    whatever their size, and has 0 for a mean over no tokens.
+
+    Shares of clipped tokens are of all counted ones, those of skipped responses included.
+    """
     if loss_type == "cispo":
-        metrics["clip_ratio/region_mean"].append(metrics["cispo_clip_ratio"][-1])
-    every, left = accelerator.reduce(torch.stack([counted, left_out]).float(), reduction="sum").tolist()
-    clipped = [f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region")]
-    for name, tokens in {"entropy": every - left, "kl": every - left, **dict.fromkeys(clipped, every)}.items():
-        values = metrics.get(name)
-        if values and name in clipped:
-            values[-1] *= 1 - left / max(every, 1.0)
-        if values and not tokens:
-            values.pop()
+        logged["clip_ratio/region_mean"].append(logged["cispo_clip_ratio"][-1])
+    scored, found = counted - left_out, {}
+    for name in ("entropy", "kl", *(f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region"))):
+        if values := logged.get(name):
+            found[name] = Mean(values.pop() * scored, counted if name.startswith("clip") else scored)
             if not values:
-                del metrics[name]
+                del logged[name]
+    return found
 
 
 def one_outcome(rewards: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,18 +91,18 @@ def one_outcome(rewards: Tensor) -> tuple[Tensor, Tensor]:
     return highest <= lowest, highest
 
 
-def log_group_outcomes(rewards: Tensor, metrics: Metrics) -> None:
+def log_group_outcomes(rewards: Tensor, logged: Logged) -> None:
     """Shares of outcomes among groups [groups, N] with a response that could be scored: rewards all equal and positive
     (all right), all equal otherwise (all wrong), or mixed, which alone train. And the share of responses that no reward
     function could score."""
-    metrics["groups/unscorable"].append(rewards.isnan().float().mean().item())
+    logged["groups/unscorable"].append(rewards.isnan().float().mean().item())
     rewards = rewards[~rewards.isnan().all(1)]
     if not len(rewards):
         return
     equal, highest = one_outcome(rewards)
     right = equal & (highest > 0)
     for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
-        metrics[f"groups/{name}"].append(groups.float().mean().item())
+        logged[f"groups/{name}"].append(groups.float().mean().item())
 
 
 class UnscoredRollouts:
@@ -131,7 +130,7 @@ class UnscoredRollouts:
             )
 
 
-def warn_of_poor_rollout(metrics: Metrics, longest: int | None) -> None:
+def warn_of_poor_rollout(metrics: Logged, longest: int | None) -> None:
     """Say where most of the first rollout cannot train: truncated responses, groups of one outcome."""
     truncated, mixed = metrics["completions/clipped_ratio"][-1], metrics["groups/mixed"][-1]
     if truncated > 0.5:
@@ -189,7 +188,7 @@ class Probe:
         """The most optimizer steps that a rollout may reach into, those that it shares with others included."""
         args = self._trainer.args
         steps = int(args.steps_per_generation or 1) * args.num_iterations
-        return math.ceil(steps / args.gradient_accumulation_steps)
+        accumulate = args.gradient_accumulation_steps
 
     def is_due(self) -> bool:
         """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included, and

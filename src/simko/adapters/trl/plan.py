@@ -179,7 +179,7 @@ def refuse_conflicts_with_links(method: Method, args: Any) -> None:
     if args.importance_sampling_level == "sequence" and changed - {"logp"}:
         raise ValueError(
             f'importance_sampling_level="sequence" turns what {method.name} does to single tokens into a rescaling of '
-            'whole responses: set it to "token", or SimKO\'s top_penalty to 1 (the positive part is exact there)'
+            'whole responses: set it to "token", or simko_top_penalty=1 (SimKO\'s positive part is exact there)'
         )
     if args.loss_type == "vespo" and on_ratio:
         raise ValueError(

@@ -20,12 +20,12 @@ from simko.adapters.trl.aids import (
     Probe,
     Receipt,
     UnscoredRollouts,
-    correct_means,
     log_group_outcomes,
     name_local_models,
     one_outcome,
     only_rows,
     rows_to_score,
+    take_means,
     warn_of_poor_rollout,
 )
 from simko.adapters.trl.config import MethodConfig, RLVRConfig, SimKOConfig, warn_of_shifted_sampling
@@ -104,6 +104,7 @@ class MethodTrainer(GRPOTrainer):
         self._update: Update | None = None
         self._rollout_step = -1
         self._head_checked = self._read_in_rollout = False
+        self._prefix = ""
         self._adaptation = None if self.plan.method is None else Adaptation(self.plan.method)
         if self._adaptation is not None:
             self._prepare(self._adaptation.method)
@@ -260,9 +261,7 @@ class MethodTrainer(GRPOTrainer):
             if inputs is None:
                 return
             found.append(read_candidates(method, self._reads_everywhere, call, inputs))
-            if not self._head_checked and len(call.labels):
-                check_head(call, self.model)
-                self._head_checked = True
+            self._check_head(call)
 
         with watch_head(observe, one_pass_candidates(method, self.accelerator.device)):
             yield
@@ -270,6 +269,11 @@ class MethodTrainer(GRPOTrainer):
             if len(found) != 1:
                 raise RuntimeError(f"TRL scored the loss's tokens in {len(found)} calls of its head, simko expects one")
             inputs["candidates"] = found[0]
+
+    def _check_head(self, call: HeadCall) -> None:
+        if not self._head_checked and len(call.labels):
+            check_head(call, self.model)
+            self._head_checked = True
 
     def _score(self, batch: dict[str, Any], *, batch_size: int | None = None, model: Any = None) -> Any:
         """log pi and entropy [B, T] of a batch's completions."""
@@ -293,22 +297,22 @@ class MethodTrainer(GRPOTrainer):
         inputs["left_out"] = counted - counted_tokens(inputs).sum()
         self._loss_inputs = inputs
         try:
-            loss = self._own_loss(model, inputs) if self.plan.own_loss else super()._compute_loss(model, inputs)
+            loss = self.base_loss(model, inputs)
         finally:
             self._loss_inputs = None
         refuse_not_finite(loss, self.state.global_step)
         if training:
             self._update_has_rewards |= self._rollout_has_rewards
         if not self.plan.own_loss:
-            metrics = self._mode_metrics()
-            correct_means(metrics, self.args.loss_type, counted, inputs["left_out"], self.accelerator)
-        if self._acts() and (not training or self.accelerator.sync_gradients):
+            self._sums.add(take_means(self._mode_metrics(), self.args.loss_type, counted, inputs["left_out"]))
+        if not training or self.accelerator.sync_gradients:
             self._end_update(training)
         return loss
 
-    def _own_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """The row's policy_loss."""
-        assert self.method is not None
+    def base_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """The loss of a micro-batch: TRL's, or the row's policy_loss."""
+        if self.method is None or not self.plan.own_loss:
+            return super()._compute_loss(model, inputs)
         logp, entropy = self._score(inputs, model=model)
         self._loss_inputs = None  # what is scored from here on is no loss's
         old_logp = self._old_logp(inputs, logp)
@@ -373,14 +377,14 @@ class MethodTrainer(GRPOTrainer):
 
     def _end_update(self, training: bool) -> None:
         """Log the metrics of the update over all processes, and let the row's controller see its own."""
-        means, own = self._sums.means(self.processes), f"{self._prefix}/"
-        changed = means.pop(f"{own}changed", None)
-        metrics = self._mode_metrics()
+        means, logged = self._sums.means(self.processes), self._mode_metrics()
+        changed = means.pop(f"{self._prefix}/changed", None)
         for name, value in means.items():
-            metrics[name].append(value)
+            logged[name].append(value)
         if training and changed is not None and self.accelerator.is_main_process:
             self._receipt.see(changed)
-        if training and self._adaptation is not None and self._adaptation.method.controller is not None:
+        if training and self._acts() and self._adaptation is not None and self._adaptation.method.controller:
+            own = f"{self._prefix}/"
             self._adaptation.step({k.removeprefix(own): v for k, v in means.items() if k.startswith(own)})
             refuse_changed_plan(self.plan, self._adaptation.method, self.args)
 
