@@ -31,7 +31,7 @@ def chromium() -> str:
 @pytest.fixture
 def bwrap() -> str:
     """Path of a sandbox that starts."""
-    from simko.verifiers.sandbox import SandboxMissing, check_sandbox
+    from simko.verifiers.code.sandbox import SandboxMissing, check_sandbox
 
     try:
         check_sandbox()

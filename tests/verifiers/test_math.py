@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from simko.records import Problem, Verdict
 from simko.verifiers import grade_many, verify_math
-from simko.verifiers.math import quick_match
-from simko.verifiers.math_extract import extract_answer
-from simko.verifiers.math_form import normal_form
+from simko.verifiers.extract import extract_answer
+from simko.verifiers.maths.equal import quick_match
+from simko.verifiers.maths.form import normal_form
 
 HERE = Path(__file__).parent
 BENCHMARKS = Path(__file__).parents[2].parent / "shared" / "bench-data"

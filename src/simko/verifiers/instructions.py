@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from simko.records import Problem, Verdict
+from simko.verifiers.direct import Direct, Judge
 
 Arguments = Mapping[str, Any]
 
@@ -23,21 +24,27 @@ _ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _JSON_FENCES = ("```json", "```Json", "```JSON", "```")
 
 
-def verify_instructions(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_instructions(problem: Problem) -> Judge:
     """Whether a response keeps every instruction in problem.metadata["instruction_id_list"], with ["kwargs"] beside it.
 
     "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments
-    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction or a wrong argument.
+    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction, a wrong argument,
+    or one that needs a package that is not installed.
     """
-    checks = instruction_checks(problem)
-    if not response.strip():
-        return Verdict("unparsed")
-    broken = [name for name, arguments in checks if not _keeps(name, response, arguments, problem)]
-    return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
+    instructions = _instructions(problem)
+
+    def judge(response: str) -> Verdict:
+        if not response.strip():
+            return Verdict("unparsed")
+        broken = [name for name, arguments in instructions if not _keeps(name, response, arguments, problem)]
+        return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
+
+    return judge
 
 
-def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
-    """(name, arguments) of each of a problem's instructions; ValueError as in `verify_instructions`."""
+def _instructions(problem: Problem) -> list[tuple[str, Arguments]]:
+    """(name, arguments) of each of a problem's instructions."""
     names, arguments = problem.metadata.get("instruction_id_list"), problem.metadata.get("kwargs")
     if not isinstance(names, list) or not isinstance(arguments, list) or not 0 < len(names) == len(arguments):
         raise ValueError(
@@ -50,6 +57,8 @@ def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
             )
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f"problem {problem.id!r}: the kwargs of {name} must be an object, not {given!r}")
+        if name == "language:response_language" and importlib.util.find_spec("langdetect") is None:
+            raise ValueError(f"problem {problem.id!r}: {name} needs a package: pip install 'simko[instructions]'")
     kept = [{key: value for key, value in (given or {}).items() if value is not None} for given in arguments]
     return list(zip(names, kept, strict=True))
 
@@ -94,7 +103,6 @@ def letter_frequency(text: str, arguments: Arguments) -> bool:
 
 def response_language(text: str, arguments: Arguments) -> bool:
     """langdetect, seeded, takes the text for language (a code such as "de"); text without any features passes."""
-    require_langdetect()
     from langdetect import DetectorFactory, LangDetectException, detect
 
     DetectorFactory.seed = 0
@@ -102,12 +110,6 @@ def response_language(text: str, arguments: Arguments) -> bool:
         return bool(detect(text) == arguments["language"])
     except LangDetectException:
         return True
-
-
-def require_langdetect() -> None:
-    """ValueError unless langdetect is installed."""
-    if importlib.util.find_spec("langdetect") is None:
-        raise ValueError("language:response_language needs the package langdetect: pip install 'simko[instructions]'")
 
 
 def number_sentences(text: str, arguments: Arguments) -> bool:

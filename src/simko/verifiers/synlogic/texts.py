@@ -4,17 +4,10 @@ import re
 from typing import Any
 
 from simko.records import Problem
+from simko.verifiers.extract import after_answer_is, last_unfenced_line
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate
 from simko.verifiers.synlogic.family import Family, field, gold
-from simko.verifiers.synlogic.reading import (
-    after_answer_is,
-    boxed,
-    integer,
-    items,
-    last_line,
-    last_literal,
-    parse_literal,
-)
+from simko.verifiers.synlogic.reading import boxed, integer, items, last_literal, parse_literal
 
 _LABELS = re.compile(r"[A-Z](?:[\s,，、&]+(?:and\s+)?[A-Z])*", re.ASCII)
 _BRACKETS = re.compile(r"[()\[\]{}<>]{2,}")
@@ -63,7 +56,7 @@ def labels_puzzle(problem: Problem) -> frozenset[str]:
 
 def read_integer(text: str) -> tuple[str, int] | None:
     """The integer in the last box, after the last "answer is", or that the last line is."""
-    for candidate in (boxed(text), after_answer_is(text), last_line(text)):
+    for candidate in (boxed(text), after_answer_is(text), last_unfenced_line(text)):
         value = integer(candidate) if candidate else None
         if candidate and value is not None:
             return candidate, value
@@ -100,8 +93,8 @@ def read_brackets(text: str) -> tuple[str, str] | None:
     """
     content = boxed(text)
     where = text if content is None else content
-    if content is None and last_line(text):
-        where = last_line(text)
+    if content is None and last_unfenced_line(text):
+        where = last_unfenced_line(text)
     runs = _BRACKETS.findall(where.replace("\\", "").replace(" ", ""))
     return (runs[-1], runs[-1]) if runs else None
 
@@ -124,7 +117,7 @@ def read_step_numbers(text: str) -> tuple[str, frozenset[int]] | None:
 
     A response without any answer is unparsed: silence does not say that there is no error.
     """
-    for candidate in (boxed(text), after_answer_is(text), last_line(text) or None):
+    for candidate in (boxed(text), after_answer_is(text), last_unfenced_line(text) or None):
         if candidate is None:
             continue
         if candidate in _NOTHING:
@@ -189,7 +182,7 @@ def read_meeting(text: str) -> tuple[str, tuple[int, int]] | None:
     found = last_literal(text, lambda v: isinstance(v, list) and len(v) == 2 and all(type(n) is int for n in v))
     if found is not None:
         return found[0], (found[1][0], found[1][1])
-    return ("0", (0, 0)) if last_line(text).strip("[]. ") == "0" else None
+    return ("0", (0, 0)) if last_unfenced_line(text).strip("[]. ") == "0" else None
 
 
 def meeting_puzzle(problem: Problem) -> tuple[int, int]:

@@ -5,36 +5,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simko.records import Problem, Verdict
-from simko.verifiers.pool import SHARED, GradingPool, Job, content
+from simko.verifiers.direct import CallableVerifier
+from simko.verifiers.pool.pool import SHARED, GradingPool, Job, content
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bounded:
-    """A verifier (call it with a response and a problem) whose last step may take any time and memory.
-
-    extract: (response, problem) -> the answer that is judged, None if there is none ("unparsed");
-    quick: (extracted, problem) -> whether it is right where text can tell, else None; in linear time; ValueError where
-    the problem cannot be judged, whatever the answer;
-    judge: "module:function" of (extracted, problem) -> bool, imported and called in the pool only;
-    form: the normal form under which a verdict reports the answer, so that equal answers are counted as one.
-    """
+class Bounded(CallableVerifier):
+    """A verifier whose last step may take any time and memory."""
 
     name: str
+    check: Callable[[Problem], None]
+    """ValueError, naming the problem, where it cannot be judged, whatever the answer."""
     extract: Callable[[str, Problem], str | None]
+    """(response, problem) -> the answer that is judged; None if there is none ("unparsed")."""
     quick: Callable[[str, Problem], bool | None]
+    """(extracted, problem) -> whether it is correct where text can tell, else None; in linear time."""
     judge: str
+    """ "module:function" of (extracted, problem) -> bool, imported and called in the pool only."""
     form: Callable[[str], str] = str
+    """The normal form under which a verdict reports the answer, so that equal answers are counted as one."""
 
-    @property
-    def __name__(self) -> str:
-        return f"verify_{self.name}"
-
-    def __call__(self, response: str, problem: Problem) -> Verdict:
-        return self.grade_many([(response, problem)])[0]
-
-    def grade_many(self, answers: Sequence[tuple[str, Problem]], pool: GradingPool = SHARED) -> list[Verdict]:
+    def grade(self, answers: Sequence[tuple[str, Problem]], pool: GradingPool = SHARED) -> list[Verdict]:
         """The verdicts on (response, problem) pairs, in order; equal answers to equal problems are judged once.
 
         Raises ValueError for a problem that cannot be judged. Whatever an answer makes `extract`, `quick` or `form`
@@ -42,7 +35,7 @@ class Bounded:
         """
         contents = {key: content(problem) for key, problem in {id(p): p for _, p in answers}.items()}
         for problem in {contents[id(p)]: p for _, p in answers}.values():
-            self.quick("", problem)
+            self.check(problem)
         verdicts: dict[tuple[str, str], Verdict] = {}  # by response
         judged: dict[tuple[str, str], Verdict | None] = {}  # by answer; None: the pool's to judge
         waiting: dict[tuple[str, str], tuple[str, str]] = {}
@@ -62,7 +55,7 @@ class Bounded:
             except Exception as error:
                 verdicts[response, text] = Verdict("error")
                 _LOG.warning(
-                    "verifier %s raised %s on problem %r: %s (response %r)",
+                    "%s raised %s on problem %r: %s (response %r)",
                     *(self.name, type(error).__name__, problem.id, error, response[-80:]),
                 )
                 continue

@@ -1,7 +1,7 @@
 """The grading pool: judges whose time and memory an answer could exhaust run in processes of their own, with limits.
 
 The caller may be anything (an unguarded script with CUDA in use, a thread, a daemonic process): the pool is one
-`python -m simko.verifiers.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
+`python -m simko.verifiers.pool.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
 multiprocessing would. worker.py says what an outcome means and what the limits are.
 """
 
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 class Job:
     """One call of a judge: "module:function", called as (extracted, problem) -> whether the answer is right.
 
-    The problem's metadata must be JSON. folder: where a verifier of the user's own is looked for (see `custom`).
+    The problem's metadata must be JSON. folder: where a verifier of the user's own is looked for (see `importing`).
     """
 
     judge: str
@@ -136,7 +136,7 @@ class GradingPool:
         # the worker finds simko and the judges where this process finds them; -P: never in its current directory
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "simko.verifiers.worker", json.dumps([self.workers, asdict(self.limits)])],
+            [sys.executable, "-P", "-m", "simko.verifiers.pool.worker", json.dumps([self.workers, asdict(self.limits)])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
         )  # fmt: skip
         self._received = bytearray()
@@ -144,7 +144,7 @@ class GradingPool:
             self._read()
         except _WorkerGone:
             raise RuntimeError(
-                f"the grading process ({sys.executable} -m simko.verifiers.worker) ended as it started: its own message "
+                f"the grading process ({sys.executable} -m simko.verifiers.pool.worker) ended as it started: its own message "
                 "stands on stderr"
             ) from None
 

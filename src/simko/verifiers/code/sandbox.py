@@ -37,13 +37,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from simko.verifiers import inside_sandbox
+from simko.verifiers.code import inside
 
 Ending = Literal["exit", "cpu", "memory", "wall", "output", "failed"]
 
 
 SCRIPT = "/inside_sandbox.py"
-"""Where `inside_sandbox` lies in a sandbox."""
+"""Where `inside` lies in a sandbox."""
 
 
 _ENVIRONMENT = {
@@ -253,7 +253,7 @@ def _ending(process: subprocess.Popen[bytes], deadline: float) -> tuple[Ending, 
     except subprocess.TimeoutExpired:
         _kill(process)
         return "wall", -1
-    if code == inside_sandbox.MEMORY_EXIT:
+    if code == inside.MEMORY_EXIT:
         return "memory", code
     return ("cpu" if code in (128 + signal.SIGXCPU, 128 + signal.SIGKILL) else "exit"), code
 
@@ -279,7 +279,7 @@ def _command(tmp_bytes: int) -> list[str]:
     """The command line up to the script's arguments."""
     interpreter = [_python(), "-s", "-S", "-B", "-X", "utf8", SCRIPT]
     as_root = os.geteuid() == 0
-    script = SCRIPT if as_root else inside_sandbox.__file__
+    script = SCRIPT if as_root else inside.__file__
     isolated = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
     inner = [*isolated, *_common(script, tmp_bytes), "--chdir", "/tmp", "--", *interpreter]
     if not as_root:
@@ -294,7 +294,7 @@ def _command(tmp_bytes: int) -> list[str]:
     outer_first = ["sh", "-c", '"$@"; exit $?', "sh"]
     return [
         *outer,
-        *_common(inside_sandbox.__file__, tmp_bytes),
+        *_common(inside.__file__, tmp_bytes),
         "--cap-add",
         "ALL",
         "--",

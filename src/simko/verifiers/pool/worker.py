@@ -1,4 +1,4 @@
-"""The grading pool's process: `python -m simko.verifiers.worker [SLOTS, LIMITS]`, started by simko.verifiers.pool and by nobody else.
+"""The grading pool's process: `python -m simko.verifiers.pool.worker [SLOTS, LIMITS]`, which `pool` starts.
 
 It loads the judges (math-verify with SymPy; never torch), forks a child per slot, and hands each a job at a time. Forking
 is safe here, as it is not in the caller: this process has one thread and imports nothing of the caller's.
@@ -31,11 +31,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Never
 
 from simko.records import Problem
-from simko.verifiers.custom import as_verdict, load_pinned
-from simko.verifiers.pool import Limits
+from simko.verifiers.direct import as_verdict
+from simko.verifiers.importing import pinned_function
+from simko.verifiers.pool.pool import Limits
 
 RETIRE_SHARE = 1 / 8
 """A child that kept this share of the memory that a job may use is replaced after its job, so that the jobs before hardly
@@ -241,7 +243,7 @@ class Zygote:
 def load_judge(path: str, folder: str | None) -> Judge:
     """The function behind "package.module:function", or the user's own behind a name that `folder` belongs to."""
     if folder is not None:
-        return load_pinned(path, folder)
+        return pinned_function(path, Path(folder)).function
     module, _, name = path.partition(":")
     judge: Judge = getattr(importlib.import_module(module), name)
     return judge
