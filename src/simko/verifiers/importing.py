@@ -11,17 +11,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 _PINNED = re.compile(r"@sha256:[0-9a-f]{16}$")
-
-
-class Pinned(NamedTuple):
-    """A function at a place (as `import_function` takes it), and the digest of its source as it is loaded."""
-
-    place: str
-    function: Callable[..., Any]
-    digest: str
 
 
 def import_function(path: str, *, what: str, folder: Path | None = None) -> Callable[..., Any]:
@@ -34,8 +26,8 @@ def import_function(path: str, *, what: str, folder: Path | None = None) -> Call
     return _load(path, what, folder or Path.cwd())[0]
 
 
-def pinned_function(name: str, folder: Path) -> Pinned:
-    """The verifier called `name`: a place, perhaps with @sha256 and a digest behind it.
+def pinned_function(name: str, folder: Path) -> tuple[str, Callable[..., Any], str]:
+    """(place, function, digest of its source) of a verifier's name: a place, perhaps with @sha256 and a digest behind it.
 
     ValueError where there is none, or where its source has another digest by now.
     """
@@ -46,7 +38,7 @@ def pinned_function(name: str, folder: Path) -> Pinned:
             f"verifier {place!r} is not what {name} was: its source has changed since. Name it without @sha256 to "
             "judge by it as it is now"
         )
-    return Pinned(place, function, digest)
+    return place, function, digest
 
 
 def _load(path: str, what: str, folder: Path) -> tuple[Callable[..., Any], str]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from simko.records import Problem, Verdict
 from simko.verifiers.direct import CallableVerifier
@@ -34,43 +35,29 @@ class Bounded(CallableVerifier):
         raise is logged, and that answer's verdict is "error": one answer never ends a run.
         """
         contents = {key: content(problem) for key, problem in {id(p): p for _, p in answers}.items()}
-        for problem in {contents[id(p)]: p for _, p in answers}.values():
+        problems = {contents[id(problem)]: problem for _, problem in answers}
+        for problem in problems.values():
             self.check(problem)
-        verdicts: dict[tuple[str, str], Verdict] = {}  # by response
-        judged: dict[tuple[str, str], Verdict | None] = {}  # by answer; None: the pool's to judge
-        waiting: dict[tuple[str, str], tuple[str, str]] = {}
-        jobs: dict[tuple[str, str], Job] = {}
-        forms: dict[str, str] = {}
-        for response, problem in answers:
-            text = contents[id(problem)]
-            if (response, text) in verdicts or (response, text) in waiting:
-                continue
-            try:
-                answer = self.extract(response, problem)
-                if answer is None:
-                    verdicts[response, text] = Verdict("unparsed")
-                    continue
-                if (answer, text) not in judged:
-                    judged[answer, text] = self._quick_verdict(answer, problem, forms)
-            except Exception as error:
-                verdicts[response, text] = Verdict("error")
-                _LOG.warning(
-                    "%s raised %s on problem %r: %s (response %r)",
-                    *(self.name, type(error).__name__, problem.id, error, response[-80:]),
-                )
-                continue
-            if (verdict := judged[answer, text]) is not None:
-                verdicts[response, text] = verdict
-            else:
-                waiting[response, text] = (answer, text)
-                jobs[answer, text] = Job(self.judge, answer, problem)
-        outcomes = dict(zip(jobs, pool.grade(list(jobs.values())), strict=True)) if jobs else {}
-        for key, job in waiting.items():
-            verdicts[key] = Verdict(outcomes[job], forms[job[0]])
-        return [verdicts[response, contents[id(problem)]] for response, problem in answers]
 
-    def _quick_verdict(self, answer: str, problem: Problem, forms: dict[str, str]) -> Verdict | None:
-        right = self.quick(answer, problem)
-        if answer not in forms:
-            forms[answer] = self.form(answer)
-        return None if right is None else Verdict("correct" if right else "wrong", forms[answer])
+        @cache
+        def quick(extracted: str, text: str) -> Verdict | tuple[str, str, str]:
+            correct = self.quick(extracted, problems[text])
+            form = self.form(extracted)
+            return (extracted, text, form) if correct is None else Verdict("correct" if correct else "wrong", form)
+
+        @cache
+        def read(response: str, text: str) -> Verdict | tuple[str, str, str]:
+            """The verdict, or what the pool is to judge: the answer, the problem's content, the answer's form."""
+            try:
+                extracted = self.extract(response, problems[text])
+                return Verdict("unparsed") if extracted is None else quick(extracted, text)
+            except Exception as error:  # whatever a hostile answer raises must not end the run
+                failure = f"{self.name} raised {type(error).__name__} on problem {problems[text].id!r}: {error}"
+                _LOG.warning("%s (response %r)", failure, response[-80:])
+                return Verdict("error")
+
+        found = [read(response, contents[id(problem)]) for response, problem in answers]
+        left = list(dict.fromkeys(item for item in found if isinstance(item, tuple)))
+        jobs = [Job(self.judge, extracted, problems[text]) for extracted, text, _ in left]
+        outcomes = dict(zip(left, pool.grade(jobs) if jobs else [], strict=True))
+        return [Verdict(outcomes[item], item[2]) if isinstance(item, tuple) else item for item in found]

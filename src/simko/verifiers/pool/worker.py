@@ -243,7 +243,7 @@ class Zygote:
 def load_judge(path: str, folder: str | None) -> Judge:
     """The function behind "package.module:function", or the user's own behind a name that `folder` belongs to."""
     if folder is not None:
-        return pinned_function(path, Path(folder)).function
+        return pinned_function(path, Path(folder))[1]
     module, _, name = path.partition(":")
     judge: Judge = getattr(importlib.import_module(module), name)
     return judge
