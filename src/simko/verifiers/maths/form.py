@@ -82,10 +82,7 @@ _REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
         # values are compared, not units: words in \text after a number, or plain ones too long to be a product
         (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (r"(?<=\\pi) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
-        (
-            r"(?<=[0-9}]) " + _NO_UNIT + r"(?:[A-Za-z]{3,20}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{2,20})*$",
-            "",
-        ),
+        (r"(?<=[0-9}]) " + _NO_UNIT + r"(?:[A-Za-z]{3,20}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{2,20})*$", ""),
         (r"(?<=[0-9])(?:cm|mm|km|kg)$", ""),
         (r"(?<=[0-9}]) *(?:square|cubic|sq|cu)? *" + _LENGTH + r" *\^ *\{? *[23] *\}? *$", ""),
         (rf"(?<![A-Za-z0-9.\\])({_NUMERAL})[eE]\+?(-?[0-9]+)(?![A-Za-z0-9.])", r"\1\\times 10^{\2}"),
