@@ -29,25 +29,26 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a judge: "module:function", called as (extracted, problem) -> whether the answer is right.
-
-    The problem's metadata must be JSON. folder: where a verifier of the user's own is looked for (see `importing`).
-    """
+    """One call of a judge."""
 
     judge: str
+    """ "module:function", called as (extracted, problem) -> whether the answer is correct."""
     extracted: str
     problem: Problem
+    """Its metadata must be JSON."""
     folder: str | None = None
+    """Where a verifier of the user's own is looked for (see `importing`)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use: CPU time, bytes beyond what the process has at birth, bytes of a file that it writes (-1:
-    as many as the caller may)."""
+    """What one job may use."""
 
     cpu_seconds: float = 2.0
     memory_bytes: int = 512 << 20
+    """Beyond what the process has when it starts."""
     file_bytes: int = 0
+    """Of a file that it writes; -1: as many as the caller may."""
 
 
 class _WorkerGone(Exception):
