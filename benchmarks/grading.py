@@ -17,7 +17,7 @@ from pathlib import Path
 
 from simko.records import Problem
 from simko.verifiers import verify_math
-from simko.verifiers.pool import GradingPool
+from simko.verifiers.pool.pool import GradingPool
 
 HOSTILE = Path(__file__).parent.parent / "tests/verifiers/hostile_answers.json"
 
@@ -42,9 +42,9 @@ def timed(name: str, answers: list[tuple[str, Problem]]) -> None:
     """Print what a started pool makes of the answers. CPU: of this process, and of the workers with their start."""
     before = os.times()
     with GradingPool() as pool:
-        verify_math.grade_many([("\\boxed{x^2+1}", Problem("p", "", "1+x^2"))], pool)
+        verify_math.grade([("\\boxed{x^2+1}", Problem("p", "", "1+x^2"))], pool)
         start, cpu = time.perf_counter(), time.process_time()
-        verdicts = verify_math.grade_many(answers, pool)
+        verdicts = verify_math.grade(answers, pool)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     after = os.times()
     workers = after.children_user + after.children_system - before.children_user - before.children_system

@@ -5,11 +5,25 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU; read w
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+DATA = Path(__file__).resolve().parent / "data"
+WHOLE = Path(__file__).resolve().parents[2] / "shared" / "bench-data"
+
+
+@pytest.fixture(scope="session", params=["samples", pytest.param("whole", marks=pytest.mark.slow)])
+def bench_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of the benchmarks' problems: a few of each (see data/README.md), or all of them where they are here."""
+    if request.param == "samples":
+        return DATA
+    if not WHOLE.is_dir():
+        pytest.skip(f"the whole benchmarks are not in {WHOLE}")
+    return WHOLE
 
 
 def lacking(reason: str) -> None:
@@ -31,7 +45,7 @@ def chromium() -> str:
 @pytest.fixture
 def bwrap() -> str:
     """Path of a sandbox that starts."""
-    from simko.verifiers.sandbox import SandboxMissing, check_sandbox
+    from simko.verifiers.code.sandbox import SandboxMissing, check_sandbox
 
     try:
         check_sandbox()

@@ -1,8 +1,8 @@
-"""The rows that cross rooms: a problem, a sampled response, and the verdict on it. Standard library only."""
+"""What crosses rooms: a problem, a sampled response, the verdict on it, and what gives it. Standard library only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Outcome = Literal["correct", "wrong", "unparsed", "timeout", "error"]
 FinishReason = Literal["stop", "length"]
@@ -68,4 +68,20 @@ class Verdict:
         return 1.0 if self.outcome == "correct" else 0.0
 
 
-Verifier = Callable[[str, Problem], Verdict]
+@runtime_checkable
+class Verifier(Protocol):
+    """Judges responses to problems. simko's own can also be called with one response and its problem."""
+
+    @property
+    def name(self) -> str:
+        """What a store keeps of it."""
+
+    def check(self, problem: Problem) -> None:
+        """ValueError, naming the problem, where no response to it can be judged. Called before anything is sampled."""
+
+    def grade(self, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+        """The verdicts on (response, problem) pairs, in order. Thread-safe; raises as `check` does."""
+
+
+VerifierLike: TypeAlias = str | Verifier | Callable[[str, Problem], Verdict | bool | float]
+"""What every call that takes a verifier accepts: a name, a `Verifier`, or a function of a response and its problem."""

@@ -88,7 +88,7 @@ def test_training_on_bad_data_is_one_line(recipe, tmp_path, capsys):
     bad = good.replace('"6"', '"many"')
     assert "no_such_option" in failing(["train", recipe(good), "--no_such_option", "3"], capsys)
     assert "1 problems do not fill one rollout of 2 problems" in failing(["train", recipe(good)], capsys)
-    assert "the verifier raised ValueError on problem" in failing(["train", recipe(bad * 2)], capsys)
+    assert "problem '1': the gold answer 'many' is not an integer" in failing(["train", recipe(bad * 2)], capsys)
 
 
 def test_a_file_of_ones_own_trains(recipe, tmp_path, capsys):

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from simko.evaluate import SampleStore, pass_at_k_curve
 from simko.evaluate.run import evaluate
@@ -13,7 +12,6 @@ from simko.records import Problem, Sample
 from simko.sampling import SamplingSettings, Wanted, block_seed
 from simko.tasks import file_task
 
-BENCHMARKS = Path(__file__).parents[3] / "shared" / "bench-data"
 RIGHT = ("So it is \\boxed{%s}.", "Thus $x$ works.\nThe answer is $%s$.", "\\fbox{7} no: \\boxed{ %s }")
 WRONG = (
     "\\boxed{-918273}",
@@ -52,12 +50,9 @@ class StandIn:
                 yield [Sample(problem.id, first, text, 9, "stop", 5, own)]
 
 
-def check(names: Sequence[str], limit: int | None, n: int, store_path: Path) -> None:
-    if not BENCHMARKS.is_dir():
-        pytest.skip("the benchmark files are not here")
+def check(files: Sequence[Path], n: int, store_path: Path) -> None:
     template = "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}."
-    tasks = [file_task(BENCHMARKS / f"{name}.jsonl", "math", template=template) for name in names]
-    problems = [p for task in tasks for p in task.load("test", limit)]
+    problems = [p for file in files for p in file_task(file, "math", template=template).load("test")]
     model = StandIn(problems)
     settings = SamplingSettings(0.6, 0.95, max_new_tokens=64)
     with SampleStore(store_path / "samples.db") as store:
@@ -78,10 +73,6 @@ def check(names: Sequence[str], limit: int | None, n: int, store_path: Path) -> 
         assert point.low <= known <= point.high, (point, known)
 
 
-def test_known_chances_come_out_of_an_evaluation(tmp_path):
-    check(["aime24"], None, 16, tmp_path)
-
-
-@pytest.mark.slow
-def test_known_chances_come_out_of_whole_benchmarks(tmp_path):
-    check(["math500", "aime24", "aime25"], None, 64, tmp_path)
+def test_known_chances_come_out_of_an_evaluation(bench_data: Path, tmp_path: Path) -> None:
+    names = ("math500",) if (bench_data / "bbh.jsonl").exists() else ("math500", "aime24", "aime25")
+    check([bench_data / f"{name}.jsonl" for name in names], 16, tmp_path)

@@ -2,17 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_copies import BENCHMARKS, UNPINNED, bbh, math, rows_of, snapshot, synlogic
+from hub_copies import BENCHMARKS, UNPINNED, bbh, bbh_rows, hub_rows, math, rows_of, snapshot, synlogic
 
 from simko.tasks import TASKS
-
-
-@pytest.fixture(scope="session")
-def bench_data() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "bench-data"
-    if not folder.is_dir():
-        pytest.skip("the benchmark files are not beside the repository")
-    return folder
 
 
 @pytest.fixture
@@ -30,9 +22,8 @@ def hub_cache(bench_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     datasets, constants = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub.constants")
     cache = tmp_path_factory.mktemp("hub")
     for name, (lay, hub_id) in BENCHMARKS.items():
-        lay(snapshot(cache, hub_id, _commit(name, hub_id)), rows_of(bench_data, name))
-    subtasks = [row for file in sorted((bench_data / "bbh").glob("*.jsonl")) for row in rows_of(file.parent, file.stem)]
-    bbh(snapshot(cache, "lukaemon/bbh", _commit("bbh", "lukaemon/bbh")), subtasks)
+        lay(snapshot(cache, hub_id, _commit(name, hub_id)), hub_rows(bench_data, name))
+    bbh(snapshot(cache, "lukaemon/bbh", _commit("bbh", "lukaemon/bbh")), bbh_rows(bench_data))
     math_id = "DigitalLearningGmbH/MATH-lighteval"
     math(snapshot(cache, math_id, _commit("math_l3_5", math_id)))
     synlogic(snapshot(cache, "MiniMaxAI/SynLogic", UNPINNED), rows_of(bench_data, "synlogic_generated"))

@@ -1,6 +1,7 @@
 """The hub's datasets in small: snapshots in the layout of the hub's cache, in the columns of the hub's files.
 
-Rows come from the benchmark files, which have other columns, or are made here where there are none.
+Rows come from the benchmark files, which have other columns, or are made here where there are none. Where a file holds
+a few of a benchmark's problems, they are repeated until there are as many as on the hub.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from simko.tasks import TASKS
 from simko.tasks.logic import BBH_SUBTASKS
 
 Row = dict[str, Any]
@@ -19,6 +21,29 @@ UNPINNED = "c0ffee" + "0" * 34
 
 def rows_of(bench_data: Path, name: str) -> list[Row]:
     return [json.loads(line) for line in (bench_data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def hub_rows(bench_data: Path, name: str) -> list[Row]:
+    """A benchmark's rows, as many as the hub has, no id twice."""
+    rows, size = rows_of(bench_data, name), TASKS[name].sizes["test"]
+    assert size is not None
+    return [_row(rows, number) for number in range(size)]
+
+
+def bbh_rows(bench_data: Path) -> list[Row]:
+    """The rows of all subtasks, as many of each as the hub has."""
+    found = []
+    for name, (_, size) in BBH_SUBTASKS.items():
+        few = bench_data / "bbh.jsonl"
+        rows = rows_of(bench_data, "bbh") if few.exists() else rows_of(bench_data / "bbh", name)
+        rows = [row for row in rows if row["task"] == name]
+        found += [_row(rows, number) | {"id": f"bbh/{name}/{number:03d}"} for number in range(size)]
+    return found
+
+
+def _row(rows: list[Row], number: int) -> Row:
+    row = rows[number % len(rows)]
+    return row if number < len(rows) else row | {"id": f"{row['id'].rpartition('/')[0]}/{10_000 + number}"}
 
 
 def snapshot(cache: Path, hub_id: str, commit: str) -> Path:
@@ -106,7 +131,7 @@ def olympiadbench(folder: Path, rows: list[Row]) -> None:
             "error": r["tolerance"],
             "subfield": r["subject"],
         }
-        for i, r in enumerate(rows[:674])  # this copy has one row more than the hub
+        for i, r in enumerate(rows)
     ]
     write(folder / file, made)
 

@@ -10,9 +10,10 @@ import pytest
 from simko.records import Problem
 from simko.tasks.reasoning_gym import ALLOWED, CHOICES, REFUSED, reasoning_gym_task
 from simko.verifiers import grade_many
-from simko.verifiers.reasoning_gym import MAX_ANSWER, extract_answer_tag, judge, quick
+from simko.verifiers.reasoning_gym import MAX_ANSWER, extract_answer_tag, quick
 
 pytest.importorskip("reasoning_gym")
+from simko.verifiers.reasoning_gym_judge import judge
 
 FEW = ("chain_sum", "word_sorting", "jugs", "syllogism", "sudoku", "knights_knaves")
 
@@ -21,7 +22,8 @@ SWEEP = r"""
 import resource, signal, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 from simko.tasks.reasoning_gym import reasoning_gym_task
-from simko.verifiers.reasoning_gym import MAX_ANSWER as N, judge
+from simko.verifiers.reasoning_gym import MAX_ANSWER as N
+from simko.verifiers.reasoning_gym_judge import judge
 
 HOSTILE = ["", " ", "\n", "None", "null", "nan", "NaN", "inf", "[]", "{}", "hello", "1e9999", "1e999999999", "-1e-999999999",
     "1/0", "9**9**9**9", "__import__('os')._exit(7)", "\ud800", "[NaN, NaN]", "nan+nani", "[" * 900, "9" * N, "[" * N,

@@ -292,7 +292,7 @@ def test_a_files_revision_changes_with_its_content(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_files_are_tasks_as_they_stand(bench_data: Path) -> None:
-    for name in ("aime24", "minerva", "bbh/snarks"):
+    for name in ("aime24", "minerva", "math500"):
         path = bench_data / f"{name}.jsonl"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         problems = file_task(path, "last_box").load("test")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from simko.records import Problem
 from simko.verifiers import Bounded
-from simko.verifiers.last_box import last_box
+from simko.verifiers.extract import last_box
 
 
 def obey(extracted: str, problem: Problem) -> bool:
@@ -84,11 +84,14 @@ def boxed(response: str, problem: Problem) -> str | None:
     return last_box(response)
 
 
-def same_text(extracted: str, problem: Problem) -> bool | None:
+def has_gold(problem: Problem) -> None:
     if not problem.answer:
         raise ValueError(f"problem {problem.id!r} has no gold answer")
+
+
+def same_text(extracted: str, problem: Problem) -> bool | None:
     return True if extracted == problem.answer else None
 
 
-OBEY = Bounded("obey", boxed, same_text, "judges:obey")
-MATHS = Bounded("maths", boxed, same_text, "judges:symbolic")
+OBEY = Bounded("obey", has_gold, boxed, same_text, "judges:obey")
+MATHS = Bounded("maths", has_gold, boxed, same_text, "judges:symbolic")

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from simko.verifiers.sandbox import Limits, ProgramTests
+from simko.verifiers.code.sandbox import Limits, ProgramTests
 
 SHORT = Limits(cpu_seconds=1, wall_seconds=5.0)
 CHECK = ProgramTests(

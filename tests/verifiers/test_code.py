@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from simko.records import Problem
-from simko.verifiers import code
-from simko.verifiers.code import extract_program, verify_code, verify_code_many
-from simko.verifiers.sandbox import Limits
+from simko.verifiers import verify_code
+from simko.verifiers.code import verify as code
+from simko.verifiers.code.sandbox import Limits
+from simko.verifiers.code.verify import extract_program
 
 HERE = Path(__file__).parent
 ROWS = json.loads((HERE / "cases_code.json").read_text(encoding="utf-8"))
@@ -43,10 +44,10 @@ def test_many_keep_their_order_and_equal_programs_run_once(monkeypatch: pytest.M
     monkeypatch.setattr(code, "_run", lambda work: (ran.append(work.program), run(work))[1])
     good, bad = "```python\nprint(int(input()) * 2)\n```", "```python\nprint(7)\n```"
     double = problem("double")
-    verdicts = verify_code_many([(bad, double), (good, double), ("no program", double), (good, double), (bad, double)])
+    verdicts = verify_code.grade([(bad, double), (good, double), ("no program", double), (good, double), (bad, double)])
     assert [verdict.outcome for verdict in verdicts] == ["wrong", "correct", "unparsed", "correct", "wrong"]
     assert len(ran) == 2
-    assert verify_code_many([]) == []
+    assert verify_code.grade([]) == []
 
 
 def test_the_sandboxes_own_fault_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:

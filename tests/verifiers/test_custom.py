@@ -18,8 +18,8 @@ from simko.verifiers import (
     import_function,
     verifier_name,
 )
-from simko.verifiers.custom import as_verdict
-from simko.verifiers.pool import GradingPool
+from simko.verifiers.direct import as_verdict
+from simko.verifiers.pool.pool import GradingPool
 
 PROBLEM = Problem("p7", "2 + 2", "4")
 JUDGE = """

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simko.records import Problem, Verdict
-from simko.verifiers import check_problems, get_verifier, grade_many, grade_math, verify_math
-from simko.verifiers.pool import GradingPool, Job
+from simko.verifiers import check_problems, get_verifier, grade_many, grade_math, verifier_name, verify_math
+from simko.verifiers.pool.pool import GradingPool, Job
 
 HERE = Path(__file__).parent
 HOSTILE = [
@@ -31,7 +31,7 @@ RIGHT = [
 WRONG = [
     (rf"\boxed{{{answer}}}", gold) for answer, gold in [("41", "42"), ("x^2-1", "1+x^2"), (r"\sqrt{3}", r"\sqrt{2}")]
 ]
-JUDGE = "simko.verifiers.math_judge:judge"
+JUDGE = "simko.verifiers.maths.judge:judge"
 
 
 def pairs(rows: list[tuple[str, str]]) -> list[tuple[str, Problem]]:
@@ -75,7 +75,7 @@ def test_a_problem_without_gold_is_named(gold: str) -> None:
 def test_a_hostile_answer_beside_good_ones(pool: GradingPool) -> None:
     rows = [(r"\boxed{(10^{100000})!}", "42"), *RIGHT, *WRONG]
     expected = ["timeout", *["correct"] * len(RIGHT), *["wrong"] * len(WRONG)]
-    assert outcomes(verify_math.grade_many(pairs(rows), pool)) == expected
+    assert outcomes(verify_math.grade(pairs(rows), pool)) == expected
 
 
 _PIECES = [
@@ -129,7 +129,7 @@ def test_good_and_hostile_answers_together() -> None:
     random.Random(0).shuffle(mixed)
     before = os.times()
     with GradingPool(2) as made:
-        verdicts = verify_math.grade_many([row for row, _ in mixed], made)
+        verdicts = verify_math.grade([row for row, _ in mixed], made)
     after = os.times()
     good = [verdict.outcome for verdict, (_, is_good) in zip(verdicts, mixed, strict=True) if is_good]
     hostile = [verdict.outcome for verdict, (_, is_good) in zip(verdicts, mixed, strict=True) if not is_good]
@@ -144,7 +144,7 @@ def test_hostile_answers_first(pool: GradingPool) -> None:
     hostile = [(rf"\boxed{{{text}}}", gold) for text in HOSTILE for gold in ("42", "43")]
     rows = hostile + RIGHT * 4
     assert len(hostile) == 48
-    verdicts = outcomes(verify_math.grade_many(pairs(rows), pool))
+    verdicts = outcomes(verify_math.grade(pairs(rows), pool))
     assert verdicts[48:] == ["correct"] * 16
     assert "correct" not in verdicts[:48]
     assert "error" not in verdicts
@@ -152,4 +152,4 @@ def test_hostile_answers_first(pool: GradingPool) -> None:
 
 def test_by_name() -> None:
     assert get_verifier("math") is verify_math
-    assert verify_math.__name__ == "verify_math"
+    assert (verifier_name("math"), verifier_name(verify_math)) == ("math", "verify_math")

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judges import OBEY
+from judges import OBEY, has_gold
 
 from simko.records import Problem, Verdict
 from simko.verifiers import Bounded, check_problems, grade_many
-from simko.verifiers.pool import SHARED, GradingPool, Job
+from simko.verifiers.pool.pool import SHARED, GradingPool, Job
 
 GOLD = Problem("p", "", "42")
 NUMBERS = [str(number) for number in range(30, 60)]
@@ -171,10 +171,10 @@ SCRIPT = """
 import os, sys
 sys.path.insert(0, {here!r})
 from simko.records import Problem
-from judges import OBEY
+from judges import OBEY, has_gold
 GOLD = Problem("p", "", "42")
 def right():
-    verdicts = OBEY.grade_many([(r"\\boxed{{%s}}" % text, GOLD) for text in ("burn 0", "42 ", "41", "modules torch")])
+    verdicts = OBEY.grade([(r"\\boxed{{%s}}" % text, GOLD) for text in ("burn 0", "42 ", "41", "modules torch")])
     return [v.outcome for v in verdicts] == ["wrong"] * 4
 with open(sys.argv[1], "a") as file:
     file.write("x")
@@ -260,7 +260,7 @@ def test_a_caller_that_ends_while_grading_leaves_nothing(tmp_path: Path, end: st
     script = tmp_path / "script.py"
     script.write_text(
         SCRIPT.format(here=str(Path(__file__).parent))
-        + "import threading, time\nfrom simko.verifiers.pool import SHARED, Job\n"
+        + "import threading, time\nfrom simko.verifiers.pool.pool import SHARED, Job\n"
         + "work = threading.Thread(target=SHARED.grade, args=([Job('judges:obey', 'sleep 1000', GOLD)],), daemon=True)\n"
         + "work.start()\ntime.sleep(1)\nprint(SHARED._process.pid, flush=True)\nsys.stdin.read()\n"
     )
@@ -327,7 +327,7 @@ def test_equal_answers_to_equal_problems_are_judged_once() -> None:
     answers = [(text, Problem("p", "", "42")) for text in (r"\boxed{41}", r"so \boxed{41}", r"\boxed{40}", "none")] * 9
     answers += [(r"\boxed{41}", harder), (r"\boxed{42}", harder), (r"\boxed{raise x}", harder)]
     with Spy(2) as spy:
-        verdicts = OBEY.grade_many(answers, spy)
+        verdicts = OBEY.grade(answers, spy)
     rows = [Verdict("wrong", "41"), Verdict("wrong", "41"), Verdict("wrong", "40"), Verdict("unparsed")]
     assert verdicts == rows * 9 + [Verdict("wrong", "41"), Verdict("correct", "42"), Verdict("error", "raise x")]
     assert [(job.extracted, job.problem) for job in spy.seen] == [
@@ -337,15 +337,15 @@ def test_equal_answers_to_equal_problems_are_judged_once() -> None:
 
 def test_what_text_decides_starts_no_process() -> None:
     with GradingPool(1) as made:
-        assert OBEY.grade_many([(r"\boxed{42}", GOLD), ("", GOLD)], made)[0].outcome == "correct"
-        assert OBEY.grade_many([], made) == []
+        assert OBEY.grade([(r"\boxed{42}", GOLD), ("", GOLD)], made)[0].outcome == "correct"
+        assert OBEY.grade([], made) == []
         assert made._process is None
 
 
 def test_a_bounded_verifier_is_called_as_any_other() -> None:
     assert OBEY(r"\boxed{42}", GOLD) == Verdict("correct", "42")
     assert OBEY(r"\boxed{ 42}", GOLD) == Verdict("wrong", " 42")
-    assert OBEY.__name__ == "verify_obey"
+    assert OBEY.name == "obey"
 
 
 def test_problems_that_cannot_be_judged_are_named() -> None:
@@ -369,9 +369,9 @@ def test_an_answer_that_a_step_raises_on_is_an_error(step: str, caplog: pytest.L
     def same(text: str, problem: Problem) -> bool:
         return (fragile(text) if step == "quick" else text) == problem.answer
 
-    plain = Bounded("fragile", lambda text, _: text, same, "judges:obey")
+    plain = Bounded("fragile", has_gold, lambda text, _: text, same, "judges:obey")
     verifier = plain if step == "quick" else dataclasses.replace(plain, **{step: fragile})
-    verdicts = verifier.grade_many([("bad", problem := Problem("p7", "", "5")), ("5", problem), ("bad", problem)])
+    verdicts = verifier.grade([("bad", problem := Problem("p7", "", "5")), ("5", problem), ("bad", problem)])
     assert [verdict.outcome for verdict in verdicts] == ["error", "correct", "error"]
     assert [record.message.count("'p7'") for record in caplog.records] == [1]
     assert "ZeroDivisionError" in caplog.text

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sandboxes import CHECK, SHORT, left_behind, strangers
 
-from simko.verifiers import inside_sandbox, sandbox
-from simko.verifiers.sandbox import Limits, Run, SandboxMissing, check_sandbox, run_sandboxed, run_tests
+from simko.verifiers.code import inside, sandbox
+from simko.verifiers.code.sandbox import Limits, Run, SandboxMissing, check_sandbox, run_sandboxed, run_tests
 
 pytestmark = pytest.mark.usefixtures("bwrap")
 
@@ -217,7 +217,7 @@ def test_processes_of_the_host_are_out_of_reach() -> None:
 
 KEYS = f"""
 import ctypes, errno
-libc, KEYCTL, ADD_KEY = ctypes.CDLL(None, use_errno=True), {inside_sandbox.KEYCTL}, {inside_sandbox.KEYCTL - 2}
+libc, KEYCTL, ADD_KEY = ctypes.CDLL(None, use_errno=True), {inside.KEYCTL}, {inside.KEYCTL - 2}
 JOIN, LINK, SEARCH, READ, SESSION = 1, 8, 10, 11, -3
 
 def call(*arguments):
@@ -242,7 +242,7 @@ add(b"planted")
 OUTSIDE = (
     KEYS
     + f"""
-from simko.verifiers.sandbox import run_sandboxed
+from simko.verifiers.code.sandbox import run_sandboxed
 if call(KEYCTL, JOIN, None) in ("ENOSYS", "EPERM"):
     raise SystemExit("keyctl is not allowed here")
 secret, ring = add(b"secret"), call(KEYCTL, 0, SESSION, 0)
@@ -341,7 +341,7 @@ def test_a_daemon_does_not_outlive_its_program() -> None:
 def test_no_zombie_is_left_behind() -> None:
     script = """
         import ctypes, os
-        from simko.verifiers.sandbox import Limits, ProgramTests, run_sandboxed, run_tests
+        from simko.verifiers.code.sandbox import Limits, ProgramTests, run_sandboxed, run_tests
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans become this process's children
         run_sandboxed("import time; time.sleep(100)", limits=Limits(wall_seconds=1.0))
         run_sandboxed("print(1)")
@@ -357,7 +357,7 @@ def test_no_zombie_is_left_behind() -> None:
 
 def test_everything_dies_with_the_caller() -> None:
     script = """
-        from simko.verifiers.sandbox import Limits, check_sandbox, run_sandboxed
+        from simko.verifiers.code.sandbox import Limits, check_sandbox, run_sandboxed
         check_sandbox()
         print("ready", flush=True)
         run_sandboxed("import time; time.sleep(60)", limits=Limits(wall_seconds=60.0))

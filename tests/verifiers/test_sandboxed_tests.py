@@ -5,7 +5,7 @@ import textwrap
 import pytest
 from sandboxes import CHECK, SHORT, left_behind
 
-from simko.verifiers.sandbox import Limits, ProgramTests, run_tests
+from simko.verifiers.code.sandbox import Limits, ProgramTests, run_tests
 
 pytestmark = pytest.mark.usefixtures("bwrap")
 

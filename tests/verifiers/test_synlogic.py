@@ -19,9 +19,8 @@ from simko.verifiers.synlogic import FAMILIES, verify_synlogic
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate
 
 HERE = Path(__file__).parent
-GENERATED = HERE.parents[1].parent / "shared" / "bench-data" / "synlogic_generated.jsonl"
 CASES = [json.loads(line) for line in (HERE / "synlogic_cases.jsonl").read_text(encoding="utf-8").splitlines()]
-# the golds of the generated file that break the rules which their own prompts state, counted by family
+# the golds of the whole generated file that break the rules which their own prompts state, counted by family
 BROKEN_GOLDS = {"futoshiki": 9, "star_placement_puzzle": 10, "calcudoko": 4}
 
 
@@ -91,21 +90,21 @@ def _solve_24(numbers: list[int], result: int) -> str | None:
     return search([str(number) for number in numbers])
 
 
-def _generated() -> list[dict[str, Any]]:
-    if not GENERATED.is_file():
-        pytest.skip(f"needs {GENERATED}")
-    return [json.loads(line) for line in GENERATED.read_text(encoding="utf-8").splitlines()]
+@pytest.fixture
+def generated(bench_data: Path) -> list[dict[str, Any]]:
+    lines = (bench_data / "synlogic_generated.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
-def test_generated_golds_pass_unless_they_break_their_own_rules() -> None:
+def test_generated_golds_pass_unless_they_break_their_own_rules(generated: list[dict[str, Any]]) -> None:
     failed: dict[str, int] = {}
-    for row in _generated():
+    for row in generated:
         response = "First [(1, 2)], then I check (all of it.\n\n" + _gold_response(row)
         verdict = verify_synlogic(response, _problem(row))
         assert verdict.outcome in ("correct", "wrong"), row["id"]
         if verdict.outcome == "wrong":
             failed[row["task"]] = failed.get(row["task"], 0) + 1
-    assert failed == BROKEN_GOLDS
+    assert failed == (dict(Counter(row["task"] for row in generated if "broken_gold" in row)) or BROKEN_GOLDS)
 
 
 def _mutated(response: str) -> str:
@@ -123,14 +122,14 @@ def _mutated(response: str) -> str:
     raise AssertionError(response)
 
 
-def test_a_changed_gold_fails_in_every_family() -> None:
+def test_a_changed_gold_fails_in_every_family(generated: list[dict[str, Any]]) -> None:
     tried = set()
-    for row in _generated():
+    for row in generated:
         response = _gold_response(row)
         if verify_synlogic(response, _problem(row)).outcome == "correct":
             tried.add(row["task"])
             assert verify_synlogic(_mutated(response), _problem(row)).outcome != "correct", (row["id"], response)
-    assert tried == {row["task"] for row in _generated()} - {"star_placement_puzzle"}
+    assert tried == {row["task"] for row in generated} - {"star_placement_puzzle"}
 
 
 HOSTILE = {
@@ -196,8 +195,9 @@ def test_arithmetic_is_exact_and_bounded() -> None:
         evaluate("-1", signs=False)
 
 
-def test_the_task_says_how_many_generated_golds_are_broken() -> None:
-    made = Counter(row["task"] for row in _generated())
+@pytest.mark.parametrize("bench_data", [pytest.param("whole", marks=pytest.mark.slow)], indirect=True)
+def test_the_task_says_how_many_generated_golds_are_broken(generated: list[dict[str, Any]]) -> None:
+    made = Counter(row["task"] for row in generated)
     for family, broken in BROKEN_GOLDS.items():
         assert re.search(rf"{broken} of {made[family]} of {family}", SYNLOGIC_EASY.known_defects[0])
 

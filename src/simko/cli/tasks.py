@@ -98,10 +98,10 @@ def describe(task: "Task") -> str:
 
 def file_of_problems(path: str) -> "Task":
     """The task over a file in the first form that fits all of its rows; ValueError where none does."""
-    from simko.tasks import read_file
+    from simko.tasks import FORMS, read_file
 
     refused: list[ValueError] = []
-    for verifier in ("math", "code", "instructions"):
+    for verifier in ("math", *FORMS):
         task = read_file(path, verifier)
         try:
             size = len(task.load("test"))
@@ -109,7 +109,7 @@ def file_of_problems(path: str) -> "Task":
             refused.append(error)
             continue
         named = "yours to name: --verifier math, another of simko tasks, or ./file.py:function"
-        return replace(task, verifier=named if verifier == "math" else verifier, sizes={"test": size})
+        return replace(task, verifier=verifier if verifier in FORMS else named, sizes={"test": size})
     raise refused[0]  # of the usual form
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from simko.evaluate.store import SampleStore, Setting
-from simko.records import Problem, Sample, Verdict, Verifier
+from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.verifiers import grade_many
 
 _ROWS_AT_ONCE = 1024
@@ -31,7 +31,7 @@ class Regraded:
         return f"{self.before.outcome} -> {self.after.outcome}"
 
 
-def regraded(store: SampleStore, setting: Setting, verifier: str | Verifier) -> Iterator[Regraded]:
+def regraded(store: SampleStore, setting: Setting, verifier: VerifierLike) -> Iterator[Regraded]:
     """Every graded sample of a setting, judged again by `verifier`. Nothing in the store changes."""
     problems = {p.id: p for p in store.problems(setting)}
     rows = ((sample, verdict) for sample, verdict in store.rows(setting) if verdict is not None)

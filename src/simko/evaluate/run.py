@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from simko.evaluate.store import SampleStore, Setting
-from simko.records import Problem, Sample, Verdict, Verifier
+from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.sampling import Sampler, SamplingSettings, setting_seed
-from simko.verifiers import check_problems, get_verifier, grade_many, verifier_name
+from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
 _KEEP_ROWS = 64
 _KEEP_SECONDS = 1.0
@@ -25,7 +25,7 @@ def evaluate(
     store: SampleStore,
     sampler: Sampler,
     problems: Sequence[Problem],
-    verifier: str | Verifier,
+    verifier: VerifierLike,
     n: int,
     settings: SamplingSettings,
     *,
@@ -47,7 +47,7 @@ def evaluate(
     Raises ValueError where the store holds this task and temperature under another configuration, or the verifier
     cannot judge a problem (nothing is changed); VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
     """
-    judge = get_verifier(verifier) if isinstance(verifier, str) else verifier
+    judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
@@ -71,7 +71,7 @@ def evaluate(
     return setting
 
 
-def check_plan(problems: Sequence[Problem], verifier: str | Verifier, n: int, settings: SamplingSettings) -> None:
+def check_plan(problems: Sequence[Problem], verifier: VerifierLike, n: int, settings: SamplingSettings) -> None:
     """Raise what `evaluate` raises before it asks anything of the sampler: call it before a model is loaded."""
     if not problems or len({problem.id for problem in problems}) != len(problems):
         raise ValueError("give at least one problem, and every problem an id of its own")
@@ -116,7 +116,7 @@ class _Grader:
     """
 
     def __init__(
-        self, store: SampleStore, setting: Setting, verifier: Verifier, problems: Mapping[str, Problem]
+        self, store: SampleStore, setting: Setting, verifier: VerifierLike, problems: Mapping[str, Problem]
     ) -> None:
         self._store, self._setting, self._verifier, self._problems = store, setting, verifier, problems
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grading")

@@ -16,6 +16,7 @@ from simko.tasks.reasoning_gym import reasoning_gym_task
 from simko.tasks.task import Loader, Split, Task
 
 __all__ = [
+    "FORMS",
     "PREFIXES",
     "TASKS",
     "Loader",
@@ -33,6 +34,12 @@ TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLI
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: what makes a task of the name behind it}. Docstrings are shown to users."""
+
+FORMS: dict[str, Callable[[Path | str, bool], Task]] = {
+    "code": code_task,
+    "instructions": lambda path, chat: ifeval_task(path),
+}
+"""Files whose rows are more than a prompt and an answer: {the verifier that reads them: (path, chat) -> the task}."""
 
 
 def get_task(name: str) -> Task:
@@ -59,13 +66,13 @@ def is_file_name(name: str) -> bool:
 
 
 def read_file(path: Path | str, verifier: str, template: str | None = None, *, chat: bool | None = None) -> Task:
-    """The task over a file, in the form that its verifier reads: programs for "code", IFEval's rows for "instructions",
-    else prompts and answers (see `file_task`), the prompts inside `template`. ValueError where a form takes none.
+    """The task over a file, in its verifier's form of FORMS, else of prompts and answers (see `file_task`), the prompts
+    inside `template`. ValueError for a template where the form takes none.
 
     chat: whether the prompts are for a model that is asked, where the form has prompts for both; None: the form's usual.
     """
-    if verifier not in ("code", "instructions"):
-        return file_task(path, verifier) if template is None else file_task(path, verifier, template=template)
+    if verifier not in FORMS:
+        return file_task(path, verifier, template="{problem}" if template is None else template)
     if template is not None:
         raise ValueError(f"the prompts of a file for the verifier {verifier!r} take no template")
-    return ifeval_task(path) if verifier == "instructions" else code_task(path, chat is not False)
+    return FORMS[verifier](path, chat is not False)

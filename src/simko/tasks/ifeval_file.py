@@ -5,15 +5,14 @@ from pathlib import Path
 from simko.records import Problem
 from simko.tasks.file_rows import Row, problems_task, text_of
 from simko.tasks.task import Task
-from simko.verifiers.instructions import instruction_checks, require_langdetect
+from simko.verifiers import verify_instructions
 
 
 def ifeval_problem(row: Row) -> Problem:
     """A problem from the columns key, prompt, instruction_id_list and kwargs; ValueError for unknown ones."""
     metadata = {"instruction_id_list": row["instruction_id_list"], "kwargs": row["kwargs"]}
     problem = Problem(str(row["key"]), text_of(row, "prompt"), "", metadata)
-    if any(name == "language:response_language" for name, _ in instruction_checks(problem)):
-        require_langdetect()
+    verify_instructions.check(problem)
     return problem
 
 

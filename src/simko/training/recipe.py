@@ -127,7 +127,7 @@ class Recipe:
             digest = hashlib.sha256(Path(source).read_bytes() if source else b"").hexdigest()[:16]
             found["reward_function"] = f"{_file_and_function(self.run.reward_function)}@sha256:{digest}"
         if self.run.verifier and not isinstance(judge := self.verifier("verifier", ""), str):
-            found["verifier"] = str(getattr(judge, "__name__", self.run.verifier))
+            found["verifier"] = judge.name
         return found
 
     def _imported_reward(self) -> Callable[..., Any]:

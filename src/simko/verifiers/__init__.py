@@ -1,26 +1,31 @@
-"""Verifiers: (response, problem) -> Verdict. The table below is the whole list of simko's own; a new one is a new row.
+"""Verifiers judge responses to problems. The table below is the whole list of simko's own; a new one is a new row.
 
-Everywhere that takes a name takes the user's own too, as package.module:function or ./file.py:function: see `custom`.
+Each is a `Verifier` of `simko.records`: `check(problem)` raises ValueError, naming the problem, where the data are at
+fault (a gold answer in no form that it knows); `grade(answers)` gives the verdicts on (response, problem) pairs, and
+takes any string as a response, in time linear in its length. All can be called with one response and its problem.
 
-Every verifier takes any string as a response without raising, in time linear in its length. A problem it cannot judge
-(a gold answer in no form it knows) is the data's fault and raises ValueError naming the problem.
+    direct      verifiers that read text alone, each one function of a problem; functions of the user's
+    pool/       verifiers whose last step needs limits: maths/, reasoning_gym
+    code/       programs, run in a sandbox
+    custom      functions of the user's by name, package.module:function or ./file.py:function
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simko.records import Problem, Verdict, Verifier
-from simko.verifiers.bounded import Bounded
+from simko.records import Problem, Verdict, Verifier, VerifierLike
 from simko.verifiers.choice import verify_bbh, verify_choice, verify_exact
-from simko.verifiers.code import verify_code, verify_code_many
-from simko.verifiers.custom import Custom, VerifierError, as_verdict, import_function
+from simko.verifiers.code.verify import verify_code
+from simko.verifiers.custom import Custom
+from simko.verifiers.direct import Function, VerifierError
+from simko.verifiers.importing import import_function
 from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
-from simko.verifiers.math_pool import grade_math, verify_math
+from simko.verifiers.maths.verify import grade_math, verify_math
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
+from simko.verifiers.pool.bounded import Bounded
 from simko.verifiers.reasoning_gym import verify_reasoning_gym
-from simko.verifiers.sandbox import check_sandbox
 from simko.verifiers.synlogic import verify_synlogic
 
 __all__ = [
@@ -28,6 +33,7 @@ __all__ = [
     "Bounded",
     "Custom",
     "VerifierError",
+    "as_verifier",
     "check_problems",
     "get_verifier",
     "grade_many",
@@ -75,53 +81,31 @@ def get_verifier(name: str, *, folder: Path | None = None) -> Verifier:
     )
 
 
-def verifier_name(verifier: str | Verifier) -> str:
-    """What a store keeps of a verifier: a name of simko's, a callable's, or that of the user's own with a digest of its
+def as_verifier(verifier: VerifierLike) -> Verifier:
+    """The verifier of a name (see `get_verifier`), a verifier itself, or one that calls a function."""
+    if isinstance(verifier, str):
+        return get_verifier(verifier)
+    return verifier if isinstance(verifier, Verifier) else Function(verifier)
+
+
+def verifier_name(verifier: VerifierLike) -> str:
+    """What a store keeps of a verifier: a name of simko's, a function's, or that of the user's own with a digest of its
     source."""
-    if isinstance(verifier, str) and verifier in VERIFIERS:
-        return verifier
-    return str(getattr(_judge_of(verifier), "__name__", "verifier"))
+    return verifier if isinstance(verifier, str) and verifier in VERIFIERS else as_verifier(verifier).name
 
 
-def grade_many(verifier: str | Verifier, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+def grade_many(verifier: VerifierLike, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
     """The verdicts on (response, problem) pairs, in order. Thread-safe.
 
-    A Bounded verifier uses the grading pool, one named by the user another, programs run side by side in their
-    sandboxes; any other callable runs here, may return what `custom` lists, and a VerifierError says where it raised.
+    Equal answers and programs are judged once, where judging takes long. A function may return what `custom` lists.
+    ValueError for a problem that cannot be judged; VerifierError where a verifier raises.
     """
-    judge = _judge_of(verifier)
-    if isinstance(judge, Bounded | Custom):
-        return judge.grade_many(answers)
-    if judge is verify_code:
-        return verify_code_many(answers)
-    return [_judge(judge, response, problem) for response, problem in answers]
+    return as_verifier(verifier).grade(answers)
 
 
-def check_problems(verifier: str | Verifier, problems: Iterable[Problem]) -> None:
-    """Raise ValueError for the first problem that a verifier of the table cannot judge, where programs cannot be run, or
-    where one named by the user fails on an empty response to the first: call it before sampling. What another callable
-    can judge is not known before it is called."""
-    judge = _judge_of(verifier)
-    if judge is verify_code:
-        check_sandbox()
+def check_problems(verifier: VerifierLike, problems: Iterable[Problem]) -> None:
+    """Raise ValueError for the first problem that a verifier cannot judge, or where it cannot run here: call it before
+    sampling. What a function can judge is not known before it is called."""
+    judge = as_verifier(verifier)
     for problem in problems:
-        if isinstance(judge, Custom):
-            judge.check(problem)
-            return
-        if isinstance(judge, Bounded):
-            judge.quick("", problem)
-        elif judge in VERIFIERS.values():
-            judge("", problem)
-
-
-def _judge_of(verifier: str | Verifier) -> Verifier:
-    return get_verifier(verifier) if isinstance(verifier, str) else verifier
-
-
-def _judge(verifier: Verifier, response: str, problem: Problem) -> Verdict:
-    try:
-        return as_verdict(verifier(response, problem))
-    except (Exception, SystemExit) as error:  # an exit would end the whole evaluation as if it were done
-        raise VerifierError(
-            f"the verifier raised {type(error).__name__} on problem {problem.id!r}: {error} (response {response[:80]!r})"
-        ) from error
+        judge.check(problem)

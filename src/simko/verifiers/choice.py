@@ -11,12 +11,10 @@ What a response says first there counts. One that lists several options ("A or B
 import re
 
 from simko.records import Problem, Verdict
-from simko.verifiers.last_box import box_starts, last_box
+from simko.verifiers.direct import Direct, Judge
+from simko.verifiers.extract import box_starts, last_box, short_answer
 from simko.verifiers.last_integer import verify_last_integer
-from simko.verifiers.math_extract import last_boxes
 
-_ANSWER_IS = re.compile(r"\banswer(?:[ \t]+is\b|[ \t]*[:=])[ \t]*:?", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"([ \t()\[\]{}<>\\]*)\}")
 _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|operatorname)(?![A-Za-z])|[*$`]")
 _MARGIN = " \t\r\n.,;:!?\"'"
@@ -32,7 +30,8 @@ _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true", "valid
 _WORD = re.compile(r"[A-Za-z]+")
 
 
-def verify_choice(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_choice(problem: Problem) -> Judge:
     """Whether the response chooses problem.answer: a letter, (A) or A, or one of yes/no, true/false, valid/invalid.
 
     Letters are read as (A), (a) or A, alone or before the option's text; an article or a word is no letter. Words are
@@ -41,22 +40,24 @@ def verify_choice(response: str, problem: Problem) -> Verdict:
     """
     gold = problem.answer.strip()
     letter = _GOLD_LETTER.fullmatch(gold)
-    if letter:
-        gold, chosen = letter[1], _letters(response)
-    elif gold.lower() in _OPPOSITES:
-        gold = gold.lower()
-        chosen = _words(response, {gold, _OPPOSITES[gold]})
-    else:
+    gold = letter[1] if letter else gold.lower()
+    if not letter and gold not in _OPPOSITES:
         raise ValueError(
             f"problem {problem.id!r}: the gold answer {problem.answer!r} is no option: a letter, yes/no, true/false or "
             "valid/invalid"
         )
-    if not chosen:
-        return Verdict("unparsed")
-    return Verdict("correct" if chosen == [gold] else "wrong", ", ".join(chosen))
+
+    def judge(response: str) -> Verdict:
+        chosen = _letters(response) if letter else _words(response, {gold, _OPPOSITES[gold]})
+        if not chosen:
+            return Verdict("unparsed")
+        return Verdict("correct" if chosen == [gold] else "wrong", ", ".join(chosen))
+
+    return judge
 
 
-def verify_exact(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_exact(problem: Problem) -> Judge:
     """Whether the answer equals problem.answer as text, whatever the case.
 
     White space and commas separate words, however many; quotes and full stops around an answer are dropped. If the gold
@@ -66,15 +67,21 @@ def verify_exact(response: str, problem: Problem) -> Verdict:
     gold = _plain(problem.answer)
     if not gold:
         raise ValueError(f"problem {problem.id!r} has no gold answer")
-    brackets = None if re.search(r"\w", gold) else _boxed_brackets(response)
-    place, whole = _place(response) if brackets is None else (brackets, False)
-    answer = _plain(place)
-    if not answer or (whole and "\n" in response.strip()):
-        return Verdict("unparsed")
-    return Verdict("correct" if answer == gold else "wrong", answer)
+    has_words = re.search(r"\w", gold)
+
+    def judge(response: str) -> Verdict:
+        brackets = None if has_words else _boxed_brackets(response)
+        place, whole = short_answer(response) if brackets is None else (brackets, False)
+        answer = _plain(place)
+        if not answer or (whole and "\n" in response.strip()):
+            return Verdict("unparsed")
+        return Verdict("correct" if answer == gold else "wrong", answer)
+
+    return judge
 
 
-def verify_bbh(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_bbh(problem: Problem) -> Judge:
     """BIG-Bench Hard: metadata's answer_type says how an answer is judged: multiple_choice and binary by
     `verify_choice`, string by `verify_exact`, integer by `verify_last_integer`, in the last box if there is one.
 
@@ -82,26 +89,13 @@ def verify_bbh(response: str, problem: Problem) -> Verdict:
     """
     kind = problem.metadata.get("answer_type")
     if kind in ("multiple_choice", "binary"):
-        return verify_choice(response, problem)
+        return verify_choice.judge_of(problem)
     if kind == "string":
-        return verify_exact(response, problem)
+        return verify_exact.judge_of(problem)
     if kind == "integer":
-        boxed = last_box(response) or ""
-        return verify_last_integer(boxed if any(box_starts(response)) else response, problem)
+        judge = verify_last_integer.judge_of(problem)
+        return lambda response: judge(last_box(response) or "" if any(box_starts(response)) else response)
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
-
-
-def _place(response: str) -> tuple[str, bool]:
-    """Where the answer stands, and whether all of it must be the answer. Empty where there is no such place."""
-    if starts := list(box_starts(response)):
-        return last_boxes(response, starts) or "", False
-    start = None
-    for said in _ANSWER_IS.finditer(response):
-        start = said.end()
-    if start is not None:
-        rest = response[start:].lstrip(" \t\r\n*$`")
-        return _SENTENCE_END.split(rest, maxsplit=1)[0], False
-    return response.rstrip().rpartition("\n")[2], True
 
 
 def _boxed_brackets(response: str) -> str | None:
@@ -117,7 +111,7 @@ def _unwrapped(text: str) -> str:
 
 def _letters(response: str) -> list[str]:
     """The distinct letters that are chosen, in order."""
-    place, whole = _place(response)
+    place, whole = short_answer(response)
     text = _unwrapped(place).strip(_MARGIN)
     lone = _LONE_LETTER.fullmatch(text)
     if lone:
@@ -137,7 +131,7 @@ def _letters(response: str) -> list[str]:
 
 def _words(response: str, options: set[str]) -> list[str]:
     """The distinct words of `options` that are chosen, in order; none where a "not" stands among them."""
-    place, whole = _place(response)
+    place, whole = short_answer(response)
     words = [word.lower() for word in _WORD.findall(_unwrapped(place))]
     if (whole and len(words) != 1) or "not" in words:
         return []

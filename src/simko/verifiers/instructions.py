@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from simko.records import Problem, Verdict
+from simko.verifiers.direct import Direct, Judge
 
 Arguments = Mapping[str, Any]
 
@@ -23,21 +24,27 @@ _ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _JSON_FENCES = ("```json", "```Json", "```JSON", "```")
 
 
-def verify_instructions(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_instructions(problem: Problem) -> Judge:
     """Whether a response keeps every instruction in problem.metadata["instruction_id_list"], with ["kwargs"] beside it.
 
     "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments
-    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction or a wrong argument.
+    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction, a wrong argument,
+    or one that needs a package that is not installed.
     """
-    checks = instruction_checks(problem)
-    if not response.strip():
-        return Verdict("unparsed")
-    broken = [name for name, arguments in checks if not _keeps(name, response, arguments, problem)]
-    return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
+    instructions = _instructions(problem)
+
+    def judge(response: str) -> Verdict:
+        if not response.strip():
+            return Verdict("unparsed")
+        broken = [name for name, arguments in instructions if not _keeps(name, response, arguments, problem)]
+        return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
+
+    return judge
 
 
-def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
-    """(name, arguments) of each of a problem's instructions; ValueError as in `verify_instructions`."""
+def _instructions(problem: Problem) -> list[tuple[str, Arguments]]:
+    """(name, arguments) of each of a problem's instructions."""
     names, arguments = problem.metadata.get("instruction_id_list"), problem.metadata.get("kwargs")
     if not isinstance(names, list) or not isinstance(arguments, list) or not 0 < len(names) == len(arguments):
         raise ValueError(
@@ -50,6 +57,8 @@ def instruction_checks(problem: Problem) -> list[tuple[str, Arguments]]:
             )
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f"problem {problem.id!r}: the kwargs of {name} must be an object, not {given!r}")
+        if name == "language:response_language" and importlib.util.find_spec("langdetect") is None:
+            raise ValueError(f"problem {problem.id!r}: {name} needs a package: pip install 'simko[instructions]'")
     kept = [{key: value for key, value in (given or {}).items() if value is not None} for given in arguments]
     return list(zip(names, kept, strict=True))
 
@@ -63,38 +72,15 @@ def _keeps(name: str, text: str, arguments: Arguments, problem: Problem) -> bool
         raise ValueError(f"problem {problem.id!r}: {name} has an argument of the wrong kind: {error}") from error
 
 
-# -- one function an instruction: (text, arguments) -> kept? Linear in the length of the text --------------------------
+# -- instructions that take more than a line: (text, arguments) -> kept? -----------------------------------------------
 
 
 def _related(count: int, relation: str, bound: int) -> bool:
     return bool(_RELATIONS[relation](count, bound))
 
 
-def keyword_existence(text: str, arguments: Arguments) -> bool:
-    """Each of keywords occurs, in any case, also inside a word."""
-    return all(keyword.lower() in text.lower() for keyword in arguments["keywords"])
-
-
-def keyword_frequency(text: str, arguments: Arguments) -> bool:
-    """keyword occurs "less than" or "at least" frequency times, in any case, also inside words."""
-    count = text.lower().count(arguments["keyword"].strip().lower())
-    return _related(count, arguments["relation"], arguments["frequency"])
-
-
-def forbidden_words(text: str, arguments: Arguments) -> bool:
-    """None of forbidden_words occurs as a whole word, in any case."""
-    return not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in arguments["forbidden_words"])
-
-
-def letter_frequency(text: str, arguments: Arguments) -> bool:
-    """letter occurs "less than" or "at least" let_frequency times, in any case."""
-    count = text.lower().count(arguments["letter"].lower())
-    return _related(count, arguments["let_relation"], arguments["let_frequency"])
-
-
 def response_language(text: str, arguments: Arguments) -> bool:
     """langdetect, seeded, takes the text for language (a code such as "de"); text without any features passes."""
-    require_langdetect()
     from langdetect import DetectorFactory, LangDetectException, detect
 
     DetectorFactory.seed = 0
@@ -102,17 +88,6 @@ def response_language(text: str, arguments: Arguments) -> bool:
         return bool(detect(text) == arguments["language"])
     except LangDetectException:
         return True
-
-
-def require_langdetect() -> None:
-    """ValueError unless langdetect is installed."""
-    if importlib.util.find_spec("langdetect") is None:
-        raise ValueError("language:response_language needs the package langdetect: pip install 'simko[instructions]'")
-
-
-def number_sentences(text: str, arguments: Arguments) -> bool:
-    """ "less than" or "at least" num_sentences sentences: see `count_sentences`."""
-    return _related(count_sentences(text), arguments["relation"], arguments["num_sentences"])
 
 
 def count_sentences(text: str) -> int:
@@ -135,11 +110,6 @@ def number_paragraphs(text: str, arguments: Arguments) -> bool:
     paragraphs = [part.strip() for part in text.split("***")]
     inner = paragraphs[1:-1]
     return all(inner) and sum(map(bool, paragraphs)) == arguments["num_paragraphs"]
-
-
-def number_words(text: str, arguments: Arguments) -> bool:
-    r""" "less than" or "at least" num_words runs of \w."""
-    return _related(len(re.findall(r"\w+", text)), arguments["relation"], arguments["num_words"])
 
 
 def nth_paragraph_first_word(text: str, arguments: Arguments) -> bool:
@@ -175,11 +145,6 @@ def number_bullet_lists(text: str, arguments: Arguments) -> bool:
     lines = [line.strip() for line in text.split("\n")]
     bullets = sum(line.startswith("-") or (line.startswith("*") and line[1:2] != "*") for line in lines)
     return bullets == arguments["num_bullets"]
-
-
-def constrained_response(text: str, arguments: Arguments) -> bool:
-    """One of "My answer is yes.", "My answer is no.", "My answer is maybe." occurs."""
-    return any(answer in text for answer in _ANSWERS)
 
 
 def number_highlighted_sections(text: str, arguments: Arguments) -> bool:
@@ -223,35 +188,10 @@ def two_responses(text: str, arguments: Arguments) -> bool:
     return all(parts[1:-1]) and len(given) == 2 and given[0] != given[1]
 
 
-def repeat_prompt(text: str, arguments: Arguments) -> bool:
-    """The text starts with prompt_to_repeat, in any case."""
-    return text.strip().lower().startswith(arguments["prompt_to_repeat"].strip().lower())
-
-
-def end_checker(text: str, arguments: Arguments) -> bool:
-    """The text ends with end_phrase, in any case, quotation marks aside."""
-    return text.strip().strip('"').lower().endswith(arguments["end_phrase"].strip().lower())
-
-
 def capital_word_frequency(text: str, arguments: Arguments) -> bool:
     """ "less than" or "at least" capital_frequency words all in capitals."""
     count = sum(word.isupper() for word in re.findall(r"\w[\w'-]*", text))
     return _related(count, arguments["capital_relation"], arguments["capital_frequency"])
-
-
-def english_capital(text: str, arguments: Arguments) -> bool:
-    """No lower-case letter, and an upper-case one."""
-    return text.isupper()
-
-
-def english_lowercase(text: str, arguments: Arguments) -> bool:
-    """No upper-case letter, and a lower-case one."""
-    return text.islower()
-
-
-def no_comma(text: str, arguments: Arguments) -> bool:
-    """No comma."""
-    return "," not in text
 
 
 def quotation(text: str, arguments: Arguments) -> bool:
@@ -261,29 +201,45 @@ def quotation(text: str, arguments: Arguments) -> bool:
 
 
 CONSTRAINTS: dict[str, Callable[[str, Arguments], bool]] = {
-    "keywords:existence": keyword_existence,
-    "keywords:frequency": keyword_frequency,
-    "keywords:forbidden_words": forbidden_words,
-    "keywords:letter_frequency": letter_frequency,
+    # in any case, also inside a word
+    "keywords:existence": lambda text, a: all(keyword.lower() in text.lower() for keyword in a["keywords"]),
+    "keywords:frequency": lambda text, a: _related(
+        text.lower().count(a["keyword"].strip().lower()), a["relation"], a["frequency"]
+    ),
+    # as a whole word, in any case
+    "keywords:forbidden_words": lambda text, a: (
+        not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in a["forbidden_words"])
+    ),
+    "keywords:letter_frequency": lambda text, a: _related(
+        text.lower().count(a["letter"].lower()), a["let_relation"], a["let_frequency"]
+    ),
     "language:response_language": response_language,
-    "length_constraints:number_sentences": number_sentences,
+    "length_constraints:number_sentences": lambda text, a: _related(
+        count_sentences(text), a["relation"], a["num_sentences"]
+    ),
     "length_constraints:number_paragraphs": number_paragraphs,
-    "length_constraints:number_words": number_words,
+    "length_constraints:number_words": lambda text, a: _related(
+        len(re.findall(r"\w+", text)), a["relation"], a["num_words"]
+    ),
     "length_constraints:nth_paragraph_first_word": nth_paragraph_first_word,
     "detectable_content:number_placeholders": number_placeholders,
     "detectable_content:postscript": postscript,
     "detectable_format:number_bullet_lists": number_bullet_lists,
-    "detectable_format:constrained_response": constrained_response,
+    "detectable_format:constrained_response": lambda text, a: any(answer in text for answer in _ANSWERS),
     "detectable_format:number_highlighted_sections": number_highlighted_sections,
     "detectable_format:multiple_sections": multiple_sections,
     "detectable_format:json_format": json_format,
     "detectable_format:title": title,
     "combination:two_responses": two_responses,
-    "combination:repeat_prompt": repeat_prompt,
-    "startend:end_checker": end_checker,
+    # at the start, at the end, in any case
+    "combination:repeat_prompt": lambda text, a: text.strip().lower().startswith(a["prompt_to_repeat"].strip().lower()),
+    "startend:end_checker": lambda text, a: text.strip().strip('"').lower().endswith(a["end_phrase"].strip().lower()),
     "startend:quotation": quotation,
     "change_case:capital_word_frequency": capital_word_frequency,
-    "change_case:english_capital": english_capital,
-    "change_case:english_lowercase": english_lowercase,
-    "punctuation:no_comma": no_comma,
+    # a letter of that case, and none of the other
+    "change_case:english_capital": lambda text, a: text.isupper(),
+    "change_case:english_lowercase": lambda text, a: text.islower(),
+    "punctuation:no_comma": lambda text, a: "," not in text,
 }
+"""{instruction: (text, its arguments) -> whether it is kept}, each in time linear in the length of the text. A relation is
+"less than" or "at least"."""

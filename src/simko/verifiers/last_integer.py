@@ -3,6 +3,7 @@
 import re
 
 from simko.records import Problem, Verdict
+from simko.verifiers.direct import Direct, Judge
 
 # \d means any Unicode digit here, so that a run of mixed digits is one numeral; only ASCII ones are accepted below.
 _NUMERAL = re.compile(r"(?:(?<![\w)\]}])[-\u2212])?\d+(?:,\d+)*(?:\.\d+)*")
@@ -10,7 +11,8 @@ _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _GOLD = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
 
 
-def verify_last_integer(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_last_integer(problem: Problem) -> Judge:
     """Whether the last integer in the response equals problem.answer.
 
     An integer is a run of ASCII digits. Commas that group by three belong to it (1,234); others separate integers
@@ -23,12 +25,17 @@ def verify_last_integer(response: str, problem: Problem) -> Verdict:
     """
     if not _GOLD.fullmatch(problem.answer):
         raise ValueError(f"problem {problem.id!r}: the gold answer {problem.answer!r} is not an integer")
-    found: str | None = None
-    for numeral in _NUMERAL.finditer(response):
-        found = _integer(numeral.group()) or found
-    if found is None:
-        return Verdict("unparsed")
-    return Verdict("correct" if found == _canonical(problem.answer.replace(",", "")) else "wrong", found)
+    gold = _canonical(problem.answer.replace(",", ""))
+
+    def judge(response: str) -> Verdict:
+        found: str | None = None
+        for numeral in _NUMERAL.finditer(response):
+            found = _integer(numeral.group()) or found
+        if found is None:
+            return Verdict("unparsed")
+        return Verdict("correct" if found == gold else "wrong", found)
+
+    return judge
 
 
 def _integer(numeral: str) -> str | None:

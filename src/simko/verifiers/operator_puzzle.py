@@ -7,6 +7,7 @@ The prompt reads "6 6 5 4 1 = 10". A response gives an operator and the running 
 import re
 
 from simko.records import Problem, Verdict
+from simko.verifiers.direct import Direct, Judge
 
 MAX_VALUE = 40
 """Running values and targets lie in 0..MAX_VALUE."""
@@ -16,7 +17,8 @@ _TOKEN = re.compile(r"[^ \t\r\n]+")
 _VALUE = re.compile(r"0|[1-9][0-9]*")
 
 
-def verify_operator_puzzle(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_operator_puzzle(problem: Problem) -> Judge:
     """Check each step of a response to problem.prompt exactly; any correct solution passes.
 
     Tokens are separated by ASCII spaces, tabs and line ends; operators are + - * /; values are ASCII numerals without
@@ -26,23 +28,32 @@ def verify_operator_puzzle(response: str, problem: Problem) -> Verdict:
 
     Raises ValueError if the prompt is not "d d ... d = target" with digits 1-9.
     """
-    digits, target = _parse_prompt(problem)
-    tokens = _TOKEN.findall(response)
-    operators, values = tokens[::2], tokens[1::2]
-    if not tokens or len(operators) != len(values):
-        return Verdict("unparsed")
-    if any(o not in ("+", "-", "*", "/") for o in operators) or any(not _VALUE.fullmatch(v) for v in values):
-        return Verdict("unparsed")
-    extracted = " ".join(tokens)
-    if len(operators) != len(digits) - 1:
-        return Verdict("wrong", extracted)
-    running = digits[0]
-    for operator, written, digit in zip(operators, values, digits[1:], strict=True):
-        result = apply_operator(running, operator, digit)
-        if result is None or written != str(result):
+    if not _PROMPT.fullmatch(problem.prompt):
+        raise ValueError(
+            f"problem {problem.id!r}: an operator puzzle's prompt reads like '6 6 5 4 1 = 10', not {problem.prompt!r}"
+        )
+    left, _, target = problem.prompt.partition(" = ")
+    first, *digits = map(int, left.split())
+
+    def judge(response: str) -> Verdict:
+        tokens = _TOKEN.findall(response)
+        operators, values = tokens[::2], tokens[1::2]
+        if not tokens or len(operators) != len(values):
+            return Verdict("unparsed")
+        if any(o not in ("+", "-", "*", "/") for o in operators) or any(not _VALUE.fullmatch(v) for v in values):
+            return Verdict("unparsed")
+        extracted = " ".join(tokens)
+        if len(operators) != len(digits):
             return Verdict("wrong", extracted)
-        running = result
-    return Verdict("correct" if running == target else "wrong", extracted)
+        running = first
+        for operator, written, digit in zip(operators, values, digits, strict=True):
+            result = apply_operator(running, operator, digit)
+            if result is None or written != str(result):
+                return Verdict("wrong", extracted)
+            running = result
+        return Verdict("correct" if running == int(target) else "wrong", extracted)
+
+    return judge
 
 
 def apply_operator(value: int, operator: str, digit: int) -> int | None:
@@ -52,12 +63,3 @@ def apply_operator(value: int, operator: str, digit: int) -> int | None:
     else:
         result = {"+": value + digit, "-": value - digit, "*": value * digit}[operator]
     return result if 0 <= result <= MAX_VALUE else None
-
-
-def _parse_prompt(problem: Problem) -> tuple[list[int], int]:
-    if not _PROMPT.fullmatch(problem.prompt):
-        raise ValueError(
-            f"problem {problem.id!r}: an operator puzzle's prompt reads like '6 6 5 4 1 = 10', not {problem.prompt!r}"
-        )
-    digits, target = problem.prompt.split(" = ")
-    return [int(d) for d in digits.split()], int(target)

@@ -1,19 +1,26 @@
 """Answers to reasoning-gym problems: find the answer, compare it with the gold, else ask the dataset's own scorer.
 
-The scorer runs in `judge`, which belongs in a process with CPU and memory limits; importing this module does not import
-reasoning_gym. Which datasets may be judged: `simko.tasks.reasoning_gym.ALLOWED`.
+The scorer runs in the grading pool: see `reasoning_gym_judge`. Which datasets may be judged:
+`simko.tasks.reasoning_gym.ALLOWED`.
 """
 
-import functools
-import json
-from typing import Any
+from collections.abc import Mapping
 
 from simko.records import Problem
-from simko.verifiers.bounded import Bounded
-from simko.verifiers.last_box import last_box
+from simko.verifiers.extract import answer_tag, last_box, last_line
+from simko.verifiers.pool.bounded import Bounded
 
 MAX_ANSWER = 20_000
 """Longest answer that goes to a scorer, in characters; longer ones are wrong (the longest golds have about 2,000)."""
+
+
+def check_entry(problem: Problem) -> None:
+    """ValueError unless the problem holds its dataset's name and reasoning-gym's entry."""
+    entry = problem.metadata.get("entry")
+    if "dataset" not in problem.metadata or not isinstance(entry, Mapping) or "answer" not in entry:
+        raise ValueError(
+            f"problem {problem.id!r} does not hold a reasoning-gym entry: its metadata needs dataset and entry"
+        )
 
 
 def extract_answer_tag(response: str, problem: Problem) -> str | None:
@@ -21,16 +28,11 @@ def extract_answer_tag(response: str, problem: Problem) -> str | None:
 
     White space around it is dropped. None if there is nothing, or only an opened tag (a cut-off response).
     """
-    end = response.rfind("</answer>")
-    start = response.rfind("<answer>", 0, end) if end >= 0 else -1
-    if start >= 0:
-        return response[start + len("<answer>") : end].strip() or None
-    if "<answer>" in response:
-        return None
-    boxed = last_box(response)
-    if boxed is not None:
-        return boxed.strip() or None
-    return response.strip().rsplit("\n", 1)[-1].strip() or None
+    found = answer_tag(response)
+    if found is None and "<answer>" not in response:
+        boxed = last_box(response)
+        found = last_line(response) if boxed is None else boxed
+    return (found or "").strip() or None
 
 
 def quick(extracted: str, problem: Problem) -> bool | None:
@@ -42,42 +44,6 @@ def quick(extracted: str, problem: Problem) -> bool | None:
     return None
 
 
-def judge(extracted: str, problem: Problem) -> bool:
-    """Whether the dataset's scorer gives the answer 1.0 exactly; partial credit is no pass.
-
-    A scorer that raises on an answer has refused it. Raises ValueError naming the problem if it does not say its
-    dataset, RuntimeError if reasoning_gym is not installed.
-    """
-    known = quick(extracted, problem)
-    if known is not None:
-        return known
-    dataset, entry = _entry(problem)
-    try:
-        score = dataset.score_answer(extracted, entry)
-    except Exception:
-        return False
-    return bool(score == 1.0)
-
-
-def _entry(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """(the dataset, the problem's entry, a fresh copy: scorers write into it)."""
-    try:
-        name = str(problem.metadata["dataset"])
-        entry = json.loads(json.dumps(problem.metadata["entry"]))
-        entry["answer"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"problem {problem.id!r} does not hold a reasoning-gym entry ({error!r})") from error
-    return _dataset(name), entry
-
-
-@functools.lru_cache(maxsize=128)
-def _dataset(name: str) -> Any:
-    """A dataset object to score with; its own problems do not matter."""
-    try:
-        import reasoning_gym
-    except ModuleNotFoundError as missing:
-        raise RuntimeError("judging reasoning-gym answers needs: pip install 'simko[reasoning-gym]'") from missing
-    return reasoning_gym.create_dataset(name, seed=0, size=1)
-
-
-verify_reasoning_gym = Bounded("reasoning_gym", extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge")
+verify_reasoning_gym = Bounded(
+    "verify_reasoning_gym", check_entry, extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge"
+)

@@ -23,7 +23,7 @@ from simko.adapters.trl.aids import evaluating
 from simko.adapters.trl.rewards import message_text
 from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
 from simko.evaluate.run import digest
-from simko.records import Problem, Sample, Verdict, Verifier
+from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.verifiers import VerifierError, grade_many, verifier_name
 
 logger = logging.getLogger("simko")
@@ -57,7 +57,7 @@ class PassAtKCallback(TrainerCallback):
         self,
         trainer: GRPOTrainer,
         problems: Iterable[Problem],
-        verifier: str | Verifier,
+        verifier: VerifierLike,
         n: int,
         every: int,
         *,

@@ -15,8 +15,8 @@ from datasets import Dataset
 from trl.trainer.utils import get_callable_name, is_async_callable
 
 from simko.evaluate.files import append
-from simko.records import Problem, Verifier
-from simko.verifiers import grade_many
+from simko.records import Problem, VerifierLike
+from simko.verifiers import grade_many, verifier_name
 
 _COLUMNS = ("problem_id", "answer", "metadata")
 
@@ -38,7 +38,7 @@ def problems_to_dataset(problems: Iterable[Problem], *, chat: bool = False) -> D
 
 
 def reward_function(
-    verifier: Verifier, *, name: str | None = None, samples: Path | None = None
+    verifier: VerifierLike, *, name: str | None = None, samples: Path | None = None
 ) -> Callable[..., list[float | None]]:
     """A TRL reward function from a verifier: 1.0 for a correct response, 0.0 for any other, None (TRL then leaves it
     out) for an error of the verifier's own.
@@ -70,7 +70,7 @@ def reward_function(
             append(samples, "".join(lines))
         return [verdict.reward for verdict in verdicts]
 
-    reward.__name__ = name or str(getattr(verifier, "__name__", "verifier"))
+    reward.__name__ = name or verifier_name(verifier)  # under which TRL logs it
     return reward
 
 

@@ -4,11 +4,12 @@ Grid puzzles, the game of 24, cryptarithms and math paths may have several solut
 """
 
 from simko.records import Problem, Verdict
+from simko.verifiers.direct import Direct, Judge
+from simko.verifiers.extract import final_part
 from simko.verifiers.synlogic.equations import EQUATION_FAMILIES
 from simko.verifiers.synlogic.family import Family
 from simko.verifiers.synlogic.grids import GRID_FAMILIES
 from simko.verifiers.synlogic.places import PLACE_FAMILIES
-from simko.verifiers.synlogic.reading import final_part
 from simko.verifiers.synlogic.texts import TEXT_FAMILIES
 
 __all__ = ["FAMILIES", "Family", "verify_synlogic"]
@@ -16,7 +17,8 @@ __all__ = ["FAMILIES", "Family", "verify_synlogic"]
 FAMILIES: dict[str, Family] = {**GRID_FAMILIES, **PLACE_FAMILIES, **TEXT_FAMILIES, **EQUATION_FAMILIES}
 
 
-def verify_synlogic(response: str, problem: Problem) -> Verdict:
+@Direct
+def verify_synlogic(problem: Problem) -> Judge:
     """Judge an answer to a SynLogic puzzle by the rules of its family.
 
     metadata["task"] names the family, metadata["metadata"] holds the puzzle's own data, and
@@ -33,8 +35,12 @@ def verify_synlogic(response: str, problem: Problem) -> Verdict:
         puzzle = family.puzzle(problem)
     except (KeyError, TypeError, IndexError, ValueError, SyntaxError) as error:
         raise ValueError(f"problem {problem.id!r}: no {name} puzzle can be read from its data ({error!r})") from error
-    answer = family.read(final_part(response))
-    if answer is None:
-        return Verdict("unparsed")
-    extracted, value = answer
-    return Verdict("correct" if family.holds(value, puzzle) else "wrong", extracted)
+
+    def judge(response: str) -> Verdict:
+        answer = family.read(final_part(response))
+        if answer is None:
+            return Verdict("unparsed")
+        extracted, value = answer
+        return Verdict("correct" if family.holds(value, puzzle) else "wrong", extracted)
+
+    return judge

@@ -5,9 +5,10 @@ from collections import Counter
 from fractions import Fraction
 
 from simko.records import Problem
+from simko.verifiers.extract import after_answer_is, last_code_block, last_unfenced_line
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate, numbers
 from simko.verifiers.synlogic.family import Family, field
-from simko.verifiers.synlogic.reading import after_answer_is, boxed, double_bracketed, last_code_block, last_line
+from simko.verifiers.synlogic.reading import boxed, double_bracketed
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]{1,30}\s*=(?!=)")
 _EQUATION = re.compile(r"[0-9]{1,30}(?:[+*-][0-9]{1,30}){1,10}=[0-9]{1,60}")
@@ -16,7 +17,7 @@ _EQUATION = re.compile(r"[0-9]{1,30}(?:[+*-][0-9]{1,30}){1,10}=[0-9]{1,60}")
 def read_expression(text: str) -> tuple[str, str] | None:
     """The expression in the last code block (perhaps with `name =` before it), else in the last box or last line."""
     block = last_code_block(text)
-    candidate = block if block is not None else boxed(text) or last_line(text)
+    candidate = block if block is not None else boxed(text) or last_unfenced_line(text)
     lines = [line for line in (candidate or "").split("\n") if line.strip() and not line.strip().startswith("#")]
     if len(lines) != 1:
         return None
@@ -49,7 +50,7 @@ def target_holds(expression: str, puzzle: tuple[Counter[Fraction], str, Fraction
 
 def read_equation(text: str) -> tuple[str, str] | None:
     """The equation of integers after the last "answer is", else in the last box or the last line; spaces dropped."""
-    for candidate in (after_answer_is(text), boxed(text), last_line(text)):
+    for candidate in (after_answer_is(text), boxed(text), last_unfenced_line(text)):
         if candidate is None:
             continue
         plain = "".join(candidate.replace("**", "").split()).replace("$", "").replace("\u2212", "-")

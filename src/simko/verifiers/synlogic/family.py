@@ -12,16 +12,15 @@ Read = Callable[[str], "tuple[str, Any] | None"]
 
 @dataclass(frozen=True)
 class Family:
-    """A family of puzzles.
-
-    puzzle: a problem's data as `holds` wants it; KeyError, TypeError, IndexError or ValueError where it is malformed;
-    read: the final part of a response -> (the answer as text, its value), None where there is no answer in the form
-    that the prompts ask for; holds: whether an answer of that form is right.
-    """
+    """A family of puzzles."""
 
     puzzle: Callable[[Problem], Any]
+    """A problem's data as `holds` takes it; KeyError, TypeError, IndexError or ValueError where it is malformed."""
     read: Read
+    """The final part of a response -> (the answer as text, its value); None where there is no answer in the form that
+    the prompts ask for."""
     holds: Callable[[Any, Any], bool]
+    """(an answer's value, the puzzle) -> whether the answer is correct."""
 
 
 def gold(problem: Problem) -> str:

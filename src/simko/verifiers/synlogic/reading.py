@@ -1,11 +1,11 @@
-"""What a response to a logic puzzle answers: boxes, last lines, Python literals. Nothing here is ever evaluated."""
+"""What an answer to a logic puzzle says: plain text, Python literals, integers, lists. Nothing is ever evaluated."""
 
 import ast
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from simko.verifiers.last_box import last_box
+from simko.verifiers.extract import last_box
 
 MAX_LITERAL = 20_000
 """Longest literal that is parsed, in characters: the largest grid of these puzzles needs a few hundred."""
@@ -16,17 +16,7 @@ _TRIES = 50
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _BRACKET = re.compile(r"[()\[\]{}]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_ANSWER_IS = re.compile(r"(?:answer is|答案是|答案为)[ \t]*[:：]?", re.IGNORECASE)
 _INTEGER = re.compile(r"[-\u2212]?[0-9]{1,18}")
-
-
-def final_part(response: str) -> str:
-    """The part of a response that answers: after the last </think>, inside the last <answer>...</answer>."""
-    text = response[response.rfind("</think>") + len("</think>") :] if "</think>" in response else response
-    start, end = text.rfind("<answer>"), text.rfind("</answer>")
-    if start < 0:
-        return text
-    return text[start + len("<answer>") : end if end > start else len(text)]
 
 
 def boxed(text: str) -> str | None:
@@ -39,40 +29,11 @@ def boxed(text: str) -> str | None:
     return " ".join(content.split())
 
 
-def after_answer_is(text: str) -> str | None:
-    """The rest of the line after the last "answer is", without * $ quotes and the full stop; None if there is none."""
-    start = None
-    for found in _ANSWER_IS.finditer(text):
-        start = found.end()
-    if start is None:
-        return None
-    line = text[start:].lstrip(" \t\r\n").split("\n", 1)[0]
-    return line.strip(" \t\r\n.。*$`\"'") or None
-
-
-def last_line(text: str) -> str:
-    """The last line that is not empty and no code fence, without white space and fence or emphasis marks around it."""
-    for line in reversed(text.rstrip().split("\n")):
-        line = line.strip(" \t\r`*$")
-        if line and line not in ("python", "text"):
-            return line
-    return ""
-
-
 def double_bracketed(text: str) -> str | None:
     """What stands between the last [[ and the ]] after it, or None."""
     end = text.rfind("]]")
     start = text.rfind("[[", 0, end) if end >= 0 else -1
     return text[start + 2 : end] if start >= 0 and end - start <= MAX_LITERAL else None
-
-
-def last_code_block(text: str) -> str | None:
-    """The content of the last closed ``` block, without its language name; None if there is none."""
-    end = text.rfind("```")
-    start = text.rfind("```", 0, end) if end >= 0 else -1
-    if start < 0:
-        return None
-    return re.sub(r"^(?:python|py|text)?[ \t\r]*\n?", "", text[start + 3 : end]).strip()
 
 
 def last_literal(text: str, fits: Callable[[Any], bool]) -> tuple[str, Any] | None:

@@ -1,20 +1,14 @@
 """Families whose answer is a number, a few names, or a sequence: compared with the gold, or checked by its rules."""
 
 import re
+from operator import eq
 from typing import Any
 
 from simko.records import Problem
+from simko.verifiers.extract import after_answer_is, last_unfenced_line
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate
 from simko.verifiers.synlogic.family import Family, field, gold
-from simko.verifiers.synlogic.reading import (
-    after_answer_is,
-    boxed,
-    integer,
-    items,
-    last_line,
-    last_literal,
-    parse_literal,
-)
+from simko.verifiers.synlogic.reading import boxed, integer, items, last_literal, parse_literal
 
 _LABELS = re.compile(r"[A-Z](?:[\s,，、&]+(?:and\s+)?[A-Z])*", re.ASCII)
 _BRACKETS = re.compile(r"[()\[\]{}<>]{2,}")
@@ -63,7 +57,7 @@ def labels_puzzle(problem: Problem) -> frozenset[str]:
 
 def read_integer(text: str) -> tuple[str, int] | None:
     """The integer in the last box, after the last "answer is", or that the last line is."""
-    for candidate in (boxed(text), after_answer_is(text), last_line(text)):
+    for candidate in (boxed(text), after_answer_is(text), last_unfenced_line(text)):
         value = integer(candidate) if candidate else None
         if candidate and value is not None:
             return candidate, value
@@ -83,11 +77,6 @@ def read_number(text: str) -> tuple[str, float] | None:
         return None
 
 
-def number_puzzle(problem: Problem) -> float:
-    """The gold as a number."""
-    return float(gold(problem))
-
-
 def number_holds(value: float, wanted: float) -> bool:
     """Equal, or within 1e-6 relatively."""
     return abs(value - wanted) <= TOLERANCE * abs(wanted)
@@ -100,8 +89,8 @@ def read_brackets(text: str) -> tuple[str, str] | None:
     """
     content = boxed(text)
     where = text if content is None else content
-    if content is None and last_line(text):
-        where = last_line(text)
+    if content is None and last_unfenced_line(text):
+        where = last_unfenced_line(text)
     runs = _BRACKETS.findall(where.replace("\\", "").replace(" ", ""))
     return (runs[-1], runs[-1]) if runs else None
 
@@ -124,7 +113,7 @@ def read_step_numbers(text: str) -> tuple[str, frozenset[int]] | None:
 
     A response without any answer is unparsed: silence does not say that there is no error.
     """
-    for candidate in (boxed(text), after_answer_is(text), last_line(text) or None):
+    for candidate in (boxed(text), after_answer_is(text), last_unfenced_line(text) or None):
         if candidate is None:
             continue
         if candidate in _NOTHING:
@@ -133,11 +122,6 @@ def read_step_numbers(text: str) -> tuple[str, frozenset[int]] | None:
         if _NUMBERS.fullmatch(plain):
             return plain, frozenset(int(number) for number in re.findall(r"[0-9]+", plain))
     return None
-
-
-def steps_puzzle(problem: Problem) -> frozenset[int]:
-    """The numbers of the wrong steps, perhaps none."""
-    return frozenset(int(number) for number in field(problem, "error_indices"))
 
 
 def read_owners(text: str) -> tuple[str, dict[str, str]] | None:
@@ -179,17 +163,12 @@ def read_yes_no(text: str) -> tuple[str, list[bool]] | None:
     return candidate or "", [_YES[word] for word in words]
 
 
-def yes_no_puzzle(problem: Problem) -> list[bool]:
-    """The gold list."""
-    return [_YES[word] for word in items(gold(problem))]
-
-
 def read_meeting(text: str) -> tuple[str, tuple[int, int]] | None:
     """The last [minutes, options]; a last line of 0 stands for [0, 0]."""
     found = last_literal(text, lambda v: isinstance(v, list) and len(v) == 2 and all(type(n) is int for n in v))
     if found is not None:
         return found[0], (found[1][0], found[1][1])
-    return ("0", (0, 0)) if last_line(text).strip("[]. ") == "0" else None
+    return ("0", (0, 0)) if last_unfenced_line(text).strip("[]. ") == "0" else None
 
 
 def meeting_puzzle(problem: Problem) -> tuple[int, int]:
@@ -201,14 +180,6 @@ def meeting_puzzle(problem: Problem) -> tuple[int, int]:
     return int(minutes), int(options)
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    return bool(value == wanted)
-
-
-def _integer_puzzle(problem: Problem) -> int:
-    return int(gold(problem))
-
-
 def _word_puzzle(problem: Problem) -> str:
     return " ".join(gold(problem).split()).casefold()
 
@@ -218,18 +189,20 @@ def _word_holds(value: str, wanted: str) -> bool:
 
 
 TEXT_FAMILIES: dict[str, Family] = {
-    "boolean_expressions": Family(labels_puzzle, read_labels, _same),
-    "dyck_language": Family(brackets_puzzle, read_brackets, _same),
-    "dyck_language_errors": Family(_integer_puzzle, read_integer, _same),
-    "dyck_language_reasoning_errors": Family(steps_puzzle, read_step_numbers, _same),
-    "goods_exchange": Family(owners_puzzle, read_owners, _same),
-    "object_counting": Family(_integer_puzzle, read_boxed_integer, _same),
-    "object_properties": Family(_integer_puzzle, read_boxed_integer, _same),
-    "operation": Family(number_puzzle, read_number, number_holds),
+    "boolean_expressions": Family(labels_puzzle, read_labels, eq),
+    "dyck_language": Family(brackets_puzzle, read_brackets, eq),
+    "dyck_language_errors": Family(lambda p: int(gold(p)), read_integer, eq),
+    "dyck_language_reasoning_errors": Family(
+        lambda p: frozenset(map(int, field(p, "error_indices"))), read_step_numbers, eq
+    ),
+    "goods_exchange": Family(owners_puzzle, read_owners, eq),
+    "object_counting": Family(lambda p: int(gold(p)), read_boxed_integer, eq),
+    "object_properties": Family(lambda p: int(gold(p)), read_boxed_integer, eq),
+    "operation": Family(lambda p: float(gold(p)), read_number, number_holds),
     "space_reasoning": Family(_word_puzzle, read_box, _word_holds),
     "space_reasoning_tree": Family(lambda p: frozenset(items(gold(p))), read_items, lambda v, w: frozenset(v) == w),
-    "time_sequence": Family(meeting_puzzle, read_meeting, _same),
-    "web_of_lies": Family(yes_no_puzzle, read_yes_no, _same),
-    "word_sorting": Family(lambda p: items(gold(p)), read_items, _same),
+    "time_sequence": Family(meeting_puzzle, read_meeting, eq),
+    "web_of_lies": Family(lambda p: [_YES[word] for word in items(gold(p))], read_yes_no, eq),
+    "word_sorting": Family(lambda p: items(gold(p)), read_items, eq),
     "word_sorting_mistake": Family(lambda p: p.answer.strip().casefold() or "no", read_box, _word_holds),
 }

@@ -1,11 +1,7 @@
-r"""Mathematical equality of a response's final answer and the gold answer.
+r"""Mathematical equality of two answers.
 
-    extract_answer  the last box or final answer of a response (math_extract)
-    normal_form     one text form for equal answers (math_form)
     quick_match     equality where text and rational numbers decide it: cheap, safe anywhere
     symbolic_match  equality by math-verify: may hang or exhaust memory, so only for a process that can be killed
-
-math_pool puts them together: the verifier.
 
 What counts as equal, where graders differ:
 - Integer golds are compared exactly; golds written as decimals within a relative 1e-4; decimal answers to fractions
@@ -26,7 +22,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from simko.verifiers.math_form import PARTED_DIGITS, normal_form, split_outside, tidy
+from simko.verifiers.maths.form import SPLIT_DIGITS, normal_form, split_outside, tidy
 
 DECIMAL_TOLERANCE = Fraction(1, 10**4)
 """Relative, for golds written as decimals; as in the Qwen2.5-Math grader."""
@@ -61,7 +57,7 @@ def quick_match(answer: str, gold: str, *, tolerance: float | str | None = None)
         return True
     if not answer_form or (_PROSE.search(answer_form) and not _PROSE.search(gold_form)):
         return False
-    if PARTED_DIGITS.search(answer_form) and not PARTED_DIGITS.search(gold_form):
+    if SPLIT_DIGITS.search(answer_form) and not SPLIT_DIGITS.search(gold_form):
         return False
     is_decimal = "." in tidy(gold) or "\\times 10" in tidy(gold)
     if is_equation(gold_form) and not _RELATION.search(tidy(answer)):

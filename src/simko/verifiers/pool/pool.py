@@ -1,7 +1,7 @@
 """The grading pool: judges whose time and memory an answer could exhaust run in processes of their own, with limits.
 
 The caller may be anything (an unguarded script with CUDA in use, a thread, a daemonic process): the pool is one
-`python -m simko.verifiers.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
+`python -m simko.verifiers.pool.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
 multiprocessing would. worker.py says what an outcome means and what the limits are.
 """
 
@@ -29,25 +29,26 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a judge: "module:function", called as (extracted, problem) -> whether the answer is right.
-
-    The problem's metadata must be JSON. folder: where a verifier of the user's own is looked for (see `custom`).
-    """
+    """One call of a judge."""
 
     judge: str
+    """ "module:function", called as (extracted, problem) -> whether the answer is correct."""
     extracted: str
     problem: Problem
+    """Its metadata must be JSON."""
     folder: str | None = None
+    """Where a verifier of the user's own is looked for (see `importing`)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use: CPU time, bytes beyond what the process has at birth, bytes of a file that it writes (-1:
-    as many as the caller may)."""
+    """What one job may use."""
 
     cpu_seconds: float = 2.0
     memory_bytes: int = 512 << 20
+    """Beyond what the process has when it starts."""
     file_bytes: int = 0
+    """Of a file that it writes; -1: as many as the caller may."""
 
 
 class _WorkerGone(Exception):
@@ -136,7 +137,7 @@ class GradingPool:
         # the worker finds simko and the judges where this process finds them; -P: never in its current directory
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "simko.verifiers.worker", json.dumps([self.workers, asdict(self.limits)])],
+            [sys.executable, "-P", "-m", "simko.verifiers.pool.worker", json.dumps([self.workers, asdict(self.limits)])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
         )  # fmt: skip
         self._received = bytearray()
@@ -144,7 +145,7 @@ class GradingPool:
             self._read()
         except _WorkerGone:
             raise RuntimeError(
-                f"the grading process ({sys.executable} -m simko.verifiers.worker) ended as it started: its own message "
+                f"the grading process ({sys.executable} -m simko.verifiers.pool.worker) ended as it started: its own message "
                 "stands on stderr"
             ) from None
 

@@ -1,4 +1,4 @@
-"""Programs judged by tests, run in a sandbox: see `simko.verifiers.sandbox` for what that guarantees."""
+"""Programs judged by tests, run in a sandbox: see `sandbox` for what that guarantees."""
 
 import ast
 import functools
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simko.records import Outcome, Problem, Verdict
-from simko.verifiers.sandbox import Limits, ProgramTests, check_sandbox, run_sandboxed, run_tests
+from simko.verifiers.code.sandbox import Limits, ProgramTests, check_sandbox, run_sandboxed, run_tests
+from simko.verifiers.direct import CallableVerifier
 
 LIMITS = Limits()
 
@@ -33,8 +34,8 @@ class _Work:
     tests: ProgramTests | None = None
 
 
-def verify_code(response: str, problem: Problem) -> Verdict:
-    """Run the program of a response on the problem's tests.
+class Code(CallableVerifier):
+    """Runs the program of a response on the problem's tests.
 
     The program is the last closed block fenced as Python (or as nothing); an unfinished block counts where there is no
     other. Without any fence it is, for a problem with a signature to complete (metadata["signature"]), that followed by
@@ -46,22 +47,29 @@ def verify_code(response: str, problem: Problem) -> Verdict:
 
     "unparsed": no program; "timeout": out of CPU, memory or wall time; "error": the sandbox's own fault, twice, or
     tests which hand the program an object that cannot leave them or which fail before they ask anything of it.
-    `extracted` is the program. Only the standard library is there. Raises ValueError where the problem has no tests, or
-    tests that fail whatever the program is (no Python, no check, a package); SandboxMissing where there is no sandbox.
+    `extracted` is the program. Only the standard library is there.
     """
-    work = _work(response, problem)
-    return _judge(work)
 
+    name = "verify_code"
 
-def verify_code_many(answers: Sequence[tuple[str, Problem]], workers: int | None = None) -> list[Verdict]:
-    """The verdicts of `verify_code` in order; equal programs on equal tests run once, `workers` (cores) at a time."""
-    works = [_work(response, problem) for response, problem in answers]
-    distinct = list(dict.fromkeys(works))
-    if any(distinct):
+    def check(self, problem: Problem) -> None:
+        """ValueError where the problem has no tests, or tests that fail whatever the program is (no Python, no check, a
+        package); SandboxMissing where there is no sandbox."""
         check_sandbox()
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        verdicts = dict(zip(distinct, pool.map(_judge, distinct), strict=True))
-    return [verdicts[work] for work in works]
+        _tests(problem)
+
+    def grade(self, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+        """The verdicts in order; equal programs on equal tests run once, as many at a time as there are cores."""
+        works = [_work(response, problem) for response, problem in answers]
+        distinct = list(dict.fromkeys(works))
+        if any(distinct):
+            check_sandbox()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            verdicts = dict(zip(distinct, pool.map(_judge, distinct), strict=True))
+        return [verdicts[work] for work in works]
+
+
+verify_code = Code()
 
 
 def extract_program(response: str) -> str | None:
@@ -103,7 +111,9 @@ def _function_body(completion: str) -> str:
 
 def _tests(problem: Problem) -> tuple[tuple[tuple[str, str], ...], ProgramTests | None]:
     data, tests, fault = problem.metadata, None, ""
-    if "tests" in data:
+    if data.get("signature") and "entry_point" not in data:
+        fault = "it has a signature, but no entry_point"
+    elif "tests" in data:
         pairs = tuple((_text(problem, test, "input"), _text(problem, test, "output")) for test in data["tests"])
         if pairs:
             return pairs, None

@@ -1,8 +1,8 @@
 """What the grading pool imports to judge mathematical equality; nothing else does, for it loads SymPy."""
 
 from simko.records import Problem
-from simko.verifiers.math import symbolic_match
-from simko.verifiers.math_pool import gold_answer
+from simko.verifiers.maths.equal import symbolic_match
+from simko.verifiers.maths.verify import gold_answer
 
 # the first parse builds math-verify's and ANTLR's tables: here, so that every forked process has them
 symbolic_match("\\frac{x}{2}", "\\frac{1}{2}x")

@@ -1,4 +1,4 @@
-"""The grading pool's process: `python -m simko.verifiers.worker [SLOTS, LIMITS]`, started by simko.verifiers.pool and by nobody else.
+"""The grading pool's process: `python -m simko.verifiers.pool.worker [SLOTS, LIMITS]`, which `pool` starts.
 
 It loads the judges (math-verify with SymPy; never torch), forks a child per slot, and hands each a job at a time. Forking
 is safe here, as it is not in the caller: this process has one thread and imports nothing of the caller's.
@@ -31,11 +31,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Never
 
 from simko.records import Problem
-from simko.verifiers.custom import as_verdict, load_pinned
-from simko.verifiers.pool import Limits
+from simko.verifiers.direct import as_verdict
+from simko.verifiers.importing import pinned_function
+from simko.verifiers.pool.pool import Limits
 
 RETIRE_SHARE = 1 / 8
 """A child that kept this share of the memory that a job may use is replaced after its job, so that the jobs before hardly
@@ -64,7 +66,7 @@ class _Child:
     replies: int
     judges: int
     job: _Job | None = None
-    said: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
     cpu: float = 0.0
     stalled: int = 0
 
@@ -91,7 +93,7 @@ class Zygote:
                 pass
         finally:
             for child in list(self.children):
-                self._bury(child, kill=True)
+                self._reap(child, kill=True)
 
     def _turn(self) -> bool:
         self._dispatch()
@@ -101,7 +103,7 @@ class Zygote:
         busy = any(child.job for child in self.children)
         ready = {fd for fd, _ in poll.poll(1000 if busy else None)}
         for child in [child for child in self.children if child.replies in ready]:
-            self._hear(child)
+            self._receive(child)
         self._watch()
         return self.inbox not in ready or self._read_jobs()
 
@@ -133,7 +135,7 @@ class Zygote:
         """Give waiting jobs to idle children, forking what is missing."""
         for child in [child for child in self.children if child.job is None]:
             if child.judges != len(self.judges):  # forked before the newest judge was loaded
-                self._bury(child, kill=True)
+                self._reap(child, kill=True)
         while self.queue:
             idle = [child for child in self.children if child.job is None]
             if not idle and len(self.children) == self.slots:
@@ -142,7 +144,7 @@ class Zygote:
             try:
                 _write(child.jobs, self.queue[0].line)
             except BrokenPipeError:  # ended from outside while it was idle, or by the sheer length of the line
-                self._bury(child, kill=True)
+                self._reap(child, kill=True)
                 self._fail(self.queue.popleft(), "error", "a grading process ended before it could read the job")
                 continue
             child.job, child.stalled = self.queue.popleft(), 0
@@ -158,40 +160,40 @@ class Zygote:
             for sibling in self.children:
                 os.close(sibling.jobs)
                 os.close(sibling.replies)
-            _live(jobs_out, replies_in, self.judges, self.limits)
+            _child_main(jobs_out, replies_in, self.judges, self.limits)
         os.close(jobs_out)
         os.close(replies_in)
         child = _Child(pid, jobs_in, replies_out, len(self.judges))
         self.children.append(child)
         return child
 
-    def _hear(self, child: _Child) -> None:
-        """Take what a child has to say, or its death."""
+    def _receive(self, child: _Child) -> None:
+        """Take a child's reply, or note its end."""
         data = os.read(child.replies, 1 << 16)
-        child.said += data
+        child.received += data
         if data and not data.endswith(b"\n"):
             return
         if not data:
-            return self._lose(child)
+            return self._child_ended(child)
         job, child.job = child.job, None
         assert job is not None
-        reply = json.loads(child.said)
-        child.said.clear()
+        reply = json.loads(child.received)
+        child.received.clear()
         if "raised" in reply:
-            self._bury(child, kill=True)
+            self._reap(child, kill=True)
             self._fail(job, "error", reply["raised"])
             return
         if reply["retire"]:
-            self._bury(child, kill=True)
+            self._reap(child, kill=True)
         self._finish(job, reply["verdict"])
 
-    def _lose(self, child: _Child) -> None:
+    def _child_ended(self, child: _Child) -> None:
         """Reap a child that has ended."""
-        status = self._bury(child, kill=False)
+        status = self._reap(child, kill=False)
         if child.job is not None:
-            self._judge_death(child.job, status, stalled=child.stalled >= STALLED_TICKS)
+            self._judge_ending(child.job, status, stalled=child.stalled >= STALLED_TICKS)
 
-    def _judge_death(self, job: _Job, status: int, *, stalled: bool) -> None:
+    def _judge_ending(self, job: _Job, status: int, *, stalled: bool) -> None:
         if stalled or status in (-signal.SIGPROF, EXHAUSTED):
             self._finish(job, {"outcome": "timeout"})
         else:
@@ -211,7 +213,7 @@ class Zygote:
     def _send(self, message: dict[str, Any]) -> None:
         _write(self.outbox, json.dumps(message).encode() + b"\n")
 
-    def _bury(self, child: _Child, *, kill: bool) -> int:
+    def _reap(self, child: _Child, *, kill: bool) -> int:
         """Reap a child, killed first where it may still live; its exit status, or minus the signal that ended it."""
         if kill:
             os.kill(child.pid, signal.SIGKILL)
@@ -222,14 +224,14 @@ class Zygote:
         return os.waitstatus_to_exitcode(status)
 
     def _watch(self) -> None:
-        """Once a second, kill children whose job has made no CPU progress for STALLED_TICKS. Death is heard, unless a
-        process that the judge started holds the pipe open: it is looked for too."""
+        """Once a second, kill children whose job has made no CPU progress for STALLED_TICKS. The end of a child
+        closes its pipe, unless a process that the judge started holds it open: so ends are looked for too."""
         if time.monotonic() < self.next_tick:
             return
         self.next_tick = time.monotonic() + 1.0
         for child in list(self.children):
             if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                self._lose(child)
+                self._child_ended(child)
                 continue
             cpu = _cpu_seconds(child.pid)
             child.stalled = child.stalled + 1 if child.job is not None and cpu <= child.cpu else 0
@@ -241,14 +243,14 @@ class Zygote:
 def load_judge(path: str, folder: str | None) -> Judge:
     """The function behind "package.module:function", or the user's own behind a name that `folder` belongs to."""
     if folder is not None:
-        return load_pinned(path, folder)
+        return pinned_function(path, Path(folder))[1]
     module, _, name = path.partition(":")
     judge: Judge = getattr(importlib.import_module(module), name)
     return judge
 
 
-def _live(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], limits: Limits) -> Never:
-    """A child's whole life."""
+def _child_main(jobs: int, replies: int, judges: dict[tuple[str, str | None], Judge], limits: Limits) -> Never:
+    """Grade jobs from one pipe, reply on the other, and exit."""
     code, own = 1, os.getpid()
     try:
         null = os.open(os.devnull, os.O_RDWR)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from simko.verifiers.last_box import closing_brace, normalise_answer
+from simko.verifiers.extract import closing_brace
+from simko.verifiers.last_box import normalise_answer
 
 MAX_FORM = 2000
 """Longer texts are left as they are."""
@@ -81,10 +82,7 @@ _REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
         # values are compared, not units: words in \text after a number, or plain ones too long to be a product
         (r"(?<=[0-9)}%.]) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
         (r"(?<=\\pi) *" + _TEXT + r" *\{" + _NO_UNIT + r"[^{}0-9,]*\} *(?:\^ *\{? *[0-9] *\}?)? *$", ""),
-        (
-            r"(?<=[0-9}]) " + _NO_UNIT + r"(?:[A-Za-z]{3,20}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{2,20})*$",
-            "",
-        ),
+        (r"(?<=[0-9}]) " + _NO_UNIT + r"(?:[A-Za-z]{3,20}|cm|mm|km|kg|mg|mL|ft)(?: [A-Za-z]{2,20})*$", ""),
         (r"(?<=[0-9])(?:cm|mm|km|kg)$", ""),
         (r"(?<=[0-9}]) *(?:square|cubic|sq|cu)? *" + _LENGTH + r" *\^ *\{? *[23] *\}? *$", ""),
         (rf"(?<![A-Za-z0-9.\\])({_NUMERAL})[eE]\+?(-?[0-9]+)(?![A-Za-z0-9.])", r"\1\\times 10^{\2}"),
@@ -166,9 +164,9 @@ def normal_form(answer: str) -> str:
 def parse_number(text: str) -> Fraction | None:
     r"""The number that a tidied text is: 12, -0.5, 4.5\times10^{33}, 3/4, \frac{3}{4}, 1\frac{4}{5}; else None.
 
-    None too for digits parted by a space (3 4), and beyond _MAX_DIGITS digits or powers of ten: numbers stay cheap.
+    None too for digits split by a space (3 4), and beyond _MAX_DIGITS digits or powers of ten: numbers stay cheap.
     """
-    if PARTED_DIGITS.search(text):
+    if SPLIT_DIGITS.search(text):
         return None
     text = text.replace(" ", "")
     if len(text) > _MAX_DIGITS or not (match := _NUMBER.fullmatch(text)):
@@ -187,7 +185,7 @@ def parse_number(text: str) -> Fraction | None:
     return sign * (Fraction(match["whole"] or 0) + Fraction(numerator) / Fraction(denominator))
 
 
-PARTED_DIGITS = re.compile(r"[0-9.] +[0-9.]")
+SPLIT_DIGITS = re.compile(r"[0-9.] +[0-9.]")
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)(?:(?P<numeral>{_NUMERAL})"
     rf"|(?:(?P<mantissa>{_NUMERAL})\\times)?10\^(?P<power>\{{[-+]?[0-9]{{1,9}}\}}|[0-9])"

@@ -37,13 +37,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from simko.verifiers import inside_sandbox
+from simko.verifiers.code import inside
 
 Ending = Literal["exit", "cpu", "memory", "wall", "output", "failed"]
 
 
 SCRIPT = "/inside_sandbox.py"
-"""Where `inside_sandbox` lies in a sandbox."""
+"""Where `inside` lies in a sandbox."""
 
 
 _ENVIRONMENT = {
@@ -61,45 +61,44 @@ class SandboxMissing(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
-
-    cpu_seconds, memory_bytes: of a process (address space); wall_seconds: of the whole call, generous since it depends
-    on the machine's load; output_bytes: of what it prints, or of one value it returns; tmp_bytes: of /tmp.
-    """
+    """What a program may use."""
 
     cpu_seconds: int = 5
+    """Of each process."""
     memory_bytes: int = 1 << 29
+    """Address space of each process."""
     wall_seconds: float = 30.0
+    """Of the whole call; generous, since it depends on the machine's load."""
     output_bytes: int = 1 << 20
+    """Of what it prints, or of one value that it returns."""
     tmp_bytes: int = 1 << 24
+    """Of /tmp."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a program ended.
-
-    ending: "exit" (with exit_code: its status, 128 + signal where one killed it), "cpu", "memory", "wall", "output"
-    (more than allowed), or "failed" (the sandbox's own fault: the program never started).
-    """
+    """How a program ended."""
 
     ending: Ending
+    """ "exit", "cpu", "memory", "wall", "output" (more than allowed), or "failed" (the sandbox's own fault: the program
+    never started)."""
     exit_code: int
+    """For "exit": the program's status, 128 + signal where one killed it."""
     output: bytes
 
 
 @dataclass(frozen=True)
 class ProgramTests:
-    """Python tests of a program.
-
-    code: statements that raise where the program is wrong; names: the program's names that they use, also where these
-    are builtins'; helpers: trusted code that runs before, with the tests; setup: code that runs after the program, at
-    its side (its imports and functions also at the tests' side).
-    """
+    """Python tests of a program."""
 
     code: str
+    """Statements that raise where the program is incorrect."""
     names: tuple[str, ...] = ()
+    """The program's names that they use, also where builtins have the same."""
     helpers: str = ""
+    """Trusted code that runs before the tests, beside them."""
     setup: str = ""
+    """Code that runs after the program, beside it; its imports and functions run beside the tests too."""
 
 
 TestEnding = Literal["correct", "wrong", "cpu", "memory", "wall", "failed"]
@@ -253,7 +252,7 @@ def _ending(process: subprocess.Popen[bytes], deadline: float) -> tuple[Ending, 
     except subprocess.TimeoutExpired:
         _kill(process)
         return "wall", -1
-    if code == inside_sandbox.MEMORY_EXIT:
+    if code == inside.MEMORY_EXIT:
         return "memory", code
     return ("cpu" if code in (128 + signal.SIGXCPU, 128 + signal.SIGKILL) else "exit"), code
 
@@ -279,7 +278,7 @@ def _command(tmp_bytes: int) -> list[str]:
     """The command line up to the script's arguments."""
     interpreter = [_python(), "-s", "-S", "-B", "-X", "utf8", SCRIPT]
     as_root = os.geteuid() == 0
-    script = SCRIPT if as_root else inside_sandbox.__file__
+    script = SCRIPT if as_root else inside.__file__
     isolated = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
     inner = [*isolated, *_common(script, tmp_bytes), "--chdir", "/tmp", "--", *interpreter]
     if not as_root:
@@ -294,7 +293,7 @@ def _command(tmp_bytes: int) -> list[str]:
     outer_first = ["sh", "-c", '"$@"; exit $?', "sh"]
     return [
         *outer,
-        *_common(inside_sandbox.__file__, tmp_bytes),
+        *_common(inside.__file__, tmp_bytes),
         "--cap-add",
         "ALL",
         "--",
@@ -320,8 +319,8 @@ def _python() -> str:
 
 
 def _libraries() -> list[str]:
-    """The folders of the system's and the base interpreter's libraries. The rest of its prefix is none of a program's
-    business: there may be other interpreters, with their packages."""
+    """The folders of the system's and the base interpreter's libraries. The rest of its prefix stays
+    hidden: there may be other interpreters, with their packages."""
     prefixes = dict.fromkeys(["/usr", "/", os.path.realpath(sys.base_prefix)])
     folders = [os.path.join(prefix, name) for prefix in prefixes for name in ("lib", "lib32", "lib64")]
     return [folder for folder in folders if os.path.isdir(folder)]

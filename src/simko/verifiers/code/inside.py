@@ -1,8 +1,8 @@
-"""What runs inside the sandbox, as a script of its own on the standard library: see `simko.verifiers.sandbox`.
+"""What runs inside the sandbox, as a script of its own on the standard library: see `sandbox`.
 
-    inside_sandbox.py script CPU MEMORY OUTPUT        run a program on the rest of stdin
-    inside_sandbox.py program CPU MEMORY OUTPUT FD    run a program, then answer the judge's calls on the socket FD
-    inside_sandbox.py judge CPU MEMORY OUTPUT FD      run tests, calling the program of another sandbox on the socket FD
+    inside.py script CPU MEMORY OUTPUT        run a program on the rest of stdin
+    inside.py program CPU MEMORY OUTPUT FD    run a program, then answer the judge's calls on the socket FD
+    inside.py judge CPU MEMORY OUTPUT FD      run tests, calling the program of another sandbox on the socket FD
 
 The first line of stdin is a JSON object with what to run. The judge and the program speak in lines of JSON: plain
 values travel by value, every other object of the program stays there and the judge holds a `Remote` of it.

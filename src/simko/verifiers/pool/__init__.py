@@ -1,0 +1,1 @@
+"""The grading pool, and the verifiers whose last step runs in it."""
