@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,6 +190,7 @@ class Probe:
         args = self._trainer.args
         steps = int(args.steps_per_generation or 1) * args.num_iterations
         accumulate = args.gradient_accumulation_steps
+        return math.ceil((steps - math.gcd(steps, accumulate)) / accumulate) + 1
 
     def is_due(self) -> bool:
         """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included, and
