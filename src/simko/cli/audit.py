@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from simko.evaluate import SampleStore, Setting
-    from simko.evaluate.audit import Regraded
+    from simko.evaluate.audit import RegradedSample
     from simko.records import Sample, Verdict
 
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
-    from simko.evaluate.files import claimed, replacing
+    from simko.evaluate.files import locked, replacing
     from simko.report.runs import store_of
     from simko.verifiers import get_verifier
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         get_verifier(args.verifier)
     path = store_of(args.run)
     with ExitStack() as stack:
-        stack.enter_context(claimed(path.parent) if args.apply else nullcontext())
+        stack.enter_context(locked(path.parent) if args.apply else nullcontext())
         store = stack.enter_context(SampleStore(path, read_only=not args.apply))
         settings = [s for s in store.settings() if args.task in (None, s.task)]
         if not settings:
@@ -94,15 +94,15 @@ class _Audit:
             print(f"  {kind}: {count}", *(visible(line, kept="") for line in self.shown[kind]), sep="\n    ")
 
     def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
-        from simko.evaluate.audit import regraded
+        from simko.evaluate.audit import regrade_samples
 
-        for row in regraded(store, self.setting, self.judge):
+        for row in regrade_samples(store, self.setting, self.judge):
             self.samples += 1
             if row.disagrees:
                 self._note(row)
             yield row.sample, row.after
 
-    def _note(self, row: "Regraded") -> None:
+    def _note(self, row: "RegradedSample") -> None:
         self.kinds[row.kind] = self.kinds.get(row.kind, 0) + 1
         shown = self.shown.setdefault(row.kind, [])
         gold, was, now = row.problem.answer, row.before.extracted, row.after.extracted

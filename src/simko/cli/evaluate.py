@@ -70,7 +70,7 @@ def _add_backend(group: "argparse._ArgumentGroup") -> None:
 def run(args: argparse.Namespace) -> None:
     from simko.cli.tables import print_run
     from simko.evaluate import SampleStore
-    from simko.evaluate.files import claimed
+    from simko.evaluate.files import locked
     from simko.evaluate.run import check_plan, evaluate
     from simko.sampling import open_sampler
     from simko.verifiers import get_verifier
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     for task, settings in planned:
         check_plan(problems[task.name], args.verifier or task.verifier, args.samples or task.samples, settings)
     options = {name: getattr(args, name) for name in _BACKEND_OPTIONS}
-    with claimed(args.out), SampleStore(args.out / "samples.db") as store:
+    with locked(args.out), SampleStore(args.out / "samples.db") as store:
         sampler = open_sampler(args.backend, args.model, **options)
         for task, settings in planned:
             evaluate(

@@ -5,8 +5,8 @@ temperature 1.0. The paper's logic prompts are not public: BBH gets the prompt o
 SynLogic's prompts say themselves how to answer.
 """
 
+import logging
 import re
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,6 +19,8 @@ from simko.tasks.maths import MATH_PROMPT
 from simko.tasks.synlogic import synlogic_family, synlogic_problem
 from simko.tasks.task import Task, fill
 from simko.verifiers.synlogic import FAMILIES
+
+logger = logging.getLogger("simko")
 
 BBH_SUBTASKS: dict[str, tuple[str, int]] = {
     "boolean_expressions": ("binary", 250),
@@ -90,11 +92,9 @@ def synlogic_problems(side: str, rows: Rows) -> list[Problem]:
     left_out = Counter(family for row in rows if (family := synlogic_family(row)) not in FAMILIES)
     if left_out:
         counts = ", ".join(f"{family} {count}" for family, count in sorted(left_out.items()))
-        warnings.warn(
-            f"synlogic_easy ({side}): {left_out.total()} of {len(rows)} problems are left out, for no verifier knows their "
-            f"families: {counts}",
-            stacklevel=2,
-        )
+        total = left_out.total()
+        text = "synlogic_easy (%s): %d of %d problems are left out, since no verifier knows their families: %s"
+        logger.warning(text, side, total, len(rows), counts)
     return [
         synlogic_problem(row, f"synlogic/{side}/{number:05d}")
         for number, row in enumerate(rows)

@@ -33,7 +33,7 @@ from simko.adapters.trl.resume import (
     updates_in_all,
     updates_per_epoch,
 )
-from simko.evaluate.files import append, claimed
+from simko.evaluate.files import append, locked
 from simko.evaluate.run import digest
 from simko.records import Problem, Verifier
 from simko.sampling.transformers_sampler import stop_tokens
@@ -86,7 +86,7 @@ def train(recipe: Recipe) -> Path:
     _check_the_run_can_be_continued(args, per_epoch)
     held_out = _held_out(recipe) if recipe.run.passk_every else None
     main_process = os.environ.get("RANK", "0") == "0"
-    with claimed(directory) if main_process else nullcontext():
+    with locked(directory) if main_process else nullcontext():
         updates, last = updates_in_all(args, per_epoch), latest_checkpoint(directory, weights_only=True)
         done = step_of(last) if last else 0
         if main_process:
