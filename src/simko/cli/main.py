@@ -1,4 +1,4 @@
-"""`simko COMMAND ...`. Commands import what they need when they run, so that help answers at once."""
+"""`simko COMMAND ...`. Commands import what they need when they run, so that --help is fast."""
 
 import argparse
 import logging
@@ -15,15 +15,15 @@ COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
     "real-model": "the same on SmolLM2-135M-Instruct (an hour or two, CPU)",
     "train": "train a model from a recipe",
-    "evaluate": "sample and grade n responses a problem, on any tasks",
+    "evaluate": "sample and grade n responses per problem, on any tasks",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",
     "audit": "grade an evaluation again with another verifier and list what differs",
     "export": "write an evaluation's samples to JSONL or Parquet",
-    "toy": "train every method on a tree of 64 responses and count the right ones it keeps (a minute, CPU)",
-    "methods": "list the methods, or say all about one",
-    "tasks": "list the tasks and verifiers, or say all about one",
-    "fetch-model": "make a small real model, without a model hub, and print its folder",
+    "toy": "train every method on a tree of 64 responses and count the correct ones it keeps (a minute, CPU)",
+    "methods": "list the methods, or describe one",
+    "tasks": "list the tasks and verifiers, or describe one",
+    "fetch-model": "make a small pretrained model, without a model hub, and print its folder",
 }
 
 
