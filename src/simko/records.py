@@ -1,4 +1,4 @@
-"""What crosses rooms: a problem, a sampled response, the verdict on it, and what gives it. Standard library only."""
+"""What all packages share: a problem, a sampled response, its verdict, and what gives it. Standard library only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,57 +10,58 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of a task.
-
-    id: unique inside the task and stable over runs; prompt: the text a base model continues; answer: the gold
-    answer as text (empty where the verifier needs none); metadata: whatever else the verifier reads.
-    """
+    """One problem of a task."""
 
     id: str
+    """Unique within the task and stable over runs."""
     prompt: str
+    """The text that a base model continues, or a user's message."""
     answer: str = ""
+    """The gold answer as text; empty if the verifier needs none."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the verifier reads."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Response number `index` (0-based) to a problem.
-
-    tokens: generated, the end token included; prompt_tokens: of the prompt (0 where the back-end does not say);
-    finish_reason: "stop" (an end token or stop string came) or "length" (cut off at the limit); seed: what its
-    generator was seeded with, None where the back-end takes none.
-    """
+    """One response to a problem."""
 
     problem_id: str
+    """The problem's id."""
     index: int
+    """The response's number among those to the problem, from 0."""
     response: str
+    """The text, without the prompt."""
     tokens: int
+    """The number of generated tokens, including the end token."""
     finish_reason: FinishReason
+    """"stop" for an end token or stop string, "length" for a response truncated at the limit."""
     prompt_tokens: int = 0
+    """The number of prompt tokens; 0 if the back-end does not say."""
     seed: int | None = None
+    """The seed of the draw; None if the back-end takes none."""
 
     @property
     def truncated(self) -> bool:
-        """Whether the response was cut off at the limit."""
+        """Whether the response was truncated at the limit."""
         return self.finish_reason == "length"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verifier says of one response.
-
-    outcome: "correct" | "wrong" | "unparsed" (no answer found) | "timeout" (the answer exhausted its time or memory)
-    | "error" (the verifier's own fault, never the model's); extracted: the answer that was judged; score: the reward in
-    training, where it is not the usual one. Evaluation counts outcomes alone.
-    """
+    """A verifier's judgement of one response. Evaluation only counts outcomes."""
 
     outcome: Outcome
+    """"correct", "wrong", "unparsed" (no answer found), "timeout" (the answer exceeded its time or memory), or "error" (the
+    verifier failed, whatever the answer)."""
     extracted: str | None = None
+    """The answer that was judged."""
     score: float | None = None
+    """The reward in training; None for the usual one."""
 
     @property
     def reward(self) -> float | None:
-        """None (unscorable) on our own error, else the score; without one, 1.0 if correct, else 0.0."""
+        """None for an "error", else the score, or without a score 1.0 if correct and 0.0 if not."""
         if self.outcome == "error":
             return None
         if self.score is not None:

@@ -1,6 +1,8 @@
 """What is done with evaluations from the command line: compare, audit, export, report, and what they refuse."""
 
 import json
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +84,21 @@ def test_an_audit_lists_what_two_verifiers_disagree_on(
     capsys.readouterr()
     assert main(["audit", str(run)]) == 0
     assert "last_box, then last_box: 0 of 12 verdicts differ" in capsys.readouterr().out
+
+
+def test_a_warning_is_one_line_and_comes_once(
+    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("simko.evaluate.database.is_network", lambda directory: True)
+    capsys.readouterr()
+    librarys = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(librarys)
+    try:
+        assert main(["audit", str(two[0]), "--apply"]) == 0
+    finally:
+        logging.getLogger().removeHandler(librarys)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"simko: {two[0] / 'samples.db'} lies where SQLite")
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

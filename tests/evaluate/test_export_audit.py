@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simko.evaluate import SampleStore, Setting
-from simko.evaluate.audit import regraded
+from simko.evaluate.audit import regrade_samples
 from simko.evaluate.export import export
 from simko.records import Problem, Sample, Verdict
 from simko.verifiers import verify_last_box
@@ -81,7 +81,7 @@ def test_an_export_is_whole_or_not_there(store, tmp_path, monkeypatch):
 
 
 def test_a_second_verifier_disagrees_where_it_should(store):
-    rows = list(regraded(store, only(store), verify_last_box))
+    rows = list(regrade_samples(store, only(store), verify_last_box))
     assert [row.kind for row in rows] == [
         "correct -> correct",
         "correct -> unparsed",
@@ -94,7 +94,7 @@ def test_a_second_verifier_disagrees_where_it_should(store):
 
 
 def test_a_second_grading_takes_the_first_ones_place(store):
-    verdicts = ((row.sample, row.after) for row in regraded(store, only(store), "last_box"))
+    verdicts = ((row.sample, row.after) for row in regrade_samples(store, only(store), "last_box"))
     setting = store.regrade(only(store), "last_box", verdicts)
     assert setting.verifier == "last_box"
     assert store.counts(setting) == {"a": (3, 1), "b\x1f": (2, 0)}

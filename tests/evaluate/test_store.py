@@ -209,14 +209,15 @@ def test_network_file_systems_are_known(tmp_path, mounts, expected):
     assert not is_network(Path("/data/runs"), tmp_path / "none")
 
 
-def test_on_a_network_file_system_a_rollback_journal_is_used_and_said_once(tmp_path, monkeypatch, capsys):
+def test_on_a_network_file_system_a_rollback_journal_is_used_and_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("simko.evaluate.database.is_network", lambda directory: True)
     path = tmp_path / "s.db"
     for first in (0, 1):
         with SampleStore(path) as store:
             store.add(begin(store), batch(first, 1))
     assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    assert capsys.readouterr().err.count("network file system") == 1
+    assert [(r.name, r.levelname) for r in caplog.records] == [("simko", "WARNING")]
+    assert "network file system" in caplog.text
 
 
 def test_files_that_are_no_store_are_refused(tmp_path):

@@ -15,7 +15,7 @@ from simko.records import Sample, Verdict
 from simko.report import readme_figure, write_report
 from simko.report.findings import find, judge, percent, points_apart, reliability, summary
 from simko.report.measures import measure
-from simko.report.page import setting_rows
+from simko.report.page import option_rows
 from simko.report.study import in_order, read_study
 from simko.report.summary import summarise
 from simko.report.text import visible
@@ -320,7 +320,7 @@ def test_tables_show_the_numbers(make_study):
 
 def test_settings_mark_what_differs(make_study):
     study = read_study(make_study({"base": flat(1), "grpo": flat(1), "simko": flat(1)}))
-    rows = setting_rows([r.config for r in study.runs])
+    rows = option_rows([r.config for r in study.runs])
     assert [(r.key, r.differs) for r in rows] == [("method", True), ("learning_rate", False)]
     assert rows[0].values == ("grpo", "simko")
 
@@ -334,7 +334,7 @@ def test_examples_are_chosen_by_rule(make_study):
     assert "Solved by SimKO, not by GRPO: problem b" in words
     assert "Solved by all: problem a" in words
     assert "Solved by none: problem c" in words
-    assert "SimKO : 4 of 32 right" in words.replace("SimKO:", "SimKO :")
+    assert "SimKO : 4 of 32 correct" in words.replace("SimKO:", "SimKO :")
 
 
 def test_readme_figure(big_study, tmp_path):

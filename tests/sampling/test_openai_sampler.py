@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -233,6 +235,22 @@ def test_closing_the_iterator_cancels_what_is_under_way(serve: Callable[..., Any
     lists.close()
     assert time.monotonic() - started < 5
     server.released.set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "openai-sampler"]
+
+
+def test_an_interrupt_ends_the_wait_for_the_server(serve: Callable[..., Any]) -> None:
+    server = serve()
+    sampler = open_sampler(server, concurrency=4)
+    assert sampler.identity
+    server.faults = ["hang"] * 99
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            draw(sampler, 4)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        server.released.set()
     assert not [thread for thread in threading.enumerate() if thread.name == "openai-sampler"]
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from simko.records import Problem, Sample
 from simko.sampling import Sampler, SamplingSettings, Wanted
-from simko.sampling.digest import checkpoint_at
+from simko.sampling.digest import model_identity
 from simko.sampling.transformers_sampler import TransformersSampler, stop_tokens
 
 PAD, END = 0, 1
@@ -333,13 +333,13 @@ def test_an_adapter_of_a_model_on_the_hub_is_known_by_its_commit(tmp_path: Any, 
     adapter.mkdir()
     (adapter / "adapter_model.bin").write_bytes(b"tensors")
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/model"}))
-    seen = [checkpoint_at(adapter)]
+    seen = [model_identity(adapter)]
     for commit in ("a" * 40, "b" * 40):
         (repository / "refs").mkdir(parents=True, exist_ok=True)
         (repository / "refs" / "main").write_text(commit)
         (repository / "snapshots" / commit).mkdir(parents=True)
         (repository / "snapshots" / commit / "config.json").write_text("{}")
-        seen.append(checkpoint_at(adapter))
+        seen.append(model_identity(adapter))
     assert len({checkpoint.weights for checkpoint in seen}) == 3
     assert len({checkpoint.tokenizer_and_config for checkpoint in seen}) == 1
 
@@ -350,7 +350,7 @@ def test_a_folder_without_a_model_is_refused_in_a_line(tmp_path: Any) -> None:
     assert "\n" not in str(refused.value)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="holds no weights"):
-        checkpoint_at(tmp_path)
+        model_identity(tmp_path)
 
 
 def test_impossible_requests_are_refused(model: Any, tokenizer: Any) -> None:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from simko.studies import comparison
-from simko.studies.comparison import Comparison, run_comparison
-from simko.studies.jobs import Job, run_jobs
+from simko.studies import run
+from simko.studies.commands import Command, run_commands
 from simko.studies.real_model import real_model
+from simko.studies.run import StudyPlan, run_study
 from simko.studies.warm_start import WarmStart, puzzle_tokenizer, warm_started_model
 from simko.training.recipe import find_recipe
 
@@ -15,16 +15,16 @@ from simko.training.recipe import find_recipe
 def test_jobs_run_in_order_and_finished_ones_are_not_started(tmp_path):
     out = tmp_path / "tasks.log"
     jobs = [
-        Job("done before", ("no-such-command",), lambda: 1, 1, "unit"),
-        Job("tasks", ("tasks",), lambda: int(out.is_file()), 1, "unit"),
+        Command("done before", ("no-such-command",), lambda: 1, 1, "unit"),
+        Command("tasks", ("tasks",), lambda: int(out.is_file()), 1, "unit"),
     ]
-    run_jobs(jobs, tmp_path, workers=2)
+    run_commands(jobs, tmp_path, workers=2)
     assert "operator_puzzle" in out.read_text()
 
 
 def test_a_failing_job_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"report failed with exit code 2: .*no study.*whole log"):
-        run_jobs([Job("report", ("report", str(tmp_path)), lambda: 0, 1, "unit")], tmp_path, workers=1)
+        run_commands([Command("report", ("report", str(tmp_path)), lambda: 0, 1, "unit")], tmp_path, workers=1)
 
 
 def test_the_tokenizer_keeps_a_puzzle():
@@ -48,8 +48,8 @@ def test_the_warm_start_is_cached_by_content(tmp_path, monkeypatch):
 
 def test_a_comparison_from_base_to_page(tmp_path, tiny_base, monkeypatch):
     stages = []
-    monkeypatch.setattr(comparison, "run_jobs", lambda jobs, *rest: stages.append(jobs) or run_jobs(jobs, *rest))
-    plan = Comparison(
+    monkeypatch.setattr(run, "run_commands", lambda jobs, *rest: stages.append(jobs) or run_commands(jobs, *rest))
+    plan = StudyPlan(
         title="Two methods",
         task="operator_puzzle",
         setting="a test",
@@ -69,7 +69,7 @@ def test_a_comparison_from_base_to_page(tmp_path, tiny_base, monkeypatch):
         problems=6,
         overrides=("--per_device_train_batch_size", "16", "--save_steps", "2"),
     )
-    page = run_comparison(plan, tmp_path / "study", workers=2)
+    page = run_study(plan, tmp_path / "study", workers=2)
     assert "SimKO" in page.read_text(encoding="utf-8")
     assert [{job.name.split()[0] for job in jobs} for jobs in stages] == [{"train"}, {"evaluate"}]
     study = json.loads((tmp_path / "study" / "study.json").read_text())
@@ -77,10 +77,10 @@ def test_a_comparison_from_base_to_page(tmp_path, tiny_base, monkeypatch):
         "base", "simko-seed1-step2", "entropy_bonus-seed1-step2",
     ]  # fmt: skip
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "study" / "runs").rglob("*.safetensors")}
-    run_comparison(plan, tmp_path / "study", workers=2)
+    run_study(plan, tmp_path / "study", workers=2)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "study" / "runs").rglob("*.safetensors")}
     with pytest.raises(ValueError, match="another samples"):
-        run_comparison(Comparison(**{**vars(plan), "samples": 8}), tmp_path / "study", workers=2)
+        run_study(StudyPlan(**{**vars(plan), "samples": 8}), tmp_path / "study", workers=2)
 
 
 def test_real_model_refuses_odd_lengths(tmp_path):

@@ -15,7 +15,7 @@ from simko.studies.tree_mdp import (
     RESPONSES,
     REWARDS_P,
     RIGHT,
-    Setting,
+    ToySetting,
     draw,
     expected_update,
     losses,
@@ -41,7 +41,7 @@ PAIR_OPTIONS = {
 
 
 def pair_row(name):
-    return Setting(method=name, options=PAIR_OPTIONS.get(name, {})).row
+    return ToySetting(method=name, options=PAIR_OPTIONS.get(name, {})).row
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_accuracy_is_that_of_drawn_responses(policy):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_seed_is_the_same_in_any_company(name):
     """Two updates on each batch, so that old_logp, clips and Adam's state differ between seeds too."""
-    setting = Setting(method=name, batches=3, updates_each=2, seeds=4)
+    setting = ToySetting(method=name, batches=3, updates_each=2, seeds=4)
     together, alone = train(setting), train(setting, seeds=[2])
     torch.testing.assert_close(together[2], alone[0], rtol=0, atol=1e-10)
     assert (together[2] - together[1]).abs().max() > 1e-3
@@ -101,7 +101,7 @@ def test_a_seed_is_the_same_in_any_company(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_loss_of_a_seed_is_method_loss_of_its_group(name, policy):
     """psr, nsr and forking_tokens have denominators that depend on the group."""
-    row = Setting(method=name).row
+    row = ToySetting(method=name).row
     uniform = torch.rand(5, 16, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     logits = policy.expand(5, -1, -1)
     actions = draw(logits, uniform)
@@ -171,13 +171,13 @@ def test_sampled_updates_agree_with_the_exact_expectation(name, policy):
 
 @pytest.mark.slow
 def test_processes_and_order_do_not_matter():
-    settings = [Setting(method=m, seeds=2, batches=3, optimizer="sgd") for m in ("grpo", "kl_cov")]
+    settings = [ToySetting(method=m, seeds=2, batches=3, optimizer="sgd") for m in ("grpo", "kl_cov")]
     for one, other in zip(run_all(settings, 1), run_all(settings, 2), strict=True):
         assert torch.equal(one, other)
 
 
 def test_grpo_learns_the_toy():
-    setting = Setting(method="grpo", seeds=4, batches=150)
+    setting = ToySetting(method="grpo", seeds=4, batches=150)
     row = summary(setting, measure(train(setting)))
     assert row["accuracy"] > 0.7
     low, high = row["entropy_interval"]
@@ -186,7 +186,7 @@ def test_grpo_learns_the_toy():
 
 
 def test_an_interval_is_student_s():
-    setting = Setting(method="grpo", seeds=4)
+    setting = ToySetting(method="grpo", seeds=4)
     found = measure(torch.zeros(4, 21, 4, dtype=torch.float64))
     values = [torch.tensor(x, dtype=torch.float64) for x in ([1.0, 2.0, 2.0, 3.0], [6.0, 6.0, 6.0, 5.0])]
     row = summary(setting, found._replace(modes=values[0], drawn=values[1]))
@@ -209,7 +209,7 @@ def test_an_interval_is_student_s():
 )
 def test_bad_settings_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
-        Setting(**{"method": "grpo", **bad})
+        ToySetting(**{"method": "grpo", **bad})
 
 
 def test_every_method_is_run_and_the_sweep_has_no_setting_twice():

@@ -20,7 +20,7 @@ from test_train import RECIPE, lines, operators, recipe
 from transformers import TrainerControl, TrainerState
 
 from simko.cli.main import main
-from simko.evaluate.files import claimed
+from simko.evaluate.files import locked
 from simko.training import run as run_module
 from simko.training.run import MetricsLog, train
 from simko.training.run_directory import is_complete, latest_checkpoint, rewind_logs
@@ -308,8 +308,8 @@ def test_a_full_disk_is_named_by_the_checkpoint_and_the_run_goes_on_later(recipe
 HOLD = """
 import multiprocessing, sys, time
 from pathlib import Path
-from simko.evaluate.files import claimed
-with claimed(Path(sys.argv[1])):
+from simko.evaluate.files import locked
+with locked(Path(sys.argv[1])):
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     worker.start()
     print(worker.pid, flush=True)
@@ -322,11 +322,11 @@ def test_a_killed_run_leaves_its_directory_free_though_its_workers_live(tmp_path
     worker = int(holder.stdout.readline())
     try:
         time.sleep(0.2)
-        with pytest.raises(ValueError, match="another process"), claimed(tmp_path):
+        with pytest.raises(ValueError, match="another process"), locked(tmp_path):
             pass
         holder.kill()
         holder.wait()
-        with claimed(tmp_path), pytest.raises(ValueError, match="another process"), claimed(tmp_path):
+        with locked(tmp_path), pytest.raises(ValueError, match="another process"), locked(tmp_path):
             pass
     finally:
         holder.kill()

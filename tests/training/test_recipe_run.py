@@ -236,7 +236,7 @@ def minimal_recipes() -> dict[str, str]:
     """The recipes that are shown whole: in the command's help, README.md and the docs."""
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md")}
     shown = {name: page.partition("```yaml\n")[2].partition("```")[0] for name, page in pages.items()}
-    return shown | {"help": TRAIN_HELP.partition("a whole recipe")[2].partition(":\n\n")[2]}
+    return shown | {"help": TRAIN_HELP.partition("a complete recipe")[2].partition(":\n\n")[2]}
 
 
 @pytest.mark.parametrize("place", ["help", "README.md", "docs/training.md"])

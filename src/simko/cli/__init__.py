@@ -1,1 +1,1 @@
-"""The command line: a module a command, each of which parses, calls and prints."""
+"""The command line. Each command is a module whose `add_arguments` declares its options and whose `run` runs it."""

@@ -1,5 +1,5 @@
-"""Grade an evaluation's samples a second time, with another verifier, and list where the two disagree, by kind. With
---apply the new verdicts take the old ones' place; nothing is sampled again.
+"""Grade an evaluation's samples again with another verifier, and list the disagreements by kind. With --apply the new
+verdicts replace the old ones. Nothing is sampled again.
 
 example:
   simko audit runs/qwen --verifier last_box
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from simko.evaluate import SampleStore, Setting
-    from simko.evaluate.audit import Regraded
+    from simko.evaluate.audit import RegradedSample
     from simko.records import Sample, Verdict
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verifier",
         help="the second verifier: a name of simko tasks, or your own, package.module:function or ./file.py:function "
-        "(default: each task's own once more)",
+        "(default: each task's own)",
     )
     parser.add_argument("--task", help="this task only (default: all)")
     parser.add_argument("--examples", type=int, default=3, help="disagreements of each kind to print (default 3)")
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
-    from simko.evaluate.files import claimed, replacing
+    from simko.evaluate.files import locked, replacing
     from simko.report.runs import store_of
     from simko.verifiers import get_verifier
 
@@ -42,18 +42,18 @@ def run(args: argparse.Namespace) -> None:
         get_verifier(args.verifier)
     path = store_of(args.run)
     with ExitStack() as stack:
-        stack.enter_context(claimed(path.parent) if args.apply else nullcontext())
+        stack.enter_context(locked(path.parent) if args.apply else nullcontext())
         store = stack.enter_context(SampleStore(path, read_only=not args.apply))
         settings = [s for s in store.settings() if args.task in (None, s.task)]
         if not settings:
             raise ValueError(f"{args.run} holds no evaluation of {args.task or 'any task'}")
         file = stack.enter_context(stack.enter_context(replacing(args.to)).open("w")) if args.to else None
         for setting in settings:
-            _Audit(setting, args.verifier or _its_own(setting), args.examples, file).of(store, args.apply)
+            _Audit(setting, args.verifier or _stored_verifier(setting), args.examples, file).run(store, args.apply)
 
 
-def _its_own(setting: "Setting") -> str:
-    """The verifier of a setting, by name; ValueError where it is the user's own and no longer here, or was a callable."""
+def _stored_verifier(setting: "Setting") -> str:
+    """The name of a setting's verifier. ValueError if it was a callable, or the user's own and is missing now."""
     from simko.verifiers import get_verifier
 
     try:
@@ -64,7 +64,7 @@ def _its_own(setting: "Setting") -> str:
 
 
 class _Audit:
-    """Counts and prints the disagreements of one setting, and writes them to `file` as they come."""
+    """Counts and prints the disagreements of one setting, and writes them to `file`."""
 
     def __init__(self, setting: "Setting", verifier: str, examples: int, file: TextIO | None) -> None:
         from simko.verifiers import get_verifier, verifier_name
@@ -75,7 +75,7 @@ class _Audit:
         self.kinds: dict[str, int] = {}
         self.shown: dict[str, list[str]] = {}
 
-    def of(self, store: "SampleStore", apply: bool) -> None:
+    def run(self, store: "SampleStore", apply: bool) -> None:
         from simko.report.text import visible
 
         verdicts = self._verdicts(store)
@@ -94,15 +94,15 @@ class _Audit:
             print(f"  {kind}: {count}", *(visible(line, kept="") for line in self.shown[kind]), sep="\n    ")
 
     def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
-        from simko.evaluate.audit import regraded
+        from simko.evaluate.audit import regrade_samples
 
-        for row in regraded(store, self.setting, self.judge):
+        for row in regrade_samples(store, self.setting, self.judge):
             self.samples += 1
             if row.disagrees:
-                self._note(row)
+                self._record(row)
             yield row.sample, row.after
 
-    def _note(self, row: "Regraded") -> None:
+    def _record(self, row: "RegradedSample") -> None:
         self.kinds[row.kind] = self.kinds.get(row.kind, 0) + 1
         shown = self.shown.setdefault(row.kind, [])
         gold, was, now = row.problem.answer, row.before.extracted, row.after.extracted

@@ -1,9 +1,9 @@
-"""Say whether evaluated models differ, and where: pass@K side by side, paired differences with intervals, and whether the
-curves cross. Give a run each, or the training seeds of a method together: name=run1,run2,run3.
+"""Say whether and where evaluated models differ: pass@K side by side, paired differences with intervals, and whether the
+curves cross. Give one run per model, or the training seeds of a method together: name=run1,run2,run3.
 
-A run is a directory of simko evaluate, one of simko train with held-out problems, or a store file. RUN@0.6 takes one of
-its temperatures, and compares it with what is chosen of the others; RUN@step=40 one step of a training run, else the last
-step that all have.
+A run is a directory of simko evaluate, one of simko train with held-out problems, or a store file. RUN@0.6 selects one
+temperature, to be compared with the selected ones of the other runs. RUN@step=40 selects one step of a training run; by
+default it is the last step that all runs have.
 
 example:
   simko compare base=runs/qwen grpo=runs/g1,runs/g2,runs/g3 simko=runs/s1,runs/s2,runs/s3 --html comparison.html
@@ -19,13 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="NAME",
-        help="take differences from this one alone, and adjust p over these (default: all)",
+        help="compare with this one only, and adjust p over these pairs (default: all pairs)",
     )
     parser.add_argument("--html", type=Path, help="also write the page with all plots and tables here")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
-    parser.add_argument(
-        "--anyway", action="store_true", help="compare runs on differing problems or settings all the same"
-    )
+    parser.add_argument("--anyway", action="store_true", help="compare runs even if their problems or settings differ")
 
 
 def run(args: argparse.Namespace) -> None:

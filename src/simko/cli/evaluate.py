@@ -1,6 +1,6 @@
 """Sample n responses to every problem of some tasks, grade them, and print pass@k. The same command continues an
-interrupted evaluation; with a larger n it draws the missing samples only. simko report, compare, audit and export read
-the directory, also meanwhile.
+interrupted evaluation. With a larger n it draws only the missing samples. simko report, compare, audit and export can
+read the directory at any time.
 
 example:
   simko evaluate --model Qwen/Qwen2.5-Math-7B --task aime24,math500 -n 256 --out runs/qwen
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or a server's name of its model")
     parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl, .csv, .parquet files: a,b,c")
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
-    parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses a problem (default: the task's)")
+    parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses per problem (default: the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_problems(parser.add_argument_group("problems"))
@@ -41,14 +41,18 @@ def _add_problems(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--template", help="for files: the prompt around the problem, e.g. 'Q: {problem} A:'")
     group.add_argument("--split", default="test", choices=("test", "train"), help="default: test")
-    group.add_argument("--limit", type=_count, metavar="N", help="the first N problems only")
+    group.add_argument("--limit", type=_count, metavar="N", help="only the first N problems")
 
 
 def _add_sampling(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--temperature", type=_numbers, metavar="T", help="one, or several for a sweep: 0.2,0.6,1.0")
-    group.add_argument("--top-p", type=float, metavar="P", help="keep the likeliest tokens of this mass together")
-    group.add_argument("--top-k", type=int, default=0, metavar="K", help="keep the K likeliest tokens (default 0: all)")
-    group.add_argument("--max-new-tokens", type=_count, metavar="N", help="the length at which a response is cut off")
+    group.add_argument(
+        "--top-p", type=float, metavar="P", help="keep the most likely tokens with this total probability"
+    )
+    group.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="keep the K most likely tokens (default 0: all)"
+    )
+    group.add_argument("--max-new-tokens", type=_count, metavar="N", help="the length at which a response is truncated")
     group.add_argument(
         "--chat",
         action=argparse.BooleanOptionalAction,
@@ -70,7 +74,7 @@ def _add_backend(group: "argparse._ArgumentGroup") -> None:
 def run(args: argparse.Namespace) -> None:
     from simko.cli.tables import print_run
     from simko.evaluate import SampleStore
-    from simko.evaluate.files import claimed
+    from simko.evaluate.files import locked
     from simko.evaluate.run import check_plan, evaluate
     from simko.sampling import open_sampler
     from simko.verifiers import get_verifier
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     for task, settings in planned:
         check_plan(problems[task.name], args.verifier or task.verifier, args.samples or task.samples, settings)
     options = {name: getattr(args, name) for name in _BACKEND_OPTIONS}
-    with claimed(args.out), SampleStore(args.out / "samples.db") as store:
+    with locked(args.out), SampleStore(args.out / "samples.db") as store:
         sampler = open_sampler(args.backend, args.model, **options)
         for task, settings in planned:
             evaluate(

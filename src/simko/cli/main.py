@@ -1,6 +1,7 @@
-"""`simko COMMAND ...`. Commands import what they need when they run, so that help answers at once."""
+"""`simko COMMAND ...`. Commands import what they need when they run, so that --help is fast."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,27 +15,47 @@ COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
     "real-model": "the same on SmolLM2-135M-Instruct (an hour or two, CPU)",
     "train": "train a model from a recipe",
-    "evaluate": "sample and grade n responses a problem, on any tasks",
+    "evaluate": "sample and grade n responses per problem, on any tasks",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",
     "audit": "grade an evaluation again with another verifier and list what differs",
     "export": "write an evaluation's samples to JSONL or Parquet",
-    "toy": "train every method on a tree of 64 responses and count the right ones it keeps (a minute, CPU)",
-    "methods": "list the methods, or say all about one",
-    "tasks": "list the tasks and verifiers, or say all about one",
-    "fetch-model": "make a small real model, without a model hub, and print its folder",
+    "toy": "train every method on a tree of 64 responses and count the correct ones it keeps (a minute, CPU)",
+    "methods": "list the methods, or describe one",
+    "tasks": "list the tasks and verifiers, or describe one",
+    "fetch-model": "make a small pretrained model, without a model hub, and print its folder",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as for any other bad input."""
+    """Reports bad arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"simko: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
+class _WarningLines(logging.Handler):
+    """Prints warnings on stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"simko: {_one_line(record.getMessage())}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Warnings of the logger "simko" reach the user once, even if a library adds handlers to the root logger."""
+    logger, handler = logging.getLogger("simko"), _WarningLines(logging.WARNING)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 2 for bad input (one line on stderr), 130 where interrupted."""
+    """Run one command, and return 0, 2 for bad input (with one line on stderr), or 130 after an interrupt."""
     parser = _Parser(
         prog="simko",
         description="Train language models with SimKO and its rivals, measure pass@K, see the concentration.",
@@ -54,40 +75,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        with exits_raised():
+        with _warnings_shown(), exits_raised():
             args.execute(args)
     except KeyboardInterrupt:
         where = "from its last complete checkpoint, if there is one" if args.command == "train" else "where it stopped"
         print(f"simko: interrupted; the same command continues {where}", file=sys.stderr)
         return 130
-    except SystemExit as exit:  # code of the user's own, which must not end a command as if it were done
+    except SystemExit as exit:  # raised by the user's code; the command must not look finished
         print(
             f"simko: error: something called sys.exit({exit.code!r}) or os._exit before the command had ended",
             file=sys.stderr,
         )
         return 2
-    except Exception as error:  # the command line is the last place that can say it in one line
+    except Exception as error:  # any error becomes one line for the user
         if os.environ.get("SIMKO_TRACEBACK"):
             raise
-        said = str(error)
+        message = str(error)
         if isinstance(error, ModuleNotFoundError):
-            said += ": pip install 'simko[all]' brings what the commands need"
+            message += ": pip install 'simko[all]' brings what the commands need"
         if not isinstance(error, ValueError | OSError | RuntimeError | FloatingPointError | ImportError):
-            said = f"{type(error).__name__}: {said} (SIMKO_TRACEBACK=1 shows where)"
-        print(f"simko: error: {_one_line(said)}", file=sys.stderr)
+            message = f"{type(error).__name__}: {message} (SIMKO_TRACEBACK=1 shows where)"
+        print(f"simko: error: {_one_line(message)}", file=sys.stderr)
         return 2
     return 0
 
 
 def _one_line(text: str) -> str:
-    """Text on one line of a terminal: a name in it may hold what acts unseen."""
+    """The text on one line, with control characters spelled out."""
     return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in " ".join(text.split()))
 
 
 @contextmanager
 def exits_raised() -> Iterator[None]:
-    """os._exit of this process raises SystemExit, as sys.exit does: a reward function, a verifier, or what they call must
-    not end a command as if it were done. Processes forked from it exit as they like."""
+    """os._exit raises SystemExit in this process, as sys.exit does.
+
+    A user's reward function or verifier must not end a command as if it were finished. Forked processes exit as usual.
+    """
     process, really_exit = os.getpid(), os._exit
 
     def leave(code: int) -> Any:

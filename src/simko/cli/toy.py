@@ -1,6 +1,6 @@
-"""Train every method on the toy of SimKO's paper, a tree of 3 steps with 6 right answers out of 64, and print how many
+"""Train every method on the toy of SimKO's paper, a tree of 3 steps with 6 correct responses out of 64, and print how many
 of them each still gives: modes (probability above 1/1000, exact), drawn (seen in 1,000 drawn responses), accuracy and
-entropy (nats; exact), means over seeds with 95 % t intervals. With --out also DIR/toy.json and DIR/toy.svg, the tree.
+entropy (nats; exact), as means over seeds with 95 % t intervals. With --out also DIR/toy.json and DIR/toy.svg, the tree.
 
 example:
   simko toy --seeds 20 --out runs/toy
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simko.studies.tree_mdp import Setting
+    from simko.studies.tree_mdp import ToySetting
 
 MEASURES = ("modes", "drawn", "accuracy", "entropy")
 DRAWN_METHODS = {"grpo": "#d55e00", "entropy_bonus": "#009e73", "simko": "#0072b2"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=20, help="seeds a method (default 20)")
+    parser.add_argument("--seeds", type=int, default=20, help="seeds per method (default 20)")
     parser.add_argument("--steps", type=int, default=600, help="updates, of 16 responses each (default 600)")
     parser.add_argument("--methods", help="comma-separated (default: every row of METHODS; of the sweep, its seven)")
     parser.add_argument("--optimizer", default="adam", help="adam (rate 0.1, the default) or sgd (rate 0.5)")
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
             write_tree(args.out / "toy.svg", dict(zip(names, policies, strict=True)), args)
 
 
-def chosen(settings: "list[Setting]", methods: Sequence[str]) -> "list[Setting]":
-    """The settings of these methods; ValueError for one that none of them is of."""
+def chosen(settings: "list[ToySetting]", methods: Sequence[str]) -> "list[ToySetting]":
+    """The settings of these methods. ValueError for a method without settings."""
     known = list(dict.fromkeys(s.method for s in settings))
     if unknown := [m for m in methods if m not in known]:
         raise ValueError(f"unknown method {unknown[0]!r}: choose from {', '.join(known)}")
@@ -67,7 +67,7 @@ def chosen(settings: "list[Setting]", methods: Sequence[str]) -> "list[Setting]"
 
 
 def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    """Aligned columns: the method, each measure as mean [low, high], and what was set."""
+    """Aligned columns: the method, each measure as mean [low, high], and the options."""
     cells: list[tuple[str, ...]] = [("method", *MEASURES, "set")]
     for name, row in zip(names, rows, strict=True):
         numbers = []
@@ -81,6 +81,7 @@ def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write JSON, and print the path."""
     import json
 
     path.write_text(json.dumps(value, indent=1) + "\n")
@@ -88,7 +89,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tree(path: Path, policies: dict[str, Any], args: argparse.Namespace) -> None:
-    """The first seed's policies of DRAWN_METHODS after training, side by side; nothing where none of them ran."""
+    """Draw the trained policies of DRAWN_METHODS side by side, with the first seed. Writes nothing if none of them ran."""
     from simko.studies.tree_figure import Panel, tree_svg
 
     panels = [Panel(name, colour, policies[name][0]) for name, colour in DRAWN_METHODS.items() if name in policies]

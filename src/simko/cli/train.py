@@ -1,11 +1,11 @@
-"""Train a model from a recipe: a YAML file of simko's options and of those of TRL's GRPOConfig and ModelConfig, all of
-which are listed below and in docs/training.md. Options on the command line win over the file. A run directory that holds
-an interrupted run of the same configuration is continued.
+"""Train a model from a recipe, a YAML file with options of simko and of TRL's GRPOConfig and ModelConfig. All options are
+listed below and in docs/training.md. Options on the command line win over the file. An interrupted run with the same
+configuration in the run directory is continued.
 
 example:
   simko train recipes/qwen2.5-math-7b.yaml --learning_rate 2e-6 --output_dir runs/qwen
 
-a whole recipe, which trains on a file of one's own (rows of prompt and answer):
+a complete recipe, which trains on your own file (rows of prompt and answer):
 
   model_name_or_path: Qwen/Qwen2.5-0.5B
   train_file: sums.jsonl

@@ -1,4 +1,4 @@
-"""Token statistics -> the numbers that show how a policy concentrates; and weights that are none."""
+"""Token statistics -> numbers that show how a policy concentrates; and a check for broken weights."""
 
 from simko.diagnostics.concentration import concentration_summary
 from simko.diagnostics.weights import refuse_broken_weights

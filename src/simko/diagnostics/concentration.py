@@ -25,8 +25,19 @@ def concentration_summary(
         gated_rank_probability[n] = mean probability of rank n at the gated tokens, n = 1..ranks
         entropy_histogram         = share of counted tokens with entropy in [edges[j], edges[j + 1])
 
-    A candidate of probability 0 has no logarithm: log-probabilities are floored at -100. Responses without a counted
-    token are left out; with none at all every number is nan. ValueError where K < ranks.
+    Log-probabilities are floored at -100, because a candidate of probability 0 has none. Responses without a counted token are
+    left out; if all are, every number is nan.
+
+    Args:
+        logp: of the sampled tokens.
+        entropy: of the next-token distributions, nats.
+        topk_logp: of the K most likely tokens.
+        mask: the counted tokens, nonzero.
+        gate_quantile: the gate's entropy quantile, as in SimKO; None gates every token.
+        ranks: how many ranks gated_rank_probability has.
+        edges: of the entropy histogram's bins.
+
+    ValueError if K < ranks.
     """
     if topk_logp.shape[-1] < ranks:
         raise ValueError(f"ranks {ranks} needs at least as many candidates, got {topk_logp.shape[-1]}")

@@ -1,4 +1,4 @@
-"""pass@k, intervals over problems, paired comparison, crossings, answer counts, and the store of graded samples."""
+"""pass@k, intervals over problems, paired comparisons, crossings, answer counts, and the store of graded samples."""
 
 from simko.evaluate.answers import (
     Answer,

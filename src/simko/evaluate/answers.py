@@ -1,4 +1,4 @@
-"""What the counts of correct samples leave out: which answers were given, how many, and what guessing would reach.
+"""Which answers were given, how often, and what blind guessing would reach. Counts of correct samples do not show this.
 
 Axes: P problems, K ks, Q quadrature nodes, M roots of unity.
 """
@@ -18,50 +18,68 @@ from simko.evaluate.passk import Counts, Point, pass_at_k
 
 @dataclass(frozen=True)
 class Answer:
-    """The samples of one problem that gave one answer.
-
-    form: the answer in normal form, None for samples without one; count of them, `correct` by the verifier. A form whose
-    samples were judged unlike (as a verifier that reads more than the answer may do) is correct if most of them are.
-    """
+    """The samples of one problem that gave the same answer."""
 
     form: str | None
+    """The answer in normal form; None for samples without an answer."""
     count: int
+    """The number of samples."""
     correct: int = 0
+    """How many of them the verifier judged correct. It may judge more of a response than its answer."""
 
     @property
-    def right(self) -> bool:
+    def is_correct(self) -> bool:
+        """Whether most of the samples are correct."""
         return 2 * self.correct > self.count
 
 
 Answers = Mapping[str, Sequence[Answer]]
-"""{problem id: its answers}, every form once."""
+"""{problem id: its answers}, each form once."""
 
 
 @dataclass(frozen=True)
 class Cover:
-    """Share of problems with c / n >= tau, its interval [low, high] over problems."""
+    """Cover@tau."""
 
     tau: float
+    """The least c / n of a covered problem."""
     share: float
+    """The share of problems that are covered."""
     low: float
+    """The low end of the share's interval over problems."""
     high: float
+    """The high end."""
 
 
 @dataclass(frozen=True)
 class GuessingLine:
-    """pass@k of blind guessing for each k; unknown: problems whose number of choices nobody knows, taken as 0."""
+    """pass@k of blind guessing."""
 
     ks: tuple[int, ...]
+    """The ks."""
     values: tuple[float, ...]
+    """pass@k at each k."""
     problems: int
+    """The number of problems."""
     unknown: int
+    """How many of them have an unknown number of choices and count as 0."""
 
 
 def maj_at_k(
     answers: Answers, ks: Sequence[int], *, level: float = 0.95, resamples: int = 4000, seed: int = 0
 ) -> tuple[Point, ...]:
-    """Mean over problems of `majority` at each k, with the interval over problems of `pass_at_k_curve`."""
-    _checked(answers)
+    """Mean over problems of `majority` at each k, with the interval over problems of `pass_at_k_curve`.
+
+    Args:
+        answers: the answers of each problem.
+        ks: the numbers of samples.
+        level: of the interval.
+        resamples: of the problems, for the interval.
+        seed: of the resamples.
+
+    ValueError as in `majority`, and for answers that are empty or inconsistent.
+    """
+    _check_answers(answers)
     values = np.array([[majority(rows, k) for k in ks] for rows in answers.values()])
     interval = studentised_interval(values, level=level, resamples=resamples, seed=seed)
     return tuple(
@@ -71,39 +89,40 @@ def maj_at_k(
 
 
 def majority(answers: Sequence[Answer], k: int) -> float:
-    """Chance that the most frequent answer among k of a problem's samples, drawn without replacement, is right.
+    """Chance that the most frequent answer among k of a problem's samples, drawn without replacement, is correct.
 
-    Tied answers share: r right ones among t give r / t. Samples without an answer are drawn and do not vote; where none
-    of the k votes, the value is 0. maj@1 is pass@1 but for forms that are judged unlike.
+    r correct ones among t tied answers give r / t. Samples without an answer are drawn but do not vote. The value is 0 if none
+    of the k samples votes. maj@1 equals pass@1 unless samples of one form were judged differently.
 
-    Exact to about 1e-12. A right answer a has v votes and leads if every other answer b has fewer, or as many and then
-    shares. With f_b(i) the Binomial(n_b, k / n) mass, whose product given the sum k is the hypergeometric law of the votes,
+    Exact to about 1e-12. A correct answer a with v votes leads if every other answer b has fewer votes, or ties. Let f_b(i) be
+    the Binomial(n_b, k / n) mass. The votes' hypergeometric law is the product of these masses given the sum k, so
 
         maj@k = sum_a sum_v f_a(v) [x^(k - v)] integral_0^1 prod_b (sum_{i < v} f_b(i) x^i + y f_b(v) x^v) dy / f_n(k),
 
-    as integral_0^1 y^t dy = 1 / (t + 1) for t tied others. The coefficient is read at roots of unity; the integral is
-    Gauss-Legendre of an order that is exact for its degree. About 5 ms at n = 256, k = 128.
+    since integral_0^1 y^t dy = 1 / (t + 1) for t tied others. Roots of unity give the coefficient. Gauss-Legendre quadrature
+    of sufficient order gives the exact integral. About 5 ms at n = 256, k = 128. ValueError if k is not in 1..n.
     """
     n = sum(a.count for a in answers)
     if not 1 <= k <= n:
         raise ValueError(f"maj@{k} from {n} samples: k must lie in 1..{n}; draw more samples or lower k.")
     voting = [a for a in answers if a.form is not None]
     silent = n - sum(a.count for a in voting)
-    rights = Counter(a.count for a in voting if a.right)
+    correct = Counter(a.count for a in voting if a.is_correct)
     total = 0.0
-    for count, times in rights.items():
+    for count, times in correct.items():
         others = Counter(a.count for a in voting)
         others[count] -= 1
-        total += times * _leads(count, +others, silent, n, k)
+        total += times * _lead_weight(count, +others, silent, n, k)
     return min(max(total / _binomial(n, k / n)[k], 0.0), 1.0)
 
 
 def distinct_answers(answers: Answers, m: int) -> float:
     """Mean over problems of the expected number of distinct answers among m samples.
 
-    sum_a [1 - C(n - n_a, m) / C(n, m)], each term being the chance that answer a is among the m; samples without an answer are drawn and count as none.
+    sum_a [1 - C(n - n_a, m) / C(n, m)]. Each term is the chance that answer a is among the m samples. Samples without an
+    answer are drawn but not counted.
     """
-    _checked(answers)
+    _check_answers(answers)
     total = 0.0
     for problem, rows in answers.items():
         n = sum(a.count for a in rows)
@@ -114,13 +133,13 @@ def distinct_answers(answers: Answers, m: int) -> float:
 
 
 def answer_entropy(answers: Answers) -> float:
-    """Mean over problems of -sum_a p_a log p_a, in nats, with p_a the share of answer a among the samples with one.
+    """Mean over problems of -sum_a p_a log p_a, in nats. p_a is the share of answer a among the samples with an answer.
 
-    The plug-in estimate: too low, by about (number of answers - 1) / (2 n), so compare at equal n only; unequal n raise
-    ValueError. A problem without any answer counts as 0.
+    This plug-in estimate is too low by about (number of answers - 1) / (2 n), so it is comparable at equal n only. Unequal n
+    raise ValueError. A problem without answers counts as 0.
     """
-    _checked(answers)
-    _one_n({i: sum(a.count for a in rows) for i, rows in answers.items()}, "Answer entropy")
+    _check_answers(answers)
+    _check_equal_n({i: sum(a.count for a in rows) for i, rows in answers.items()}, "Answer entropy")
     return sum(_entropy([a.count for a in rows if a.form is not None]) for rows in answers.values()) / len(answers)
 
 
@@ -129,15 +148,22 @@ def cover_at_tau(
 ) -> tuple[Cover, ...]:
     """Cover@tau: the share of problems with c / n >= tau, for each tau in (0, 1] (arXiv 2510.08325).
 
-    c / n stands for the problem's chance of a correct sample, and strays from it by less the larger n is: compare at
-    equal n only; unequal n raise ValueError.
+    c / n estimates the problem's chance of a correct sample. Its error depends on n, so compare at equal n only. Unequal n
+    raise ValueError.
+
+    Args:
+        counts: of each problem.
+        taus: the thresholds.
+        level: of the interval.
+        resamples: of the problems, for the interval.
+        seed: of the resamples.
     """
     if not counts:
         raise ValueError("No problems to average over: give the counts of at least one problem.")
     bad = next((tau for tau in taus if not 0 < tau <= 1), None)
     if bad is not None:
         raise ValueError(f"tau = {bad}: Cover@tau needs tau in (0, 1].")
-    _one_n({i: n for i, (n, _) in counts.items()}, "Cover@tau")
+    _check_equal_n({i: n for i, (n, _) in counts.items()}, "Cover@tau")
     # tau n may miss a whole number by rounding, as .07 * 100 does.
     values = np.array([[float(c >= tau * n - 1e-9 * n) for tau in taus] for n, c in counts.values()])
     interval = studentised_interval(values, level=level, resamples=resamples, seed=seed)
@@ -148,10 +174,10 @@ def cover_at_tau(
 
 
 def guessing_line(choices: Mapping[str, int | None], ks: Sequence[int]) -> GuessingLine:
-    """Mean over problems of 1 - (1 - 1 / choices) ** k: what k blind guesses reach.
+    """Mean over problems of 1 - (1 - 1 / choices) ** k, which k blind guesses reach.
 
-    choices: {problem id: the number of equally likely answers that a guesser would draw from}, None where nobody can say:
-    such problems add 0, so that the line is a lower bound, and are counted in `unknown`.
+    choices: {problem id: the number of equally likely answers that a guesser draws from}, or None if unknown. Problems with
+    None add 0, so the line is a lower bound. `unknown` counts them.
     """
     if not choices:
         raise ValueError("No problems to average over: give the choices of at least one problem, None where unknown.")
@@ -163,7 +189,7 @@ def guessing_line(choices: Mapping[str, int | None], ks: Sequence[int]) -> Guess
     return GuessingLine(tuple(ks), values, len(choices), len(choices) - len(known))
 
 
-def _checked(answers: Answers) -> None:
+def _check_answers(answers: Answers) -> None:
     if not answers:
         raise ValueError("No problems to average over: give the answers of at least one problem.")
     for problem, rows in answers.items():
@@ -175,7 +201,7 @@ def _checked(answers: Answers) -> None:
             raise ValueError(f"Problem {problem!r}: every answer needs count >= 1 and correct in 0..count.")
 
 
-def _one_n(sizes: Mapping[str, int], what: str) -> None:
+def _check_equal_n(sizes: Mapping[str, int], what: str) -> None:
     fewest, most = min(sizes, key=lambda i: sizes[i]), max(sizes, key=lambda i: sizes[i])
     if sizes[fewest] != sizes[most]:
         raise ValueError(
@@ -199,13 +225,13 @@ def _binomial(n: int, p: float) -> Float[np.ndarray, " N"]:
     return mass
 
 
-def _leads(count: int, others: Mapping[int, int], silent: int, n: int, k: int) -> float:
-    """sum_v f_a(v) [x^(k - v)] ... of `majority` for one right answer given `count` times.
+def _lead_weight(count: int, others: Mapping[int, int], silent: int, n: int, k: int) -> float:
+    """sum_v f_a(v) [x^(k - v)] ... of `majority`, for a correct answer with `count` samples.
 
-    others: {number of samples: how many other answers have it}; silent: samples without an answer.
+    others: {number of samples: how many other answers have it}. silent: samples without an answer.
     """
     p = k / n
-    size = n + 1 + n % 2  # above every degree, and odd: then all roots but 1 come in conjugate pairs
+    size = n + 1 + n % 2  # above every degree, and odd, so that all roots but 1 come in conjugate pairs
     roots_M = np.exp(2j * np.pi * np.arange(size // 2 + 1) / size)
     pairs_M = np.where(np.arange(size // 2 + 1) > 0, 2.0, 1.0)
     mass = {c: _binomial(c, p) for c in (count, *others)}
@@ -228,6 +254,6 @@ def _leads(count: int, others: Mapping[int, int], silent: int, n: int, k: int) -
 
 @functools.cache
 def _gauss_legendre(order: int) -> tuple[Float[np.ndarray, " Q"], Float[np.ndarray, " Q"]]:
-    """Nodes and weights on [-1, 1]; exact to degree 2 order - 1."""
+    """Nodes and weights on [-1, 1], exact up to degree 2 order - 1."""
     nodes, weights = np.polynomial.legendre.leggauss(order)
     return nodes, weights

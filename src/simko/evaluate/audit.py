@@ -1,4 +1,4 @@
-"""A second opinion on what a run's grader said."""
+"""Grading the samples of a run again, with another verifier."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,30 +12,34 @@ _ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Regraded:
-    """One graded sample with the verdict that it has and the one that another verifier gives."""
+class RegradedSample:
+    """One graded sample with its stored verdict and another verifier's."""
 
     problem: Problem
+    """Its problem."""
     sample: Sample
+    """The sample."""
     before: Verdict
+    """The stored verdict."""
     after: Verdict
+    """The other verifier's."""
 
     @property
     def disagrees(self) -> bool:
-        """Whether the outcomes differ; another extracted answer with the same outcome is no disagreement."""
+        """Whether the outcomes differ. Extracted answers may differ without a disagreement."""
         return self.before.outcome != self.after.outcome
 
     @property
     def kind(self) -> str:
-        """ "wrong -> correct" and the like."""
+        """The outcomes, such as "wrong -> correct"."""
         return f"{self.before.outcome} -> {self.after.outcome}"
 
 
-def regraded(store: SampleStore, setting: Setting, verifier: VerifierLike) -> Iterator[Regraded]:
-    """Every graded sample of a setting, judged again by `verifier`. Nothing in the store changes."""
+def regrade_samples(store: SampleStore, setting: Setting, verifier: VerifierLike) -> Iterator[RegradedSample]:
+    """Every graded sample of a setting, judged again by `verifier`. The store does not change."""
     problems = {p.id: p for p in store.problems(setting)}
     rows = ((sample, verdict) for sample, verdict in store.rows(setting) if verdict is not None)
     while part := list(islice(rows, _ROWS_AT_ONCE)):
         verdicts = grade_many(verifier, [(sample.response, problems[sample.problem_id]) for sample, _ in part])
         for (sample, before), after in zip(part, verdicts, strict=True):
-            yield Regraded(problems[sample.problem_id], sample, before, after)
+            yield RegradedSample(problems[sample.problem_id], sample, before, after)

@@ -1,4 +1,4 @@
-"""Did two pass@K curves cross? A band over all K at once decides; the drawn curves do not.
+"""Do two pass@K curves cross? A simultaneous band over all K decides, not the drawn curves.
 
 Axes: P problems, K ks, B resamples.
 """
@@ -15,59 +15,67 @@ from simko.evaluate.passk import Counts, as_seeds, paired_values
 
 Direction = Literal["ahead then behind", "behind then ahead"]
 _WORDS = {"ahead": "ahead of", "behind": "behind"}
-_FEWEST_DIFFERING = 5
+_MIN_DIFFERING = 5
 _EQUAL = 1e-12  # differences of pass@k below this are rounding
 
 
 @dataclass(frozen=True)
 class BandPoint:
-    """Mean over problems of pass@k(ours) - pass@k(other), with the band [low, high] that covers all ks at once."""
+    """The difference at one k, with a band that covers all ks at once."""
 
     k: int
+    """The number of samples."""
     difference: float
+    """Mean over problems of pass@k(ours) - pass@k(other)."""
     low: float
+    """The low end of the band."""
     high: float
+    """The high end."""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Whether ours and other change places along K.
-
-    direction, of ours: None where no crossing is claimed, and then so are k_star and its interval. k_star: the first K,
-    not rounded, where D(K) changes sign in that direction; k_star_high (k_star_low): None where that end lies beyond
-    half_n, the largest K looked at. left_out: the ks at which fewer than five problems differ, or all by one amount.
-    """
+    """Whether ours and other change places along K."""
 
     points: tuple[BandPoint, ...]
+    """The band."""
     left_out: tuple[int, ...]
+    """The ks at which fewer than five problems differ, or all by the same amount."""
     problems: int
+    """The number of problems."""
     half_n: int
+    """The largest K that was tested."""
     level: float
+    """Of the band and of the interval of k_star."""
     direction: Direction | None
+    """Of ours; None if no crossing is claimed."""
     k_star: float | None
+    """The first K, not rounded, where D(K) changes sign in that direction; None if no crossing is claimed."""
     k_star_low: float | None
+    """The low end of its interval; None if it lies beyond half_n."""
     k_star_high: float | None
+    """The high end; None if it lies beyond half_n."""
 
     @property
     def claimed(self) -> bool:
+        """Whether a crossing is claimed."""
         return self.direction is not None
 
     @property
     def sentence(self) -> str:
+        """`describe` for models without names."""
         return self.describe("the first", "the second")
 
     def describe(self, ours: str, other: str) -> str:
-        """The finding in plain words, with the two models named."""
+        """The finding in words, with the names of the two models."""
         if self.direction is None:
             why = (
-                ""
-                if self.points
-                else f": fewer than {_FEWEST_DIFFERING} problems differ at every K, or all differ alike"
+                "" if self.points else f": fewer than {_MIN_DIFFERING} problems differ at every K, or all differ alike"
             )
             return f"No evidence that the pass@K curves of {ours} and {other} cross up to K = {self.half_n}{why}."
         early, late = self.direction.split(" then ")
-        first = next(d.k for d in self.points if _beyond_0(d, early))
-        last = next(d.k for d in self.points if d.k > first and _beyond_0(d, late))
+        first = next(d.k for d in self.points if _excludes_0(d, early))
+        last = next(d.k for d in self.points if d.k > first and _excludes_0(d, late))
         low, high = (f"{x:.3g}" if x else f"beyond {self.half_n}" for x in (self.k_star_low, self.k_star_high))
         return (
             f"The pass@K curves cross: {ours} is {_WORDS[early]} {other} at K = {first} and {_WORDS[late]} it at"
@@ -83,18 +91,26 @@ def crossing(
     resamples: int = 4000,
     seed: int = 0,
 ) -> Crossing:
-    """Test for a crossing on K = 1, 2, 4, ... up to half of the samples of the problem that has fewest.
+    """Test for a crossing on K = 1, 2, 4, ... up to half of the fewest samples of any problem.
 
-    D(K) is the mean over problems of pass@K(ours) - pass@K(other), seeds averaged. The band D(K) +- q s(K) has one q for
-    all K: the level-quantile over resampled problems of max_K |t*(K)|. With that chance it covers all of D at once, so
-    that a crossing is claimed only if it lies above 0 at one K and below 0 at a later one, or the reverse. The chance of
-    a false claim is at most 1 - level, and far smaller for equal models. A K at which fewer than five problems differ has
-    no usable s(K) and is left out.
+    D(K) is the mean over problems of pass@K(ours) - pass@K(other), averaged over seeds. The band D(K) +- q s(K) has one q for
+    all K: the level-quantile of max_K |t*(K)| over resampled problems. With probability `level` the band covers all of D. A
+    crossing is claimed only if the band lies above 0 at one K and below 0 at a later one, or the reverse. The probability of a
+    false claim is at most 1 - level, and far smaller for equal models. A K at which fewer than five problems differ has no
+    usable s(K) and is left out.
 
-    K* is the first sign change of D in the claimed direction, linear in log K between two ks. Its percentile interval is
-    over the same resamples; one without such a change counts as beyond the largest K. Simulated rates of false claims,
-    and the power, are in docs/evaluation_statistics.md. ValueError as in `paired_difference`, and where a problem has
-    fewer than 2 samples.
+    K* is the first sign change of D in the claimed direction, interpolated linearly in log K. Its percentile interval is over
+    the same resamples. A resample without such a change counts as beyond the largest K. docs/evaluation_statistics.md gives
+    simulated false claims and power.
+
+    Args:
+        ours: counts, or one such dict per training seed.
+        other: likewise.
+        level: of the band and the interval.
+        resamples: of the problems.
+        seed: of the resamples.
+
+    ValueError as in `paired_difference`, and for a problem with fewer than 2 samples.
     """
     fewest = min((n for run in [*as_seeds(ours), *as_seeds(other)] for n, _ in run.values()))
     if fewest < 2:
@@ -102,7 +118,7 @@ def crossing(
     ks = [2**i for i in range((fewest // 2).bit_length())]
     ids, left, right = paired_values(ours, other, ks)
     differences = left.mean(axis=0) - right.mean(axis=0)
-    kept = ((np.abs(differences) > _EQUAL).sum(axis=0) >= _FEWEST_DIFFERING) & (differences.std(axis=0) > _EQUAL)
+    kept = ((np.abs(differences) > _EQUAL).sum(axis=0) >= _MIN_DIFFERING) & (differences.std(axis=0) > _EQUAL)
     left_out = tuple(k for k, keep in zip(ks, kept, strict=True) if not keep)
     if not kept.any():
         return Crossing((), left_out, len(ids), ks[-1], level, None, None, None, None)
@@ -121,7 +137,7 @@ def crossing(
     return Crossing(points, left_out, len(ids), ks[-1], level, direction, *star)
 
 
-def _beyond_0(point: BandPoint, side: str) -> bool:
+def _excludes_0(point: BandPoint, side: str) -> bool:
     return point.low > 0 if side == "ahead" else point.high < 0
 
 
@@ -136,7 +152,7 @@ def _direction(low: Float[np.ndarray, " K"], high: Float[np.ndarray, " K"]) -> D
 def _k_star(
     mean: Float[np.ndarray, " K"], resampled: Float[np.ndarray, "B K"], ks: Float[np.ndarray, " K"], level: float
 ) -> tuple[float | None, float | None, float | None]:
-    """K* of the mean and the ends of its percentile interval; None for what lies beyond the last k."""
+    """K* of the mean and the ends of its percentile interval; None for a value beyond the last k."""
     found = first_fall(np.concatenate([mean[None], resampled]), ks)
     ends = np.quantile(found[1:], [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     star, low, high = (float(x) if np.isfinite(x) else None for x in (found[0], *ends))
@@ -144,7 +160,7 @@ def _k_star(
 
 
 def first_fall(curves: Float[np.ndarray, "B K"], ks: Float[np.ndarray, " K"]) -> Float[np.ndarray, " B"]:
-    """The K at which each curve first goes from above 0 to 0 or below, linear in log K; infinite where it never does."""
+    """The K at which each curve first falls from above 0 to 0 or below, linear in log K; infinite if it never does."""
     here, there = curves[:, :-1], curves[:, 1:]
     falls = (here > 0) & (there <= 0)
     place = falls.argmax(axis=1)

@@ -1,7 +1,7 @@
-"""The store's SQLite file: its schema and version, how it is opened, and errors that name it and say what to do."""
+"""The store's SQLite file: schema, version, opening it, and errors that name the file and say what to do."""
 
+import logging
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -11,8 +11,10 @@ from typing import Any, get_args
 from simko.evaluate.filesystem import is_network
 from simko.records import Outcome
 
+logger = logging.getLogger("simko")
+
 VERSION = 1
-"""Of the schema, as PRAGMA user_version; files of the first releases have it without saying so (0)."""
+"""The schema's version, as PRAGMA user_version. Files of the first releases have this schema under version 0."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, verifier TEXT NOT NULL,
@@ -30,12 +32,12 @@ CREATE TABLE IF NOT EXISTS samples (
 CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
 """
 _NO_WAL = (
-    "lies where SQLite cannot keep a write-ahead log (a network file system): rows are written through a rollback "
-    "journal, which is slower, and readers wait for the writer"
+    "lies where SQLite cannot keep a write-ahead log, such as a network file system: it uses a rollback journal, which "
+    "is slower, and readers wait for the writer"
 )
-_told: set[Path] = set()
-_whole: set[tuple[int, ...]] = set()
-_FOREIGN = {
+_warned: set[Path] = set()
+_intact: set[tuple[int, ...]] = set()
+_INVALID_ROWS = {
     "settings": "typeof(task) || typeof(name) || typeof(record) || typeof(verifier) || typeof(n) "
     "!= 'texttexttexttextinteger'",
     "problems": "typeof(problem) || typeof(prompt) || typeof(answer) || typeof(metadata) != 'texttexttexttext' "
@@ -45,22 +47,24 @@ _FOREIGN = {
     f"OR typeof(extracted) NOT IN ('text', 'null') OR outcome NOT IN {get_args(Outcome)} "
     "OR NOT EXISTS (SELECT 1 FROM problems p WHERE p.setting = samples.setting AND p.problem = samples.problem)",
 }
-"""By table, what is true of no row that a store wrote."""
+"""{table: a condition that no row written by a store meets}."""
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """The file, made where there is none. ValueError where it is no store of this version, OSError where it cannot be
-    written."""
-    with explained(path):
+    """A connection to the file, which is created if it does not exist.
+
+    ValueError if it is not a store of this version, OSError if it cannot be written.
+    """
+    with explain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=60, factory=_connection(path))
         try:
             version = _check_version(path, db)
             mode = "DELETE" if is_network(path.parent) else "WAL"
-            (taken,) = db.execute(f"PRAGMA journal_mode={mode}").fetchone()
-            if taken.upper() != "WAL" and path not in _told:
-                _told.add(path)
-                print(f"simko: {path} {_NO_WAL}", file=sys.stderr)
+            (actual,) = db.execute(f"PRAGMA journal_mode={mode}").fetchone()
+            if actual.upper() != "WAL" and path not in _warned:
+                _warned.add(path)
+                logger.warning("%s %s", path, _NO_WAL)
             db.execute("PRAGMA synchronous=FULL")
             if version != VERSION:
                 db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
@@ -71,7 +75,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, also in a directory that cannot be written. ValueError as for a writer."""
+    """A read-only connection, even in a read-only directory. ValueError as in `open_writer`."""
     if not path.is_file():
         raise ValueError(f"{path.parent} holds no samples: it has no {path.name}")
     uri = path.resolve().as_uri()
@@ -82,11 +86,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
         unopened = isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
         if not unopened or Path(f"{path}-wal").exists():
             raise
-    return _read(path, f"{uri}?immutable=1")  # closed well, in a directory without write access
+    return _read(path, f"{uri}?immutable=1")  # a cleanly closed file in a read-only directory
 
 
 def _read(path: Path, uri: str) -> sqlite3.Connection:
-    with explained(path):
+    with explain_errors(path):
         db = sqlite3.connect(uri, uri=True, timeout=60, factory=_connection(path))
         try:
             _check_version(path, db)
@@ -99,8 +103,8 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Errors of SQLite's that are the file's, the disk's or another process's: with the file, and what to do."""
+def explain_errors(path: Path) -> Iterator[None]:
+    """Raises SQLite's errors about the file, the disk or another process with the file's name and what to do."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -108,9 +112,9 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
-    """The error in our words; itself where it is neither the file's, nor the disk's, nor another process's."""
+    """The explained error, or the error itself if it is about neither the file, the disk nor another process."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None and "decode" in str(error):  # the module's own: text that is no UTF-8
+    if code is None and "decode" in str(error):  # raised by the module: text that is not UTF-8
         code = sqlite3.SQLITE_CORRUPT
     if code == sqlite3.SQLITE_ERROR and str(error) == "unsupported file format":
         code = sqlite3.SQLITE_NOTADB
@@ -120,7 +124,7 @@ def _explanation(path: Path, error: sqlite3.DatabaseError) -> Exception:
     return kind(text.format(path=path, error=error))
 
 
-_FULL = "{path} could not be written ({error}): what was kept before is whole; make room and run the same command again"
+_FULL = "{path} could not be written ({error}): what it held before is intact; make room and run the same command again"
 _EXPLANATIONS: dict[int, tuple[type[Exception], str]] = {
     sqlite3.SQLITE_NOTADB: (ValueError, "{path} is no SQLite file: restore it, or choose another directory"),
     sqlite3.SQLITE_CORRUPT: (
@@ -141,13 +145,13 @@ _EXPLANATIONS: dict[int, tuple[type[Exception], str]] = {
 }
 
 
-def damaged(path: Path, error: Exception | str) -> ValueError:
-    """For what a file that is whole to SQLite holds in place of what was kept."""
+def damage_error(path: Path, error: Exception | str) -> ValueError:
+    """The error for a file that SQLite reads but that does not hold what simko wrote."""
     return ValueError(_EXPLANATIONS[sqlite3.SQLITE_CORRUPT][1].format(path=path, error=error))
 
 
 def _check_version(path: Path, db: sqlite3.Connection) -> int:
-    """The schema's version, 0 of a new file; ValueError for another than this code's."""
+    """The schema's version, 0 for a new file. ValueError for another version than this code's."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise ValueError(
@@ -161,24 +165,26 @@ def _check_version(path: Path, db: sqlite3.Connection) -> int:
         )
     if not any(there.values()):
         return 0
-    _check_whole(path, db)
+    _check_intact(path, db)
     return version
 
 
-def _check_whole(path: Path, db: sqlite3.Connection) -> None:
-    """ValueError for a file that lost pages, whose index says other than its rows, or which holds what no store does.
-    Looked for once as long as the file stays; half a second for 250 MB."""
+def _check_intact(path: Path, db: sqlite3.Connection) -> None:
+    """ValueError for a file with lost pages, an index that contradicts the rows, or rows that no store writes.
+
+    An unchanged file is checked once. The check takes half a second for 250 MB.
+    """
     stat = path.stat()
-    looked_at = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    if looked_at in _whole:
+    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if state in _intact:
         return
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        raise damaged(path, found)
-    for table, wrong in _FOREIGN.items():
-        if db.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
-            raise damaged(path, f"{table} holds what simko has not written")
-    _whole.add(looked_at)
+        raise damage_error(path, found)
+    for table, condition in _INVALID_ROWS.items():
+        if db.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchone():
+            raise damage_error(path, f"{table} holds rows that simko did not write")
+    _intact.add(state)
 
 
 @cache
@@ -194,13 +200,13 @@ def _columns(db: sqlite3.Connection) -> dict[str, list[str]]:
 
 
 def _connection(path: Path) -> type[sqlite3.Connection]:
-    """Connections whose every statement and row is `explained`."""
+    """A connection class whose statements and rows raise explained errors."""
 
     def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         def explaining(*args: Any) -> Any:
             try:
                 return method(*args)
-            except sqlite3.DatabaseError as error:  # not `explained`, which would cost more than a row
+            except sqlite3.DatabaseError as error:  # not explain_errors, which costs more than reading a row
                 raise _explanation(path, error) from error
 
         return explaining

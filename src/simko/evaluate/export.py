@@ -1,4 +1,4 @@
-"""A store's samples as a table for other tools: JSON lines or Parquet."""
+"""A store's samples as a table for other tools, in JSON lines or Parquet."""
 
 import json
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ _ROWS_AT_ONCE = 4096
 
 
 def export(store: SampleStore, path: Path) -> int:
-    """Write every sample of every setting to a .jsonl or .parquet file, whole or not at all; how many rows.
+    """Write every sample of every setting to a .jsonl or .parquet file, and return the number of rows.
 
-    Columns: task, setting, problem_id, sample, prompt, answer, response, outcome (null: not graded), extracted, verifier,
-    tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON text).
+    The file is written whole or not at all. Columns: task, setting, problem_id, sample, prompt, answer, response, outcome (null:
+    not graded), extracted, verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON
+    text). ValueError for another suffix.
     """
     kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in kinds:
@@ -27,10 +28,10 @@ def export(store: SampleStore, path: Path) -> int:
 
 def _rows(store: SampleStore) -> Iterator[dict[str, Any]]:
     for setting in store.settings():
-        yield from _rows_of(store, setting)
+        yield from _setting_rows(store, setting)
 
 
-def _rows_of(store: SampleStore, setting: Setting) -> Iterator[dict[str, Any]]:
+def _setting_rows(store: SampleStore, setting: Setting) -> Iterator[dict[str, Any]]:
     problems = {p.id: p for p in store.problems(setting)}
     record = json.dumps(dict(setting.record))
     for sample, verdict in store.rows(setting):

@@ -1,20 +1,22 @@
-"""Files that are there whole or not at all, and directories with one writer."""
+"""Files that are written whole or not at all, and directories with one writer."""
 
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write in path's stead; it takes path's place when the context ends well, and is gone where it does not.
+    """A temporary file that replaces `path` when the context ends without an error.
 
-    A kill or a full disk leaves the old file, or none, but never a part of the new one.
+    A kill or a full disk leaves the old file, or none, but never a part of the new one. OSError names a file that cannot be
+    written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Append UTF-8 text; OSError naming the file where it cannot be written."""
+    """Append UTF-8 text. OSError names a file that cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -51,7 +53,7 @@ def append(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; ValueError naming the file where it holds none."""
+    """The object in a JSON file. ValueError names a file that holds none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -66,36 +68,17 @@ def _unwritable(path: Path, error: OSError) -> OSError:
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Hold a directory for one writing process; ValueError if another has it.
+def locked(directory: Path) -> Iterator[None]:
+    """Lock a directory for this process as its only writer. ValueError if another process holds the lock.
 
-    A process forked meanwhile (a worker of a data loader) does not hold it, so that it is free once this one is gone.
+    Forked processes, such as workers of a data loader, do not inherit the lock. It is free once this process is gone.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        opened = (directory / ".lock").open("w")
+        lock = FileLock(directory / ".lock", blocking=False).acquire()
+    except Timeout as error:
+        raise ValueError(f"another process is writing to {directory}: wait for it, or choose another one") from error
     except OSError as error:
         raise _unwritable(directory, error) from error
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"another process is writing to {directory}: wait for it, or choose another one"
-            ) from error
-        _locks.add(lock)
-        try:
-            yield
-        finally:
-            _locks.discard(lock)
-
-
-def _let_go() -> None:
-    """Close a forked process's copies of the locks, which leaves them with its parent."""
-    for lock in _locks:
-        lock.close()
-    _locks.clear()
-
-
-_locks: set[TextIO] = set()
-os.register_at_fork(after_in_child=_let_go)
+    with lock:
+        yield

@@ -1,4 +1,4 @@
-"""What a directory lies on."""
+"""The file system that a directory lies on."""
 
 from pathlib import Path
 
@@ -33,8 +33,10 @@ _NETWORK = frozenset(
 
 
 def is_network(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a directory lies on a file system that several machines share, where memory cannot be shared through
-    a file. False where the system has no table of mounts."""
+    """Whether a directory lies on a file system that several machines share, where mmap is not shared.
+
+    False if the system has no table of mounts.
+    """
     if not mounts.is_file():
         return False
     found, kind = Path("/"), ""

@@ -1,7 +1,7 @@
 """Intervals: the studentised bootstrap over problems for means and differences, t intervals over seeds, Holm.
 
-Axes: P problems, K ks, B resamples, S training seeds. What is resampled is always the problem, never the sample: the
-problems are the draw that a benchmark makes, and the samples of one problem share its difficulty.
+Axes: P problems, K ks, B resamples, S training seeds. Resampling draws problems, never samples. A benchmark is a draw of
+problems, and the samples of one problem share its difficulty.
 """
 
 import math
@@ -9,15 +9,15 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-_CELLS = 4_000_000  # resample-by-problem cells held at once
-_NO_SPREAD = 1e-12  # a variance below this share of the whole's counts as none
+_CELLS = 4_000_000  # resample-by-problem cells held at a time
+_NO_SPREAD = 1e-12  # a resample's variance below this share of the whole's counts as zero
 
 
 def clopper_pearson(mean: Float[np.ndarray, " K"], problems: int, level: float) -> Float[np.ndarray, "K 2"]:
-    """Exact binomial interval for `problems` draws of this mean, each taken as wholly solved or not at all.
+    """Exact binomial interval for `problems` draws with this mean, each taken as solved or not solved.
 
-    No distribution on [0, 1] spreads its mean more than the binomial, so this holds whatever the values look like. At
-    mean 1 it is the rule of three: low = (alpha / 2) ** (1 / problems).
+    It holds for any distribution on [0, 1], because none spreads its mean more than the binomial. At mean 1 it is the rule of
+    three: low = (alpha / 2) ** (1 / problems).
     """
     from scipy.special import betaincinv
 
@@ -34,13 +34,12 @@ def studentised_interval(
     """Bootstrap-t interval of the mean over problems of values in [0, 1], clipped to [0, 1].
 
     With m, s the mean and its standard error, and t* = (m* - m) / s* over resampled problems:
-    [m - q_hi(t*) s, m - q_lo(t*) s]. pass@K values pile up at 0 or at 1, and the plain t, percentile and BCa
-    intervals then miss on the heavy side (coverage .65-.69 at 30 problems, k = 128 of n = 256, p ~ Beta(1, 3));
-    this one keeps .92-.97.
+    [m - q_hi(t*) s, m - q_lo(t*) s]. pass@K values pile up at 0 or 1, where the plain t, percentile and BCa intervals miss on
+    the heavy side: they cover .65-.69 at 30 problems (k = 128 of n = 256, p ~ Beta(1, 3)). This one covers .92-.97.
 
-    A resample without spread has no t*; it counts as +-infinity, so its bound is open. The interval is therefore cut to
-    the binomial one (`clopper_pearson`), which alone remains when all problems have one value or there is one problem:
-    never a width of zero.
+    A resample without spread has no t*. It counts as +-infinity and opens its bound, so the interval is clipped to the binomial
+    one (`clopper_pearson`). The binomial one remains if all problems have one value or there is one problem, so the width is
+    never zero.
     """
     problems = values.shape[0]
     mean = values.mean(axis=0)
@@ -73,15 +72,15 @@ def studentised_difference(
     With m, s and t* as in `studentised_interval`: m +- q(|t*|) s, clipped to [-1, 1]. Two-sided p = (1 + the number of
     |t*| >= |m / s|) / (B + 1): never below 1 / (B + 1), and below 1 - level exactly where the interval excludes 0.
 
-    Why |t*|, and not both tails or the paired t: at large k most differences are 0 and the rest sit on either side. At
-    k = 128 of n = 256 (p ~ Beta(1, 3) and six kinds of change, 30 and 100 problems) the paired t covers .75 to 1.00, the
-    two-tailed bootstrap-t .83 to .97, this one .92 to 1.00; two equal models differ "significantly" in 15 % of runs by
-    the two-tailed one. A change that one problem in ten alone undergoes is covered by .85 at k = 1 and 30 problems (the
-    paired t: .83): no interval sees problems that were not drawn.
+    Why |t*| and not both tails or the paired t: at large k most differences are 0 and the rest lie on either side. At k = 128
+    of n = 256 (p ~ Beta(1, 3), six kinds of change, 30 and 100 problems) the paired t covers .75 to 1.00, the two-tailed
+    bootstrap-t .83 to .97 and this one .92 to 1.00. By the two-tailed one, two equal models differ "significantly" in 15 % of
+    runs. A change in one problem of ten is covered by .85 at k = 1 and 30 problems (the paired t: .83), since no interval sees
+    problems that were not drawn.
 
-    A resample without spread counts as infinite, so the interval is cut to the binomial bounds of gains and losses apart,
-    which alone remain where all problems have one difference or there is one problem; p is then the sign test's
-    min(1, 2 ** (1 - P)), and 1 where the difference is 0. The cut never excludes 0 by itself.
+    A resample without spread counts as infinite, so the interval is clipped to the separate binomial bounds of gains and
+    losses. These remain if all problems have one difference or there is one problem. Then p is the sign test's
+    min(1, 2 ** (1 - P)), and 1 for a difference of 0. Clipping never excludes 0 by itself.
     """
     problems = differences.shape[0]
     mean = differences.mean(axis=0)
@@ -108,8 +107,8 @@ def resampled_t(
 ) -> tuple[Float[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
     """m* - m and t* = (m* - m) / sd* of each resample of the rows, which must have mean 0.
 
-    The factor sqrt(P - 1) that would make sd* a standard error cancels against the one in s. Without spread t* is
-    +-infinity, or 0 where m* = m.
+    The factor sqrt(P - 1) from sd* to a standard error cancels against the one in s. Without spread t* is +-infinity, or 0 if
+    m* = m.
     """
     problems = centred.shape[0]
     squares = centred**2
@@ -129,7 +128,7 @@ def resampled_t(
 
 
 def critical_value(size: Float[np.ndarray, "B K"], level: float) -> Float[np.ndarray, " K"]:
-    """The ceil((B + 1) level)-th smallest of B resampled values; infinite where B is too small for the level."""
+    """The ceil((B + 1) level)-th smallest of B resampled values; infinite if B is too small for the level."""
     resamples = size.shape[0]
     rank = math.ceil((resamples + 1) * level - 1e-9)
     if rank > resamples:
@@ -141,8 +140,8 @@ def critical_value(size: Float[np.ndarray, "B K"], level: float) -> Float[np.nda
 def seeds_t(by_seed: Float[np.ndarray, "S K"], *, level: float = 0.95) -> Float[np.ndarray, "K 2"] | None:
     """t interval over training seeds of means in [0, 1], clipped: m +- t(S - 1) sd / sqrt(S).
 
-    It covers the choice of seeds on these very problems. None for one seed; nan at a k where all seeds agree exactly
-    (as all do at 0 or at 1), since equal seeds say nothing of the next one.
+    It covers the choice of seeds, on these problems. None for one seed. nan at a k where all seeds agree exactly (as at 0 or 1),
+    because equal seeds say nothing about the next one.
     """
     from scipy.special import stdtrit
 
@@ -161,9 +160,9 @@ def seeds_welch(
 ) -> Float[np.ndarray, "K 2"] | None:
     """Welch's t interval over training seeds of mean(ours) - mean(other), clipped to [-1, 1].
 
-    Unpaired: seed 1 of one method and seed 1 of another share a number and little else, and a pairing that means nothing
-    costs half of the degrees of freedom. Where data order and sampling noise are really shared it is too wide, not too
-    narrow. None where a side has one seed; nan at a k where no seed differs from another of its side.
+    Unpaired: seed 1 of one method and seed 1 of another share little but the number, and a meaningless pairing costs half of the
+    degrees of freedom. If data order and sampling noise are shared, the interval is too wide, not too narrow. None if a side
+    has one seed. nan at a k where the seeds of each side agree exactly.
     """
     from scipy.special import stdtrit
 

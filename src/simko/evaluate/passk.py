@@ -20,59 +20,71 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Point:
-    """pass@k with its interval [low, high] over the choice of problems.
-
-    over_seeds: the t interval over training seeds; None with one seed, or where all seeds agree exactly.
-    """
+    """pass@k, or another mean over problems at one k, with intervals."""
 
     k: int
+    """The number of samples."""
     estimate: float
+    """pass@k."""
     low: float
+    """The low end of the interval over the choice of problems."""
     high: float
+    """The high end."""
     over_seeds: Interval | None = None
+    """The t interval over training seeds; None for one seed, or if all seeds agree exactly."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """pass@K over ks. samples: the fewest of any problem and seed; per_seed: one row of estimates a seed."""
+    """pass@K over ks."""
 
     points: tuple[Point, ...]
+    """One per k."""
     problems: int
+    """The number of problems."""
     samples: int
+    """The fewest samples of any problem and seed."""
     per_seed: tuple[tuple[float, ...], ...]
+    """The estimates of each seed, one per k."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over problems of pass@k(ours) - pass@k(other), its interval over problems and that interval's p value.
-
-    p is of this one comparison: `holm_over` adjusts for several. over_seeds: Welch's t interval over training seeds; None
-    where a side has one seed, or no seed differs from another.
-    """
+    """The difference of two methods at one k, with intervals."""
 
     k: int
+    """The number of samples."""
     difference: float
+    """Mean over problems of pass@k(ours) - pass@k(other)."""
     low: float
+    """The low end of the interval over the choice of problems."""
     high: float
+    """The high end."""
     p: float
+    """The interval's p value, for this comparison alone. `holm_over` adjusts for several."""
     over_seeds: Interval | None = None
+    """Welch's t interval over training seeds; None if a side has one seed, or if the seeds of each side agree exactly."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same problems; newly solved or lost: ours against other, by problem id."""
+    """Two methods on the same problems."""
 
     points: tuple[Difference, ...]
+    """One per k."""
     problems: int
+    """The number of problems."""
     newly_solved: tuple[str, ...]
+    """The ids of the problems that ours solves and other does not."""
     newly_lost: tuple[str, ...]
+    """The ids of the problems that other solves and ours does not."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them correct, drawn without replacement hold a correct one.
+    """Chance that k of n samples, drawn without replacement, hold one of the c correct ones.
 
-    1 - C(n - c, k) / C(n, k), as 1 - prod_{j < c} (n - k - j) / (n - j); unbiased; off by less than 1e-12 up to
-    n = 2,048. Raises ValueError for k > n, k < 1, c outside 0..n and numbers that are not whole.
+    1 - C(n - c, k) / C(n, k), computed as 1 - prod_{j < c} (n - k - j) / (n - j). Unbiased; the error is below 1e-12 up to
+    n = 2,048. ValueError for k > n, k < 1, c outside 0..n, and numbers that are not whole.
     """
     n, c, k = _whole(n, "n"), _whole(c, "c"), _whole(k, "k")
     _check(n, c, k)
@@ -82,7 +94,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def pass_at_k_matrix(n: Sequence[int], c: Sequence[int], ks: Sequence[int]) -> Float[np.ndarray, "P K"]:
-    """`pass_at_k` for problems [P] and ks [K] at once, equal to it bit by bit; the same errors."""
+    """`pass_at_k` for problems [P] and ks [K] at once, with bit-identical values and the same errors."""
     ns = [_whole(x, "n") for x in n]
     cs = [_whole(x, "c") for x in c]
     whole_ks = [_whole(x, "k") for x in ks]
@@ -111,15 +123,18 @@ def pass_at_k_curve(
 ) -> Curve:
     """Mean pass@k over problems for each k, with a studentised bootstrap interval that resamples problems.
 
-    counts: one dict, or one a training seed over the same problems; then each problem's value is its mean over the
-    seeds, and the samples of seeds are never pooled: a mixture of models has a higher pass@k than they have on average.
-    The interval covers the choice of problems, `over_seeds` beside it that of training seeds on these problems.
+    With several training seeds, each problem's value is its mean over the seeds. Samples of different seeds are never pooled,
+    because a mixture of models has a higher pass@k than its models have on average. The interval covers the choice of problems,
+    and `over_seeds` the choice of training seeds on these problems. `studentised_interval` says why it is studentised.
 
-    Why studentised: at large k most problems are at 1 and a few far below. There the t, percentile and BCa intervals
-    cover .65-.69 at 30 problems where they claim .95 (k = 128 of n = 256, p ~ Beta(1, 3)), this one .92-.97. Where all
-    problems have one value, or there is one problem, it is the exact binomial interval, never of zero width.
+    Args:
+        counts: one dict, or one per training seed over the same problems.
+        ks: the numbers of samples.
+        level: of the intervals.
+        resamples: of the problems.
+        seed: of the resamples.
 
-    A problem with n < k raises ValueError: to drop it would average other problems at other ks.
+    ValueError for a problem with n < k. Dropping it would average different problems at different ks.
     """
     runs = as_seeds(counts)
     ids = _same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
@@ -144,11 +159,19 @@ def paired_difference(
     resamples: int = 4000,
     seed: int = 0,
 ) -> Comparison:
-    """ours - other, problem by problem: mean difference of pass@k with its studentised bootstrap interval over problems.
+    """Mean over problems of pass@k(ours) - pass@k(other), with a studentised bootstrap interval over problems.
 
-    Each side is one dict of counts or one a training seed (averaged problem by problem first, never pooled). The p
-    values are two-sided and belong to the interval. A problem counts as solved where more than half of the seeds have a
-    correct sample; with unequal n the side with more samples solves more by that alone.
+    The p values are two-sided and belong to the interval. A problem counts as solved if more than half of the seeds have a
+    correct sample. With unequal n, the side with more samples solves more for that reason alone.
+
+    Args:
+        ours: one dict of counts, or one per training seed; seeds are averaged within each problem and never pooled.
+        other: likewise.
+        ks: the numbers of samples.
+        level: of the intervals.
+        resamples: of the problems.
+        seed: of the resamples.
+
     ValueError names the first problem that one side lacks.
     """
     ids, left, right = paired_values(ours, other, ks)
@@ -173,7 +196,7 @@ def paired_difference(
 def paired_values(
     ours: Counts | Sequence[Counts], other: Counts | Sequence[Counts], ks: Sequence[int]
 ) -> tuple[list[str], Float[np.ndarray, "S P K"], Float[np.ndarray, "S2 P K"]]:
-    """The problem ids, and pass@k of each side by seed, problem and k; ValueError where a side lacks a problem."""
+    """The problem ids, and pass@k of each side by seed, problem and k. ValueError if a side lacks a problem."""
     our_runs, other_runs = as_seeds(ours), as_seeds(other)
     names = ["ours"] * len(our_runs) + ["other"] * len(other_runs)
     ids = _same_problems([*our_runs, *other_runs], "ours", names)
@@ -182,10 +205,10 @@ def paired_values(
 
 
 def holm_over(comparisons: Mapping[Label, Comparison], k: int) -> dict[Label, float]:
-    """p of each comparison at one k, adjusted by Holm over all of them: every task and pair that is looked at.
+    """The p value of each comparison at one k, adjusted by Holm over all of them. Give every task and pair that you look at.
 
-    Not over ks: choose the headline k beforehand, and for the whole curve see `crossing`, whose band covers all of its
-    ks at once. ValueError where a comparison has no such k.
+    It does not adjust over ks. Choose the headline k beforehand; for whole curves see `crossing`, whose band covers all of its
+    ks at once. ValueError if a comparison has no such k.
     """
     raw = []
     for label, comparison in comparisons.items():
@@ -197,17 +220,18 @@ def holm_over(comparisons: Mapping[Label, Comparison], k: int) -> dict[Label, fl
 
 
 def reliable(n: int, k: int) -> bool:
-    """n >= 2 k: below that one lucky sample can decide a problem.
+    """Whether n >= 2 k. With fewer samples, one lucky sample can decide a problem.
 
-    At k = n a problem with p = .002 has a standard deviation of .49: it is 0 or 1 by one lucky sample.
+    At k = n a problem with p = .002 is 0 or 1 by one lucky sample, with a standard deviation of .49.
     """
     return n >= 2 * k
 
 
 def with_errors_as_correct(counts: Counts, errors: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """The counts if every sample that the grader failed on were correct; errors: their number by problem id, 0 left out.
+    """The counts if every sample on which the grader failed were correct.
 
-    In `counts` such samples are among the n and not among the c, so the two curves enclose the truth.
+    errors: {problem id: the number of such samples}, without zeros. In `counts` these samples are among the n but not among
+    the c, so the truth lies between the two curves. ValueError if errors and counts do not fit together.
     """
     unknown = next((i for i in errors if i not in counts), None)
     if unknown is not None:
@@ -241,7 +265,7 @@ def _check(n: int, c: int, *ks: int) -> None:
 
 
 def as_seeds(counts: Counts | Sequence[Counts]) -> list[Counts]:
-    """One dict of counts a training seed, whichever way they were given; ValueError where one is empty."""
+    """One dict of counts per training seed, from either form. ValueError if one is empty."""
     runs: list[Counts] = [counts] if isinstance(counts, Mapping) else list(counts)
     if not runs or not all(runs):
         raise ValueError("No problems to average over: give the counts of at least one problem for every seed.")
@@ -249,7 +273,7 @@ def as_seeds(counts: Counts | Sequence[Counts]) -> list[Counts]:
 
 
 def _same_problems(runs: Sequence[Counts], first: str, names: Sequence[str]) -> list[str]:
-    """The problem ids in order; ValueError names the first that a run lacks."""
+    """The problem ids, sorted. ValueError names the first that a run lacks."""
     for run, name in zip(runs, names, strict=True):
         for here, there, lacking in ((runs[0], run, name), (run, runs[0], first)):
             missing = next((i for i in sorted(here) if i not in there), None)

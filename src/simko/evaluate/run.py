@@ -1,4 +1,4 @@
-"""One evaluation: n samples of every problem, graded, in a store that an interrupted run picks up again."""
+"""One evaluation: n graded samples of every problem, in a store from which an interrupted run continues."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.sampling import Sampler, SamplingSettings, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
-_KEEP_ROWS = 64
-_KEEP_SECONDS = 1.0
-_GRADING_AHEAD = 8  # lists of samples that may wait for their grades
+_BATCH_ROWS = 64
+_BATCH_SECONDS = 1.0
+_MAX_UNGRADED = 8  # lists of samples that may wait for their verdicts
 
 
 def evaluate(
@@ -34,18 +34,26 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
 ) -> Setting:
-    """Draw n samples of every problem and grade them, into the store; the setting under which they are kept.
+    """Draw n samples of every problem, grade them, and return the setting under which the store keeps them.
 
-    What is kept is not drawn again: an interrupted evaluation continues, and a larger n draws the missing indices
-    alone. Samples are on disk before they are graded, in a thread beside the sampling; those without a verdict, and
-    those whose verdict is "error" (our own fault), are graded first when an evaluation continues. A kill loses what was
-    drawn in the last second.
+    Stored samples are not drawn again: an interrupted evaluation continues, and a larger n draws only the missing indices.
+    Samples are on disk before they are graded, in a thread beside the sampling. A continued evaluation first grades samples
+    without a verdict, or with the verdict "error". A kill loses the samples of the last second.
 
-    task, revision: what the problems are called and at which revision they were read; verifier: a name for
-    `get_verifier`, or a callable; seed: the run's.
+    Args:
+        store: where samples and verdicts are kept.
+        sampler: draws the responses.
+        problems: the problems.
+        verifier: a name for `get_verifier`, or a callable.
+        n: samples per problem.
+        settings: how responses are drawn.
+        task: the name of the set of problems.
+        revision: the revision of the problems.
+        seed: the run's seed.
+        progress: show a progress bar.
 
-    Raises ValueError where the store holds this task and temperature under another configuration, or the verifier
-    cannot judge a problem (nothing is changed); VerifierError where the verifier raises; RuntimeError where the sampler left samples out.
+    ValueError, with nothing changed, if the store holds this task and temperature under another configuration, or the verifier
+    cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves samples out.
     """
     judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)
@@ -55,13 +63,13 @@ def evaluate(
     missing = store.missing(setting, n)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n
-    label = "".join(c for c in f"{task} {name}" if c.isprintable())  # a file's name may hold what acts unseen
+    label = "".join(c for c in f"{task} {name}" if c.isprintable())  # a file name may hold control characters
     bar = tqdm(total=total, initial=total - wanted, desc=label, unit="sample", disable=not progress)
     with bar, _Grader(store, setting, judge, {p.id: p for p in problems}) as grader:
         for samples in store.ungraded(setting):
             grader.submit(samples)
         drawn = sampler.sample(problems, missing, settings, seed=setting_seed(seed, task, name)) if missing else ()
-        for samples in _gathered(drawn):
+        for samples in _join_lists(drawn):
             store.add(setting, samples)
             bar.update(sum(s.index < n for s in samples))
             grader.submit(samples)
@@ -72,7 +80,7 @@ def evaluate(
 
 
 def check_plan(problems: Sequence[Problem], verifier: VerifierLike, n: int, settings: SamplingSettings) -> None:
-    """Raise what `evaluate` raises before it asks anything of the sampler: call it before a model is loaded."""
+    """Raise the errors that `evaluate` raises before it uses the sampler. Call it before a model is loaded."""
     if not problems or len({problem.id for problem in problems}) != len(problems):
         raise ValueError("give at least one problem, and every problem an id of its own")
     if n < 1:
@@ -83,14 +91,22 @@ def check_plan(problems: Sequence[Problem], verifier: VerifierLike, n: int, sett
 
 
 def setting_name(settings: SamplingSettings) -> str:
-    """What a setting is called within its task: by its temperature, the one thing that a sweep changes."""
+    """A setting's name within its task: its temperature, which is all that a sweep changes."""
     return f"T={settings.temperature:g}"
 
 
 def fingerprint(
     sampler: Sampler, problems: Sequence[Problem], settings: SamplingSettings, *, revision: str, seed: int
 ) -> dict[str, Any]:
-    """All that decides the draws of a setting, as JSON values: never n, so that more can be drawn, nor the verifier."""
+    """All that decides the draws of a setting, as JSON values. Not n, so that more can be drawn, nor the verifier.
+
+    Args:
+        sampler: as in `evaluate`, like all others.
+        problems: the problems.
+        settings: how responses are drawn.
+        revision: the revision of the problems.
+        seed: the run's seed.
+    """
     return {
         **sampler.identity,
         **asdict(settings),
@@ -103,16 +119,16 @@ def fingerprint(
 
 
 def digest(problems: Sequence[Problem]) -> str:
-    """SHA-256 over the problems, their prompts, golds and metadata, in order."""
+    """The SHA-256 of the problems, with prompts, gold answers and metadata, in order."""
     lines = (json.dumps(asdict(replace(p, metadata=dict(p.metadata))), sort_keys=True) for p in problems)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class _Grader:
-    """Grades lists of samples in a thread, one after the other, and keeps their verdicts in the calling thread.
+    """Grades lists of samples one by one in another thread, and stores their verdicts in the calling thread.
 
-    Leaving the context waits for all of them, unless an exception leaves it: what has no verdict then stays ungraded in
-    the store.
+    Leaving the context waits for all verdicts. After an exception it does not wait, and samples without a verdict stay ungraded
+    in the store.
     """
 
     def __init__(
@@ -128,36 +144,36 @@ class _Grader:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._keep(leave=0)
+                self._store_verdicts(max_waiting=0)
         finally:
             self._thread.shutdown(cancel_futures=True)
 
     def submit(self, samples: list[Sample]) -> None:
         answers = [(s.response, self._problems[s.problem_id]) for s in samples]
         self._waiting.append((samples, self._thread.submit(grade_many, self._verifier, answers)))
-        self._keep(leave=_GRADING_AHEAD)
+        self._store_verdicts(max_waiting=_MAX_UNGRADED)
 
-    def _keep(self, leave: int) -> None:
-        """Keep the verdicts that are there; wait until no more than `leave` lists are without."""
-        while self._waiting and (len(self._waiting) > leave or self._waiting[0][1].done()):
+    def _store_verdicts(self, max_waiting: int) -> None:
+        """Store the finished verdicts, and wait until at most `max_waiting` lists have none."""
+        while self._waiting and (len(self._waiting) > max_waiting or self._waiting[0][1].done()):
             samples, graded = self._waiting[0]
             self._store.grade(self._setting, zip(samples, graded.result(), strict=True))
             self._waiting.popleft()
 
 
-def _gathered(lists: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
-    """Lists joined until they hold 64 samples or a second has passed: a transaction each would cost more than it keeps."""
+def _join_lists(lists: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
+    """Joins lists until they hold 64 samples or a second has passed, because a transaction per list is slow."""
     waiting: list[Sample] = []
     last = time.monotonic()
     try:
         for samples in lists:
             waiting += samples
-            if len(waiting) >= _KEEP_ROWS or time.monotonic() - last > _KEEP_SECONDS:
+            if len(waiting) >= _BATCH_ROWS or time.monotonic() - last > _BATCH_SECONDS:
                 yield waiting
                 waiting, last = [], time.monotonic()
     except GeneratorExit:
         raise
-    except BaseException:  # what was drawn before an interruption is kept
+    except BaseException:  # samples drawn before an interruption are stored
         if waiting:
             yield waiting
         raise

@@ -1,4 +1,4 @@
-"""Where samples and verdicts live: one SQLite file a run, so that a kill or a full disk loses no acknowledged row."""
+"""The store of samples and verdicts, one SQLite file per run. A kill or a full disk loses no acknowledged row."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
-from simko.evaluate.database import damaged, explained, open_reader, open_writer
+from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
 _COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted"
@@ -18,32 +18,42 @@ _ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Setting:
-    """One task at one sampling setting. record: all that decides its draws but n; n: how many a problem were asked for last."""
+    """One task at one sampling setting."""
 
     id: int
+    """The store's number of it."""
     task: str
+    """The name of the set of problems."""
     name: str
+    """Its name within the task."""
     record: Mapping[str, Any]
+    """Everything that decides its draws, except n."""
     verifier: str
+    """The verifier's name."""
     n: int
+    """The samples per problem that were last asked for."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums over the samples of a setting. outcomes: how many ended so, those not graded yet as "ungraded"."""
+    """Sums over the samples of a setting."""
 
     samples: int
+    """The number of samples."""
     tokens: int
+    """Their generated tokens."""
     truncated: int
+    """How many were truncated at the limit."""
     outcomes: Mapping[str, int]
+    """{outcome: the number of samples}, with "ungraded" for those without a verdict."""
 
 
 class SampleStore:
-    """Samples keyed by (setting, problem, index), with their verdicts. Use as a context manager.
+    """Samples keyed by (setting, problem, index), with their verdicts. Use it as a context manager.
 
-    Every writing call is one transaction that is on disk when it returns: all of its rows are kept, or none. One
-    process writes (see `claimed`), any number read meanwhile. OSError where the disk is full, ValueError where the file is
-    damaged, or of another version of simko's: both name it and say what to do.
+    Every writing call is one transaction, which is on disk when the call returns. It stores all of its rows or none. One process
+    writes (see `files.locked`) while any number read. OSError if the disk is full, ValueError if the file is damaged or has another
+    version; both name the file and say what to do.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -59,15 +69,24 @@ class SampleStore:
     def begin(
         self, task: str, name: str, record: Mapping[str, Any], verifier: str, problems: Sequence[Problem], n: int
     ) -> Setting:
-        """The setting `name` of `task`: made, or found with the same record and verifier. n is set.
+        """Create the setting `name` of `task`, or find it and set its n.
 
-        ValueError that names what differs, with nothing changed, where the store holds another under this name. One
-        without any sample, which an error ended before the first, binds to nothing and is replaced.
+        A setting without samples, left by an error before the first, is replaced.
+
+        Args:
+            task: the name of the set of problems.
+            name: the setting's name within the task.
+            record: everything that decides the draws, except n, as JSON values.
+            verifier: the verifier's name.
+            problems: the problems, in order.
+            n: the samples per problem to draw.
+
+        ValueError, with nothing changed, if the stored setting has another record or verifier; it names what differs.
         """
         found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
         wanted = json.loads(json.dumps(dict(record)))
         if found is not None and not self._holds_samples(found):
-            self._forget(found)
+            self._delete(found)
             found = None
         if found is not None:
             self._check_same(found, wanted | {"verifier": verifier})
@@ -88,7 +107,7 @@ class SampleStore:
         query = "SELECT 1 FROM samples WHERE setting = ? LIMIT 1"
         return self._db.execute(query, (setting.id,)).fetchone() is not None
 
-    def _forget(self, setting: Setting) -> None:
+    def _delete(self, setting: Setting) -> None:
         with self._transaction():
             self._db.execute("DELETE FROM problems WHERE setting = ?", (setting.id,))
             self._db.execute("DELETE FROM settings WHERE id = ?", (setting.id,))
@@ -112,7 +131,7 @@ class SampleStore:
             )
 
     def settings(self) -> list[Setting]:
-        """All settings, in the order in which they were begun."""
+        """All settings, in the order of their creation."""
         rows = self._db.execute("SELECT id, task, name, record, verifier, n FROM settings ORDER BY id")
         return [Setting(i, task, name, self._json(record), v, n) for i, task, name, record, v, n in rows]
 
@@ -125,10 +144,10 @@ class SampleStore:
         try:
             return dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise damaged(self.path, error) from error
+            raise damage_error(self.path, error) from error
 
     def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:
-        """Keep samples, with their verdicts or to be graded later; sqlite3.IntegrityError for one that is there."""
+        """Store samples, with or without verdicts. sqlite3.IntegrityError for a sample that is already stored."""
         samples = list(samples)
         graded: Sequence[Verdict | None] = [None] * len(samples) if verdicts is None else list(verdicts)
         rows = [
@@ -141,13 +160,13 @@ class SampleStore:
             self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
-        """Set the verdicts on samples that are kept."""
+        """Set the verdicts of stored samples."""
         rows = [(v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts]
         with self._transaction():
             self._db.executemany(_GRADE, rows)
 
     def regrade(self, setting: Setting, verifier: str, verdicts: Iterable[tuple[Sample, Verdict]]) -> Setting:
-        """Set another verifier's verdicts on all samples of a setting, and its name, in one transaction."""
+        """Replace a setting's verdicts and the name of its verifier, in one transaction."""
         rows = ((v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts)
         with self._transaction():
             self._db.execute("UPDATE settings SET verifier = ? WHERE id = ?", (verifier, setting.id))
@@ -155,7 +174,7 @@ class SampleStore:
         return next(s for s in self.settings() if s.id == setting.id)
 
     def missing(self, setting: Setting, n: int) -> dict[str, Sequence[int]]:
-        """{problem id: indices below n that are not kept}, for problems that lack any."""
+        """{problem id: indices below n that are not stored}, for problems that lack any."""
         kept = dict(
             self._db.execute(
                 "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND sample < ? GROUP BY problem",
@@ -174,8 +193,10 @@ class SampleStore:
         return missing
 
     def ungraded(self, setting: Setting) -> Iterator[list[Sample]]:
-        """Samples without a verdict, or whose verdict is "error", some hundreds at a time. They may be graded while
-        this goes on; none comes twice."""
+        """Samples without a verdict, or with the verdict "error", a few hundred at a time.
+
+        They may be graded during the iteration, and none is returned twice.
+        """
         query = (
             f"SELECT rowid, {_COLUMNS} FROM samples WHERE setting = ? AND rowid > ? "
             f"AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
@@ -186,21 +207,21 @@ class SampleStore:
             yield [_row(row[1:])[0] for row in rows]
 
     def rows(self, setting: Setting, problem_id: str | None = None) -> Iterator[tuple[Sample, Verdict | None]]:
-        """Samples with their verdicts (None: not graded yet) in order of problem and index, or those of one problem."""
+        """Samples with their verdicts (None: not graded), in order of problem and index, of all problems or of one."""
         where, args = ("AND problem = ?", (problem_id,)) if problem_id is not None else ("", ())
         query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? {where} ORDER BY problem, sample"
         return map(_row, self._db.execute(query, (setting.id, *args)))
 
     def first(self, setting: Setting, outcome: str) -> tuple[Sample, Verdict] | None:
-        """The first sample, by problem and index, that ended so."""
+        """The first sample with this outcome, by problem and index."""
         query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? AND outcome = ? ORDER BY problem, sample LIMIT 1"
         row = self._db.execute(query, (setting.id, outcome)).fetchone()
         return None if row is None else (_row(row)[0], Verdict(row[-2], row[-1]))
 
     def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
-        """{problem id: (n graded samples, c correct)}, in the task's order; a problem without any has (0, 0).
+        """{problem id: (n graded samples, c correct)}, in the task's order. A problem without graded samples has (0, 0).
 
-        A sample that could not be graded ("error") counts as not correct, so that n never shrinks.
+        A sample that could not be graded ("error") counts among the n as not correct.
         """
         query = (
             "SELECT problem, COUNT(outcome), COALESCE(SUM(outcome = 'correct'), 0) FROM samples "
@@ -210,12 +231,12 @@ class SampleStore:
         return {p.id: found.get(p.id, (0, 0)) for p in self.problems(setting)}
 
     def errors(self, setting: Setting) -> dict[str, int]:
-        """{problem id: samples that could not be graded}, for problems that have any."""
+        """{problem id: number of samples that could not be graded}, for problems that have any."""
         query = "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND outcome = 'error' GROUP BY problem"
         return dict(self._db.execute(query, (setting.id,)))
 
     def tally(self, setting: Setting) -> Tally:
-        """Sums over all samples of a setting."""
+        """The sums over all samples of a setting."""
         query = "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(finish_reason = 'length'), 0) FROM samples WHERE setting = ?"
         samples, tokens, truncated = self._db.execute(query, (setting.id,)).fetchone()
         query = "SELECT COALESCE(outcome, 'ungraded'), COUNT(*) FROM samples WHERE setting = ? GROUP BY outcome"
@@ -234,12 +255,12 @@ class SampleStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with explained(self.path), self._db:
+        with explain_errors(self.path), self._db:
             yield
 
 
 def only_setting(store: SampleStore) -> Setting:
-    """The setting of a store that holds one; ValueError where it holds none or several."""
+    """The setting of a store that holds one. ValueError if it holds none or several."""
     settings = store.settings()
     if len(settings) != 1:
         raise ValueError(f"{store.path} holds {len(settings)} settings, where one is expected")
@@ -247,7 +268,7 @@ def only_setting(store: SampleStore) -> Setting:
 
 
 def _storable(text: str | None) -> str | None:
-    """The text with lone surrogates, which no file or database takes, as question marks."""
+    """The text with question marks for lone surrogates, which files and databases do not accept."""
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Studies, training runs and evaluations as pages that need nothing but themselves, and as numbers in text."""
+"""Studies, training runs and evaluations as self-contained pages, and as numbers in text."""
 
 from simko.report.comparison import read_sections
 from simko.report.page import readme_figure, write_report, write_study_page

@@ -1,4 +1,4 @@
-"""The numbers of evaluation runs side by side: curves, differences, crossings, answers. No words and no plots."""
+"""The numbers of evaluation runs side by side: curves, differences, crossings, answers. No text and no plots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,83 +19,101 @@ from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.intervals import holm
 from simko.evaluate.passk import with_errors_as_correct
 from simko.report.measures import StepPoint, step_points
-from simko.report.runs import Evaluated, Group, Matched, match, parse_group
+from simko.report.runs import MatchedTask, RunEvaluation, RunGroup, match, parse_group
 
 _TAUS = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One group on one task at one setting.
-
-    errors_as_correct: the curve if every sample that the grader failed on were right, None where it failed on none;
-    majority: (k, maj@k); distinct: mean number of distinct answers among `Section.distinct_among`; entropy: mean answer
-    entropy in nats, and cover: (tau, Cover@tau), None where n is not the same for all; means over seeds, all of them; shares: of samples that were truncated, held no answer, exhausted their
-    limits, could not be graded; tokens: mean a sample.
-    """
+    """One group on one task at one setting. All numbers are means over training seeds."""
 
     name: str
-    evaluations: tuple[Evaluated, ...]
+    """The group's name."""
+    evaluations: tuple[RunEvaluation, ...]
+    """One per training seed."""
     curve: Curve
+    """pass@K."""
     errors_as_correct: Curve | None
+    """The curve if every sample on which the grader failed were correct; None if it failed on none."""
     majority: tuple[tuple[int, float | None], ...]
+    """(k, maj@k), with None if the verifier extracts no answers."""
     distinct: float | None
+    """The distinct answers among `Section.distinct_among` samples; None if the verifier extracts no answers."""
     entropy: float | None
+    """The answer entropy in nats; None if the verifier extracts no answers, or n differs."""
     cover: tuple[tuple[float, float], ...] | None
+    """(tau, Cover@tau); None if n differs."""
     shares: Mapping[str, float]
+    """{"truncated" or an outcome: the share of samples}."""
     tokens: float
+    """The tokens per sample."""
     lacking: int
+    """The number of problems with fewer samples than were asked for."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """ours against other. crossing: None where a problem has one sample only; p_holm: of the headline K, adjusted over
-    all tasks and pairs of the comparison."""
+    """Ours against other."""
 
     ours: str
+    """The name of the one side."""
     other: str
+    """The name of the other side."""
     comparison: Comparison
+    """Their differences."""
     crossing: Crossing | None
+    """Whether the curves cross; None if a problem has a single sample."""
     p_holm: float
+    """The p value at the headline K, adjusted over all tasks and pairs."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One task at one setting. samples: the fewest of any problem, most_samples: the most. ks: powers of two up to the fewest; headline_k: the
-    largest k <= n / 2;
-    guessing: None where no problem has a known number of possible answers; course: by side, pass@1 and pass@headline_k
-    at every training step, where the runs hold several."""
+    """One task at one setting."""
 
     task: str
+    """The task's name."""
     setting: str
+    """The setting's name, or the names of those compared."""
     problems: int
+    """The number of problems."""
     samples: int
+    """The fewest samples of any problem."""
     most_samples: int
+    """The most samples of any problem."""
     ks: tuple[int, ...]
+    """The powers of two up to `samples`."""
     headline_k: int
+    """The largest k <= samples / 2."""
     distinct_among: int
+    """The number of samples among which distinct answers are counted."""
     sides: tuple[Side, ...]
+    """One per group."""
     pairs: tuple[Pair, ...]
+    """The pairs that are compared."""
     guessing: GuessingLine | None
+    """None if no problem has a known number of possible answers."""
     course: Mapping[str, Sequence[StepPoint]]
+    """{side: pass@1 and pass@headline_k at every training step}; empty if the runs hold one step."""
 
 
 def read_sections(
-    groups: Sequence[str | Group], *, anyway: bool = False, reference: str | None = None
+    groups: Sequence[str | RunGroup], *, anyway: bool = False, reference: str | None = None
 ) -> list[Section]:
-    """Every task and setting that all of some runs, or groups of runs "name=run1,run2", have.
+    """Every task and setting that all groups of runs have. A group is a run, or "name=run1,run2".
 
-    reference: the name against which all differences are taken; default: every pair. ValueError as in `match`, and for
-    a reference that is none of the names.
+    anyway: see `match`. reference: the name against which differences are taken; None compares every pair. ValueError as in
+    `match`, and for an unknown reference.
     """
-    parsed = [parse_group(words) if isinstance(words, str) else words for words in groups]
+    parsed = [parse_group(text) if isinstance(text, str) else text for text in groups]
     names = [group.name for group in parsed]
     if reference is not None and reference not in names:
         raise ValueError(f"--reference {reference} is none of the names compared: {', '.join(names)}")
-    return _adjusted([_section(found, names, reference) for found in match(parsed, anyway=anyway)])
+    return _adjust_p([_section(found, names, reference) for found in match(parsed, anyway=anyway)])
 
 
-def _section(found: Matched, names: Sequence[str], reference: str | None) -> Section:
+def _section(found: MatchedTask, names: Sequence[str], reference: str | None) -> Section:
     groups = found.groups
     every = [e for group in groups for e in group]
     sizes = {n for e in every for n, _ in e.counts.values()}
@@ -122,15 +140,15 @@ def _section(found: Matched, names: Sequence[str], reference: str | None) -> Sec
 
 
 def _pairs(sides: Sequence[Side], reference: str | None) -> list[tuple[Side, Side]]:
-    """(other, ours): all pairs, or those with the reference."""
+    """(other, ours) of all pairs, or of those with the reference."""
     if reference is None:
         return list(combinations(sides, 2))
-    against = next(side for side in sides if side.name == reference)
-    return [(against, side) for side in sides if side is not against]
+    other = next(side for side in sides if side.name == reference)
+    return [(other, side) for side in sides if side is not other]
 
 
-def _course(found: Matched, names: Sequence[str], k: int) -> dict[str, Sequence[StepPoint]]:
-    """By name, its points over training steps, k lowered to what the fewest samples of any step allow."""
+def _course(found: MatchedTask, names: Sequence[str], k: int) -> dict[str, Sequence[StepPoint]]:
+    """{name: its points over training steps}. k is lowered to the fewest samples of any step."""
     if not found.steps:
         return {}
     counts = [{step: [e.counts for e in groups[i]] for step, groups in found.steps.items()} for i in range(len(names))]
@@ -138,14 +156,14 @@ def _course(found: Matched, names: Sequence[str], k: int) -> dict[str, Sequence[
     return {name: step_points(side, min(k, fewest)) for name, side in zip(names, counts, strict=True)}
 
 
-def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: bool) -> Side:
+def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal: bool) -> Side:
     counts = [e.counts for e in group]
     errors = sum(sum(e.errors.values()) for e in group)
     total = sum(e.tally.samples for e in group)
     outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "ungraded")}
     truncated = sum(e.tally.truncated for e in group)
-    # a verifier of one's own may say right or not alone: then there are no answers to count, which is not the answer None
-    read = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
+    # a user's verifier may return True or False only; then there are no answers to count
+    extracts = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
     return Side(
         name=name,
         evaluations=tuple(group),
@@ -153,9 +171,9 @@ def _side(name: str, group: Sequence[Evaluated], ks: tuple[int, ...], equal: boo
         errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
         if errors
         else None,
-        majority=_majority(group, ks[2::2]) if read else tuple((k, None) for k in ks[2::2]),
-        distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if read else None,
-        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and read else None,
+        majority=_majority(group, ks[2::2]) if extracts else tuple((k, None) for k in ks[2::2]),
+        distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if extracts else None,
+        entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and extracts else None,
         cover=_cover(group) if equal else None,
         shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
         tokens=sum(e.tally.tokens for e in group) / total,
@@ -170,26 +188,26 @@ def _pair(other: Side, ours: Side, ks: Sequence[int]) -> Pair:
     return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0)
 
 
-def _adjusted(drafts: Sequence[Section]) -> list[Section]:
-    """The sections with p_holm over all of their pairs, each at its section's headline K."""
+def _adjust_p(sections: Sequence[Section]) -> list[Section]:
+    """The sections with p_holm adjusted over all of their pairs, each at its section's headline K."""
     at_headline = [
         next(d.p for d in pair.comparison.points if d.k == section.headline_k)
-        for section in drafts
+        for section in sections
         for pair in section.pairs
     ]
     adjusted = iter(holm(np.array(at_headline, dtype=float)).tolist())
-    return [replace(s, pairs=tuple(replace(pair, p_holm=next(adjusted)) for pair in s.pairs)) for s in drafts]
+    return [replace(s, pairs=tuple(replace(pair, p_holm=next(adjusted)) for pair in s.pairs)) for s in sections]
 
 
-def _majority(group: Sequence[Evaluated], ks: Sequence[int]) -> tuple[tuple[int, float], ...]:
-    """maj@k is exact, and costs some milliseconds a problem and k."""
+def _majority(group: Sequence[RunEvaluation], ks: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """(k, maj@k). It is exact and takes some milliseconds per problem and k."""
     values = _mean(
         [[sum(majority(rows, k) for rows in e.answers.values()) / len(e.answers) for k in ks] for e in group]
     )
     return tuple(zip(ks, values, strict=True))
 
 
-def _cover(group: Sequence[Evaluated]) -> tuple[tuple[float, float], ...]:
+def _cover(group: Sequence[RunEvaluation]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(_TAUS, _mean([[c.share for c in cover_at_tau(e.counts, _TAUS)] for e in group]), strict=True))
 
 

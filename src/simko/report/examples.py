@@ -1,4 +1,4 @@
-"""A few problems with what each method answered, chosen by rule so that nobody picked them."""
+"""A few problems with the answers of each method, selected by a rule and not by hand."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -6,45 +6,61 @@ from dataclasses import dataclass
 
 from simko.report.study import BASE, Study, display
 
-_ANSWERS, _CHARACTERS = 6, 4000
+_MAX_ANSWERS, _MAX_CHARACTERS = 6, 4000
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A distinct answer with its verdict and how many samples gave it."""
+class ExampleAnswer:
+    """A distinct answer."""
 
     text: str
+    """The answer."""
     outcome: str
+    """Its verdict."""
     count: int
+    """How many samples gave it."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one method answered. more: distinct answers not listed; response: one sample in full, the right one if any."""
+class MethodAnswers:
+    """What one method answered."""
 
     method: str
+    """The method."""
     samples: int
+    """The number of samples."""
     correct: int
-    answers: tuple[Answer, ...]
+    """How many of them are correct."""
+    answers: tuple[ExampleAnswer, ...]
+    """The most frequent answers."""
     more: int
+    """The number of distinct answers that are not listed."""
     response: str
+    """One sample in full, a correct one if there is one."""
     response_outcome: str
+    """Its verdict."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """The first problem of its kind; others: how many more there are of it."""
+    """The first problem of its kind."""
 
     kind: str
+    """What such problems have in common."""
     others: int
+    """How many more there are."""
     problem_id: str
+    """Its id."""
     prompt: str
+    """Its prompt."""
     gold: str
-    methods: tuple[Answers, ...]
+    """Its gold answer."""
+    methods: tuple[MethodAnswers, ...]
+    """The answers of each method."""
 
 
 def examples(study: Study) -> list[Example]:
-    """For each kind that occurs, its first problem by id; first seed of each method."""
+    """For each kind that occurs, its first problem by id, with the first seed of each method."""
     first = {m: study.headline(m)[0] for m in study.methods}
     ids = sorted(next(iter(first.values())).counts)
     solved = {i: {m: e.counts[i][1] > 0 for m, e in first.items()} for i in ids}
@@ -82,24 +98,27 @@ def _kinds(methods: tuple[str, ...]) -> list[tuple[str, Callable[[Mapping[str, b
     return kinds
 
 
-def _answers(study: Study, method: str, problem_id: str) -> Answers:
+def _answers(study: Study, method: str, problem_id: str) -> MethodAnswers:
     rows = study.headline(method)[0].answers(problem_id)
     counts = Counter((verdict.extracted, verdict.outcome) for _, verdict in rows)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][1], item[0][0] or ""))
-    kept = ordered[:_ANSWERS]
-    kept += [item for item in ordered[_ANSWERS:] if item[0][1] == "correct"][:1]
-    right = [row for row in rows if row[1].outcome == "correct"]
-    sample, verdict = (right or rows)[0]
-    return Answers(
+    listed = ordered[:_MAX_ANSWERS]
+    listed += [item for item in ordered[_MAX_ANSWERS:] if item[0][1] == "correct"][:1]
+    correct = [row for row in rows if row[1].outcome == "correct"]
+    sample, verdict = (correct or rows)[0]
+    answers = [
+        ExampleAnswer("(none found)" if text is None else _cut(text, 200), outcome, n) for (text, outcome), n in listed
+    ]
+    return MethodAnswers(
         method,
         len(rows),
-        len(right),
-        tuple(Answer("(none found)" if text is None else _cut(text, 200), outcome, n) for (text, outcome), n in kept),
-        len(ordered) - len(kept),
+        len(correct),
+        tuple(answers),
+        len(ordered) - len(listed),
         _cut(sample.response),
         verdict.outcome,
     )
 
 
-def _cut(text: str, limit: int = _CHARACTERS) -> str:
+def _cut(text: str, limit: int = _MAX_CHARACTERS) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit:,} more characters)"

@@ -1,4 +1,4 @@
-"""The plots of a study's page, each as one inline SVG string."""
+"""The plots of a study's page, each as an inline SVG string."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ from simko.report.plots import (
     step_axes,
     svg,
 )
-from simko.report.study import BASE, Run, Study, display
+from simko.report.study import BASE, Study, TrainingRun, display
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,22 +50,22 @@ _LOGGED = (
         "Share of tokens that SimKO penalises more: gated, of rank 1, in a response worse than its group (simko/penalised).",
     ),
 )
-_OF_A_ROLLOUT = ("reward", "groups/", "completions/")
+_ROLLOUT_METRICS = ("reward", "groups/", "completions/")
 _RANK_SHADES = (1.0, 0.82, 0.66, 0.52, 0.4, 0.3)
 
 
 def passk_figure(study: Study, m: Measures) -> str:
-    """pass@K by K: shaded 95 % intervals, thin lines for seeds, dashed where K > n / 2."""
+    """pass@K by K, with shaded 95 % intervals, thin lines for seeds, and dashes for K > n / 2."""
     return svg("pass@K curves", lambda figure: _draw_passk(figure, study, m))
 
 
 def readme_passk(study: Study, m: Measures, path: Path) -> None:
-    """The pass@K figure alone, on white, as the suffix of path says (.svg, .png)."""
+    """The pass@K figure on white, as .svg or .png by the suffix of path."""
     save(path, (6.0, 4.0), lambda figure: _draw_passk(figure, study, m))
 
 
 def difference_figure(study: Study, m: Measures) -> str:
-    """Paired difference in points by K with 95 % intervals, a line a pair."""
+    """Paired differences in points by K with 95 % intervals, one line per pair."""
     hues = pair_colours(list(m.pairs), study.names)
     rows = [
         (f"{_short(a)} − {_short(b)}", hue, c.points) for ((a, b), c), hue in zip(m.pairs.items(), hues, strict=True)
@@ -74,13 +74,13 @@ def difference_figure(study: Study, m: Measures) -> str:
 
 
 def training_figures(study: Study) -> list[tuple[str, str]]:
-    """(caption, SVG) of every logged metric of `_LOGGED`, a line a run; those that no run logged are left out."""
+    """(caption, SVG) of each metric of `_LOGGED` that a run logged, one line per run."""
     drawn = [(caption, _metric_figure(study, key, label)) for key, label, caption in _LOGGED]
     return [(caption, figure) for caption, figure in drawn if figure is not None]
 
 
 def _metric_figure(study: Study, key: str, label: str) -> str | None:
-    """A metric over training. A line breaks where a logged step lacks it, and a value between two gaps is a dot."""
+    """A metric over training. A logged step without the metric is a gap, and a value between two gaps is a dot."""
     series = [(run, points) for run in study.runs if (points := _series(run, key))]
     if not series:
         return None
@@ -110,19 +110,19 @@ def _metric_figure(study: Study, key: str, label: str) -> str | None:
 
 
 def concentration_figures(study: Study) -> list[tuple[str, str]]:
-    """(method, SVG) of Lambda^(1..6) over training in log10; all panels share one scale."""
+    """(method, SVG) of Lambda^(1..6) over training in log10, on one scale for all panels."""
     return _rank_figures(
         study, "concentration", "Λ, log10 of probability", lambda x: x / math.log(10), "rank", "sampled"
     )
 
 
 def gated_rank_figures(study: Study) -> list[tuple[str, str]]:
-    """(method, SVG) of the mean probability of ranks 1-4 at the gated tokens."""
+    """(method, SVG) of the mean probability of ranks 1 to 4 at the gated tokens."""
     return _rank_figures(study, "gated_rank_probability", "probability at gated tokens", lambda x: x, "rank", None)
 
 
 def histogram_figures(study: Study) -> list[tuple[str, str]]:
-    """(method, SVG) of the share of tokens by entropy, at the first probe and at the last."""
+    """(method, SVG) of the share of tokens by entropy, at the first and the last probe."""
     panels = []
     for method, run in _first_runs(study):
         probes = [d for d in run.diagnostics if isinstance(d.get("entropy_histogram"), Mapping)]
@@ -149,26 +149,26 @@ def histogram_figures(study: Study) -> list[tuple[str, str]]:
 
 
 def steps_figure(rows: Sequence[tuple[str, str, Sequence[StepPoint]]], first: bool) -> str:
-    """pass@1 (first) or pass@k by training step, of (name, colour, points) rows."""
-    label = f"pass@{_chosen(rows[0][2][0], first).k}"
+    """pass@1 (first) or pass@k by training step. rows: (name, colour, points)."""
+    label = f"pass@{_select(rows[0][2][0], first).k}"
 
     def draw(figure: "Figure") -> None:
         panel = step_axes(figure, f"{label}, %")
         ends = []
         for name, hue, points in rows:
-            chosen = [_chosen(p, first) for p in points]
-            at = [p.step for p in points]
+            selected = [_select(p, first) for p in points]
+            steps = [p.step for p in points]
             panel.fill_between(
-                at, [100 * p.low for p in chosen], [100 * p.high for p in chosen], color=hue, alpha=0.12, lw=0
+                steps, [100 * p.low for p in selected], [100 * p.high for p in selected], color=hue, alpha=0.12, lw=0
             )
-            panel.plot(at, [100 * p.estimate for p in chosen], color=hue, marker="o", markersize=4)
-            ends.append((name, 100 * chosen[-1].estimate, hue))
+            panel.plot(steps, [100 * p.estimate for p in selected], color=hue, marker="o", markersize=4)
+            ends.append((name, 100 * selected[-1].estimate, hue))
         label_ends(panel, ends)
 
     return svg(f"{label} over training", draw)
 
 
-def _chosen(point: StepPoint, first: bool) -> Point:
+def _select(point: StepPoint, first: bool) -> Point:
     return point.first if first else point.largest
 
 
@@ -225,9 +225,9 @@ def _rank_figures(
     ]
 
 
-def _first_runs(study: Study) -> list[tuple[str, Run]]:
+def _first_runs(study: Study) -> list[tuple[str, TrainingRun]]:
     """The first run of each method that has probes."""
-    found: dict[str, Run] = {}
+    found: dict[str, TrainingRun] = {}
     for run in study.runs:
         if run.diagnostics:
             found.setdefault(run.method, run)
@@ -235,10 +235,13 @@ def _first_runs(study: Study) -> list[tuple[str, Run]]:
     return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
 
 
-def _series(run: Run, key: str) -> list[tuple[float, float]]:
-    """(step, value) of the training log, or else of the probes; nan at steps that should have logged this and did not:
-    those of a rollout or, for what is logged at every update, all. Empty where there is no finite value."""
-    due = "num_tokens" if key.startswith(_OF_A_ROLLOUT) else "loss"
+def _series(run: TrainingRun, key: str) -> list[tuple[float, float]]:
+    """(step, value) from the training log, or else from the probes. Empty without a finite value.
+
+    Steps that should have logged the metric and did not have nan: steps with a rollout for metrics of rollouts, all steps for
+    metrics of updates.
+    """
+    due = "num_tokens" if key.startswith(_ROLLOUT_METRICS) else "loss"
     for rows in (run.metrics, run.diagnostics):
         points = {float(r["step"]): _finite(r.get(key)) for r in rows if due in r or key in r}
         if not all(map(math.isnan, points.values())):
@@ -247,12 +250,12 @@ def _series(run: Run, key: str) -> list[tuple[float, float]]:
 
 
 def _finite(value: object) -> float:
-    """The number, or nan where it is none."""
+    """The number, or nan for anything else."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def _moving_mean(values: Sequence[float]) -> list[float]:
-    """Centred mean over a tenth of the steps, narrower at the ends; gaps stay gaps and count for nothing."""
+    """Centred mean over a tenth of the steps, narrower at the ends. Gaps stay gaps and are left out of the means."""
     half = max(1, len(values) // 20)
     windows = [[x for x in values[max(0, i - half) : i + half + 1] if not math.isnan(x)] for i in range(len(values))]
     return [math.nan if math.isnan(x) else sum(w) / len(w) for x, w in zip(values, windows, strict=True)]

@@ -1,4 +1,4 @@
-"""Numbers to sentences: which claims hold, how far the numbers reach, what they do not show."""
+"""Sentences about the numbers: which claims hold, how reliable the numbers are, what they do not show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,19 @@ from simko.report.measures import Measures
 from simko.report.study import BASE, Study, display
 
 Status = Literal["holds", "no difference shown", "does not hold here", "higher", "lower"]
-_BASES = "the base model’s"
+_BASE_POSSESSIVE = "the base model’s"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, whether the data bear it out, and the figures."""
+    """A claim and what the data say about it."""
 
     claim: str
+    """The claim."""
     status: Status
+    """Whether it holds."""
     figures: str
+    """The difference with its interval."""
 
 
 def percent(value: float) -> str:
@@ -27,12 +30,13 @@ def percent(value: float) -> str:
 
 
 def points_apart(value: float) -> str:
-    """A difference in percentage points with its sign: 0.1234 -> "+12.3"."""
+    """A difference in percentage points, with its sign: 0.1234 -> "+12.3"."""
     rounded = round(100 * value, 1) + 0.0
     return f"{rounded:+.1f}".replace("-", "−")
 
 
 def with_interval(point: Point) -> str:
+    """ "12.3 % (10.1 to 14.5)"."""
     return f"{percent(point.estimate)} ({100 * point.low:.1f} to {100 * point.high:.1f})"
 
 
@@ -42,7 +46,7 @@ def difference_words(d: Difference) -> str:
 
 
 def judge(d: Difference, expected: Literal["above", "below"]) -> Status:
-    """holds or not by the interval; no difference shown where it contains zero."""
+    """Whether the interval supports the expected direction; "no difference shown" if it contains zero."""
     if d.low <= 0 <= d.high:
         return "no difference shown"
     return "holds" if (d.low > 0) == (expected == "above") else "does not hold here"
@@ -55,13 +59,15 @@ def find(study: Study, m: Measures) -> list[Finding]:
     for method in trained:
         ours = f"{display(method)}’s pass@1"
         if (method, BASE) in m.pairs and m.ks[0] == 1:
-            found.append(_directed(ours, _BASES, _at(m.pairs[method, BASE], 1), "above"))
+            found.append(_directed(ours, _BASE_POSSESSIVE, _at(m.pairs[method, BASE], 1), "above"))
         if method in m.against_best and m.best_base is not None:
             temperature, point = m.best_base
-            best = f"{_BASES} at its best temperature ({temperature:g}, where it has {percent(point.estimate)})"
+            best = (
+                f"{_BASE_POSSESSIVE} at its best temperature ({temperature:g}, where it has {percent(point.estimate)})"
+            )
             found.append(_directed(ours, best, m.against_best[method].points[0], "above"))
     if ("simko", "grpo") in m.pairs and m.ks[0] == 1:
-        found.append(_open("SimKO’s pass@1", "GRPO’s", _at(m.pairs["simko", "grpo"], 1)))
+        found.append(_undirected("SimKO’s pass@1", "GRPO’s", _at(m.pairs["simko", "grpo"], 1)))
     k = m.reliable_k
     if k == 1:
         return found
@@ -70,13 +76,13 @@ def find(study: Study, m: Measures) -> list[Finding]:
             continue
         d = _at(m.pairs[method, BASE], k)
         if method == "grpo":
-            found.append(_directed(f"GRPO’s pass@{k}", _BASES, d, "below"))
+            found.append(_directed(f"GRPO’s pass@{k}", _BASE_POSSESSIVE, d, "below"))
         else:
-            found.append(_open(f"{display(method)}’s pass@{k}", _BASES, d))
+            found.append(_undirected(f"{display(method)}’s pass@{k}", _BASE_POSSESSIVE, d))
     if ("simko", "grpo") in m.pairs:
         found.append(_directed(f"SimKO’s pass@{k}", "GRPO’s", _at(m.pairs["simko", "grpo"], k), "above"))
     if ("simko", BASE) in m.pairs:
-        found.append(_open(f"SimKO’s pass@{k}", _BASES, _at(m.pairs["simko", BASE], k)))
+        found.append(_undirected(f"SimKO’s pass@{k}", _BASE_POSSESSIVE, _at(m.pairs["simko", BASE], k)))
     return found
 
 
@@ -84,11 +90,11 @@ def summary(study: Study, m: Measures) -> list[str]:
     """The opening sentences."""
     words = []
     if BASE in m.curves:
-        words.append(f"The base model {_has(m, BASE)}.")
+        words.append(f"The base model {_levels(m, BASE)}.")
     for method in study.methods:
         if method == BASE:
             continue
-        words.append(f"{display(method)} {_moves(m, method)}.")
+        words.append(f"{display(method)} {_changes(m, method)}.")
     if ("simko", "grpo") in m.pairs and m.reliable_k > 1:
         at_ks = [_at(m.pairs["simko", "grpo"], k) for k in (m.ks[0], m.reliable_k)]
         words += [_simko_against_grpo(d) for d in at_ks]
@@ -107,15 +113,15 @@ def _simko_against_grpo(d: Difference) -> str:
     return f"SimKO’s pass@{d.k} lies {side} GRPO’s: {difference_words(d)}."
 
 
-def _has(m: Measures, method: str) -> str:
+def _levels(m: Measures, method: str) -> str:
     """ "has pass@1 of 7.6 % and pass@64 of 92.5 %"."""
     return f"has {' and '.join(f'pass@{p.k} of {percent(p.estimate)}' for p in _first_and_last(m, method))}"
 
 
-def _moves(m: Measures, method: str) -> str:
-    """ "raises pass@1 to 27.8 % and lowers pass@64 to 76.9 %": the verbs say where the interval excludes zero."""
+def _changes(m: Measures, method: str) -> str:
+    """ "raises pass@1 to 27.8 % and lowers pass@64 to 76.9 %", if the intervals exclude zero."""
     if (method, BASE) not in m.pairs:
-        return _has(m, method)
+        return _levels(m, method)
     parts = []
     for p in _first_and_last(m, method):
         status = judge(_at(m.pairs[method, BASE], p.k), "above")
@@ -133,7 +139,7 @@ def _first_and_last(m: Measures, method: str) -> list[Point]:
 
 
 def reliability(study: Study, m: Measures) -> list[str]:
-    """How far to trust the numbers."""
+    """How reliable the numbers are."""
     size = f"{_number(m.problems, 'problem')}, at least {_number(m.samples, 'sample')} a problem"
     words = [f"{size} at temperature {study.temperature:g}."]
     trained = [x for x in study.methods if x != BASE]
@@ -178,7 +184,7 @@ def limits(study: Study, m: Measures) -> list[str]:
         f"They show how often {models} solve these {m.problems} problems at this temperature.",
         "Other models, tasks and temperatures were not measured.",
         "An interval says how much the mean could move with another draw of problems of the same kind.",
-        "pass@K counts a problem as solved when any of K samples is right. It does not say that a user could find that sample.",
+        "pass@K counts a problem as solved when any of K samples is correct. It does not say that a user could find that sample.",
     ]
     if m.seeds == 1:
         words.append(
@@ -190,7 +196,7 @@ def limits(study: Study, m: Measures) -> list[str]:
             " at pass@1 may be sharper sampling and nothing more."
         )
     words.append(
-        "Right answers are counted by the verifier alone. A right answer after wrong reasoning, or a lucky guess, counts."
+        "The verifier alone decides which answers are correct. A correct answer after wrong reasoning, or a lucky guess, counts."
     )
     words.append("The p values are adjusted for the several pairs at one K (Holm), not for the several K.")
     return words
@@ -202,7 +208,7 @@ def changed(c: Comparison) -> str:
 
 
 def _directed(ours: str, other: str, d: Difference, expected: Literal["above", "below"]) -> Finding:
-    """The claim that ours is above (below) other; where no difference is shown it is worded without a direction."""
+    """The claim that ours is above (below) other. Without a shown difference, its words have no direction."""
     status = judge(d, expected)
     if status == "no difference shown":
         return Finding(f"{ours} against {other}", status, f"{difference_words(d)}.")
@@ -212,7 +218,7 @@ def _directed(ours: str, other: str, d: Difference, expected: Literal["above", "
     return Finding(claim, status, f"It is {'below' if expected == 'above' else 'above'}: {difference_words(d)}.")
 
 
-def _open(ours: str, other: str, d: Difference) -> Finding:
+def _undirected(ours: str, other: str, d: Difference) -> Finding:
     words: dict[Status, Status] = {"holds": "higher", "does not hold here": "lower"}
     status = judge(d, "above")
     return Finding(f"{ours} against {other}", words.get(status, status), f"{difference_words(d)}.")

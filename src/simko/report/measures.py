@@ -1,4 +1,4 @@
-"""The numbers of a study: curves, paired differences, temperatures, steps. No words and no plots."""
+"""The numbers of a study: curves, paired differences, temperatures, steps. No text and no plots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,39 +12,50 @@ _SHOWN_PAIRS = (("grpo", BASE), ("simko", BASE), ("simko", "grpo"))
 
 @dataclass(frozen=True)
 class StepPoint:
-    """pass@1 and pass@k of one method after a number of training steps."""
+    """pass@1 and pass@k of one method at one training step."""
 
     step: int
+    """The training step."""
     first: Point
+    """pass@1."""
     largest: Point
+    """pass@k."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """All numbers of the page. ks: those every problem of every curve has samples for; reliable_k: the largest k <= n / 2.
-
-    pairs: (ours, other) -> ours - other; p_holm: their p values by k, adjusted over the pairs at that k.
-    at_temperature: method -> [(temperature, pass@1)], the curves' own included.
-    best_base: the base's temperature with the highest pass@1; against_best: method -> the paired difference to it.
-    """
+    """All numbers of the page."""
 
     ks: tuple[int, ...]
+    """The study's ks for which every problem of every curve has samples."""
     left_out_ks: tuple[int, ...]
+    """The study's other ks."""
     reliable_k: int
+    """The largest k <= samples / 2."""
     samples: int
+    """The fewest samples of any problem."""
     problems: int
+    """The number of problems."""
     curves: Mapping[str, Curve]
+    """{method: pass@K}."""
     pairs: Mapping[tuple[str, str], Comparison]
+    """{(ours, other): ours - other}."""
     p_holm: Mapping[int, Mapping[tuple[str, str], float]]
+    """{k: the p values of the pairs, adjusted over the pairs at that k}."""
     at_temperature: Mapping[str, Sequence[tuple[float, Point]]]
+    """{method: [(temperature, pass@1)]}, including the curves' temperature."""
     best_base: tuple[float, Point] | None
+    """The base's temperature with the highest pass@1; None if it was evaluated at one."""
     against_best: Mapping[str, Comparison]
+    """{method: the paired difference to best_base}."""
     steps: Mapping[str, Sequence[StepPoint]]
+    """{method: its points over training}."""
     steps_k: int
+    """The k of these points."""
 
     @property
     def seeds(self) -> int:
-        """The fewest training seeds of any trained method; 0 where none was trained."""
+        """The fewest training seeds of any trained method; 0 if none was trained."""
         return min((len(c.per_seed) for m, c in self.curves.items() if m != BASE), default=0)
 
 
@@ -84,13 +95,13 @@ def measure(study: Study) -> Measures:
 
 
 def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs to show: every method against the base, then against each one before it."""
+    """The pairs to show: each method against the base, then against those before it."""
     every = [(ours, other) for other, ours in combinations(methods, 2)]
     return sorted(every, key=lambda p: (_SHOWN_PAIRS.index(p) if p in _SHOWN_PAIRS else 9, p[1] != BASE))
 
 
 def _by_temperature(study: Study) -> dict[str, dict[float, list[Counts]]]:
-    """method -> temperature -> counts a seed, at the headline step; methods with one temperature included."""
+    """{method: {temperature: the counts of each seed}} at the headline step."""
     found: dict[str, dict[float, list[Counts]]] = {}
     for e in sorted(study.evaluations, key=lambda e: e.temperature):
         if e.method == BASE or e.step == study.headline_step:
@@ -99,7 +110,7 @@ def _by_temperature(study: Study) -> dict[str, dict[float, list[Counts]]]:
 
 
 def _over_steps(study: Study) -> tuple[dict[str, list[StepPoint]], int]:
-    """method -> its points by step (the base as step 0); empty where fewer than two steps were evaluated."""
+    """{method: its points by step, the base as step 0}, and their k. Empty if fewer than two steps were evaluated."""
     at = [e for e in study.evaluations if e.temperature == study.temperature]
     trained = [e for e in at if e.method != BASE]
     if len({e.step for e in trained}) < 2:
@@ -122,7 +133,7 @@ def _over_steps(study: Study) -> tuple[dict[str, list[StepPoint]], int]:
 
 
 def step_points(groups: Mapping[int, Sequence[Counts]], k: int) -> list[StepPoint]:
-    """pass@1 and pass@k by training step, from the counts of each step, one a seed."""
+    """pass@1 and pass@k by training step. groups: {step: the counts of each seed}."""
     points = []
     for step, counts in sorted(groups.items()):
         first, largest = pass_at_k_curve(counts, [1, k]).points

@@ -1,4 +1,4 @@
-"""A study directory to STUDY/report.html: one page that needs nothing but itself."""
+"""A study directory -> STUDY/report.html, a self-contained page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,31 +16,34 @@ from simko.report.template import markup, render
 
 
 @dataclass(frozen=True)
-class SettingRow:
-    """One setting over the runs; differs: not the same in all."""
+class OptionRow:
+    """One option over the runs."""
 
     key: str
+    """Its name."""
     values: tuple[str, ...]
+    """Its value in each run."""
     differs: bool
+    """Whether the values differ."""
 
 
 def write_report(study_dir: Path, target: Path | None = None) -> Path:
-    """Write the page to target, by default study_dir/report.html, and return its path; an old page is replaced at once or not at all.
+    """Write the page to target, by default study_dir/report.html, and return its path.
 
-    ValueError where study_dir holds no study or no graded samples yet. Parts that are missing are named on the page.
-    The same study gives the same bytes on one day with one version of simko.
+    An old page is replaced as a whole or not at all. The page names missing parts. The same study gives the same bytes on one
+    day with one version of simko. ValueError if study_dir holds no study, or no graded samples yet.
     """
     return write_study_page(read_study(study_dir), target or study_dir / "report.html")
 
 
 def write_study_page(study: Study, target: Path) -> Path:
-    """Write the page of a study, or of training runs read as one, whole or not at all."""
+    """Write the page of a study, or of training runs read as a study, whole or not at all."""
     write_whole(target, _render(study))
     return target
 
 
 def readme_figure(study: Study, path: Path) -> None:
-    """The pass@K figure alone, as .svg or .png by the suffix of path."""
+    """Write the pass@K figure as .svg or .png, by the suffix of path. ValueError for another suffix, or without pass@K."""
     if path.suffix not in (".svg", ".png"):
         raise ValueError(f"{path}: the figure is written as .svg or .png; give one of the two suffixes.")
     if not study.evaluations:
@@ -54,7 +57,7 @@ def _render(study: Study) -> str:
 
 
 def _context(study: Study) -> dict[str, Any]:
-    """What the templates read; m is None, and its figures are absent, where nothing was evaluated."""
+    """What the templates read. Without evaluations m is None and has no figures."""
     m = measure(study) if study.evaluations else None
     drawn: dict[str, Any] = {
         "training": figures.training_figures(study),
@@ -67,8 +70,8 @@ def _context(study: Study) -> dict[str, Any]:
         "m": m,
         "base": BASE,
         "figures": {key: markup(value) for key, value in drawn.items()},
-        "config": setting_rows([r.config for r in study.runs]),
-        "versions": setting_rows([r.versions for r in study.runs]),
+        "config": option_rows([r.config for r in study.runs]),
+        "versions": option_rows([r.versions for r in study.runs]),
     } | (_measured(study, m) if m else {})
 
 
@@ -97,7 +100,7 @@ def _measured_figures(study: Study, m: Measures) -> dict[str, str | None]:
 
 
 def _temperatures(m: Measures) -> dict[str, Any] | None:
-    """Rows of pass@1 by temperature; None where one temperature was evaluated."""
+    """Rows of pass@1 by temperature; None if one temperature was evaluated."""
     every = sorted({t for rows in m.at_temperature.values() for t, _ in rows})
     if len(every) < 2:
         return None
@@ -105,15 +108,15 @@ def _temperatures(m: Measures) -> dict[str, Any] | None:
     return {"every": every, "rows": {method: [found.get(t) for t in every] for method, found in rows.items()}}
 
 
-def setting_rows(runs: Sequence[Mapping[str, Any]]) -> list[SettingRow]:
-    """Settings side by side, the differing ones first; runs without any are shown as such by an em dash."""
-    keys = sorted({key for settings in runs for key in settings})
+def option_rows(runs: Sequence[Mapping[str, Any]]) -> list[OptionRow]:
+    """The options of runs side by side, differing ones first. A run without an option has an em dash."""
+    keys = sorted({key for options in runs for key in options})
     rows = []
     for key in keys:
-        values = tuple(_setting(settings[key]) if key in settings else "—" for settings in runs)
-        rows.append(SettingRow(key, values, len(set(values)) > 1))
+        values = tuple(_format_option(options[key]) if key in options else "—" for options in runs)
+        rows.append(OptionRow(key, values, len(set(values)) > 1))
     return sorted(rows, key=lambda row: not row.differs)
 
 
-def _setting(value: object) -> str:
+def _format_option(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What plots are made of: colours, axes, pass@K curves, and the way to an inline SVG that takes its ink from the page."""
+"""Parts of plots: colours, axes, pass@K curves, and inline SVGs in the colours of the page."""
 
 import colorsys
 import io
@@ -43,19 +43,19 @@ _FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif
 
 
 def colour(method: str, methods: Sequence[str]) -> str:
-    """The method's colour, another for each: grey, vermilion and blue for the three known, others in order."""
+    """The method's colour, different for each method: grey, vermilion and blue for the known three, others in order."""
     return COLOURS[method] if method in COLOURS else _other([m for m in methods if m not in COLOURS].index(method))
 
 
 def pair_colours(pairs: Sequence[tuple[str, str]], methods: Sequence[str]) -> list[str]:
-    """A colour for each (ours, other), all different: the first pair of a method has the method's, further ones new ones."""
+    """A different colour for each (ours, other). The first pair of a method has the method's colour."""
     unused = (_other(i) for i in itertools.count(len([m for m in methods if m not in COLOURS])))
     first = {ours: i for i, (ours, _) in reversed(list(enumerate(pairs)))}
     return [colour(ours, methods) if first[ours] == i else next(unused) for i, (ours, _) in enumerate(pairs)]
 
 
 def _other(i: int) -> str:
-    """Colour number i: the chosen ones, then hues a golden angle apart."""
+    """Colour number i: a fixed list, then hues a golden angle apart."""
     if i < len(_OTHERS):
         return _OTHERS[i]
     shares = colorsys.hls_to_rgb(i * 0.618034 % 1, 0.42 + 0.02 * (i % 7), 0.6)
@@ -68,7 +68,7 @@ def draw_curves(
     reliable_k: int,
     guessing: Sequence[float] | None = None,
 ) -> None:
-    """pass@K by K of (name, colour, curve) rows; guessing: what a guesser scores at the same ks."""
+    """pass@K by K. rows: (name, colour, curve). reliable_k: dashes begin there. guessing: blind guessing at the same ks."""
     panel = axes(figure, "K", "pass@K, %")
     ends = []
     for name, hue, curve in rows:
@@ -93,7 +93,7 @@ def draw_curves(
 
 
 def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[Difference]]]) -> None:
-    """Differences in points by K with their intervals, of (label, colour, points) rows."""
+    """Differences in points by K with their intervals. rows: (label, colour, points)."""
     panel = axes(figure, "K", "difference in points")
     panel.axhline(0, color=INK, linewidth=0.9)
     offsets = [1.045 ** (i - (len(rows) - 1) / 2) for i in range(len(rows))]
@@ -119,13 +119,13 @@ def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[D
 
 
 def brief(name: str) -> str:
-    """A name as a plot can hold it: at most 18 characters, what is hidden among them spelled out. Names of runs differ at
-    their ends, so that both ends stay."""
+    """A name for plots, of at most 18 characters, with hidden characters spelled out. Both ends stay, where names differ."""
     name = visible(name, kept="")
     return name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"
 
 
 def axes(figure: "Figure", x: str, y: str) -> "Axes":
+    """Axes with two labels and horizontal grid lines."""
     panel = figure.add_subplot()
     panel.set_xlabel(x)
     panel.set_ylabel(y)
@@ -136,7 +136,7 @@ def axes(figure: "Figure", x: str, y: str) -> "Axes":
 
 
 def step_axes(figure: "Figure", y: str) -> "Axes":
-    """Axes over training steps, which are whole."""
+    """Axes over training steps, which are integers."""
     from matplotlib.ticker import MaxNLocator
 
     panel = axes(figure, "training step", y)
@@ -145,13 +145,14 @@ def step_axes(figure: "Figure", y: str) -> "Axes":
 
 
 def log2_ticks(panel: "Axes", ks: Sequence[int]) -> None:
+    """A log2 axis with a tick at each k."""
     panel.set_xscale("log", base=2)
     panel.set_xticks(list(ks), [str(k) for k in ks])
     panel.minorticks_off()
 
 
 def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
-    """Names at the right end of lines, pushed apart so that none covers another."""
+    """Names at the right ends of lines, moved apart so that none covers another."""
     low, high = panel.get_ylim()
     gap = 0.075 * (high - low)
     heights: list[float] = []
@@ -178,6 +179,7 @@ def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
 
 
 def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]) -> None:
+    """Write a drawing on white, `size` in inches, in the format of the path's suffix."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -190,7 +192,7 @@ def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]
 
 
 def _spell_out(figure: "Figure") -> None:
-    """Make every text of a drawing safe to look at, wherever it came from."""
+    """Spell out the hidden characters in every text of a drawing."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -199,7 +201,7 @@ def _spell_out(figure: "Figure") -> None:
 
 
 def svg(label: str, draw: Callable[["Figure"], None]) -> str:
-    """The drawing as an <svg> element: no fixed size, the page's ink and rule colours, no ids but those referred to."""
+    """The drawing as an <svg> element without a fixed size, in the page's colours, with only the ids that are referenced."""
     import matplotlib
     from matplotlib.figure import Figure
 

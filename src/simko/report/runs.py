@@ -1,5 +1,7 @@
-"""Reads evaluations and matches them: stores of `simko evaluate` and of PassAtKCallback, one or several, perhaps
-training seeds together, perhaps one of their temperatures or steps alone."""
+"""Reads the evaluations of runs and matches them by task, temperature and training step.
+
+A run is a store of `simko evaluate` or PassAtKCallback. Runs may be grouped as training seeds.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 from simko.evaluate import Answer, Counts, SampleStore, Setting, Tally
 from simko.records import Problem
 
-_COMPARED = (
+_COMPARED_KEYS = (
     "problems_sha256",
     "task_revision",
     "temperature",
@@ -22,94 +24,113 @@ _COMPARED = (
     "stop",
     "chat",
 )
-"""What two evaluations must share to be compared: everything of the record that is not the model's or the seed."""
-_OF_THE_TEMPERATURE = frozenset({"temperature", "do_sample"})
+"""The keys of a record that two compared evaluations must share: all but those of the model and the seed."""
+_TEMPERATURE_KEYS = frozenset({"temperature", "do_sample"})
 _SYNTAX = "write RUN@0.6 for a temperature, RUN@step=40 for a step"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A run, and of what it holds the part to take: `marks` are the words after each "@"."""
+class RunSelection:
+    """A run, and which of its evaluations to use."""
 
     path: Path
+    """The run's directory or store."""
     marks: tuple[str, ...] = ()
+    """The words after each "@"."""
 
     @property
     def by_step(self) -> bool:
+        """Whether a step is selected."""
         return any(mark.startswith("step=") for mark in self.marks)
 
     @property
     def by_temperature(self) -> bool:
+        """Whether a temperature is selected."""
         return any(not mark.startswith("step=") for mark in self.marks)
 
 
 @dataclass(frozen=True)
-class Group:
-    """What is compared under one name: a run, or several of which each is of another training seed."""
+class RunGroup:
+    """A run, or the runs of several training seeds, under one name."""
 
     name: str
-    runs: tuple[Chosen, ...]
+    """The name."""
+    runs: tuple[RunSelection, ...]
+    """One per training seed."""
 
     @property
     def by_step(self) -> bool:
+        """Whether a step is selected of any run."""
         return any(run.by_step for run in self.runs)
 
     @property
     def by_temperature(self) -> bool:
+        """Whether a temperature is selected of any run."""
         return any(run.by_temperature for run in self.runs)
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """One task at one setting of one run. errors: samples a problem that could not be graded, where there are any."""
+class RunEvaluation:
+    """One task at one setting of one run."""
 
     run: Path
+    """The run, as it was given."""
     store: Path
+    """Its store."""
     setting: Setting
+    """The setting in the store."""
     problems: Mapping[str, Problem]
+    """{problem id: problem}."""
     counts: Counts
+    """{problem id: (n, c)}."""
     errors: Mapping[str, int]
+    """{problem id: samples that could not be graded}, without zeros."""
     tally: Tally
+    """Sums over the samples."""
     answers: Mapping[str, Sequence[Answer]]
+    """{problem id: its distinct answers}."""
 
     @property
     def lacking(self) -> int:
-        """How many problems have fewer graded samples than were asked for."""
+        """The number of problems with fewer graded samples than were asked for."""
         return sum(n < self.setting.n for n, _ in self.counts.values())
 
     @property
     def step(self) -> int | None:
-        """The training step, where PassAtKCallback measured it; None for a model on its own."""
+        """The training step at which PassAtKCallback measured; None otherwise."""
         return self.setting.record.get("step")
 
     @property
     def temperature(self) -> str:
-        """ "T=0.6": the setting's name without the step."""
+        """The setting's name without the step, such as "T=0.6"."""
         return self.setting.name.removeprefix(f"step={self.step}, ")
 
     @property
     def place(self) -> tuple[Path, int]:
-        """What no two of the compared evaluations may share."""
+        """The store and setting, which no two compared evaluations may share."""
         return self.store.resolve(), self.setting.id
 
 
-Groups = list[list[Evaluated]]
-"""For each group its runs."""
+GroupedEvaluations = list[list[RunEvaluation]]
+"""The evaluations of each group."""
 
 
 @dataclass(frozen=True)
-class Matched:
-    """What all groups have of one task. setting: at which settings, in words; steps: the same at every training step that
-    all have, `groups` the last of them; empty where they are models on their own, or one step of each was chosen."""
+class MatchedTask:
+    """The evaluations of one task that all groups have."""
 
     task: str
+    """The task's name."""
     setting: str
-    groups: Groups
-    steps: Mapping[int, Groups]
+    """The settings, in words."""
+    groups: GroupedEvaluations
+    """The evaluations, at the last step if there are several."""
+    steps: Mapping[int, GroupedEvaluations]
+    """The evaluations at every training step that all groups have; empty without several such steps."""
 
 
 def store_of(run: Path) -> Path:
-    """The store of a run: the file itself, samples.db in it, or what a training run measured on held-out problems."""
+    """The store of a run: the file itself, its samples.db, or its held-out/samples.db. ValueError if there is none."""
     for path in (run, run / "samples.db", run / "held-out" / "samples.db"):
         if path.is_file():
             return path
@@ -121,36 +142,38 @@ def store_of(run: Path) -> Path:
     )
 
 
-def parse_group(words: str) -> Group:
-    """ "name=run1,run2" or a run alone, which then names itself; each run may end in @temperature or @step=N."""
-    name, equals, runs = words.partition("=")
-    if not equals or _parse_run(words).path.exists() or re.search(r"@(step|T)$", name):
-        chosen = _parse_run(words)
-        return Group("@".join((_name(chosen.path), *chosen.marks)), (chosen,))
+def parse_group(text: str) -> RunGroup:
+    """A group from "name=run1,run2", or from a single run, whose name it takes. Runs may end in @temperature or @step=N.
+
+    ValueError for other text.
+    """
+    name, equals, runs = text.partition("=")
+    if not equals or _parse_run(text).path.exists() or re.search(r"@(step|T)$", name):
+        selection = _parse_run(text)
+        return RunGroup("@".join((_name(selection.path), *selection.marks)), (selection,))
     if not name or not all(runs.split(",")):
-        raise ValueError(f"{words!r} is no group: write name=run1,run2, or a run alone")
-    return Group(name, tuple(_parse_run(run) for run in runs.split(",")))
+        raise ValueError(f"{text!r} is no group: write name=run1,run2, or a run alone")
+    return RunGroup(name, tuple(_parse_run(run) for run in runs.split(",")))
 
 
 def _name(path: Path) -> str:
-    """The name of the directory or file, or of that above where it is the same in every run."""
+    """The name of the file or directory, or of the one above if every run has it."""
     path = path.resolve()
     while path.name in ("samples.db", "held-out"):
         path = path.parent
     return path.name
 
 
-def _parse_run(words: str) -> Chosen:
-    path, marks = words, ()  # type: str, tuple[str, ...]
+def _parse_run(text: str) -> RunSelection:
+    path, marks = text, ()  # type: str, tuple[str, ...]
     while "@" in path and not Path(path).exists():
         path, _, mark = path.rpartition("@")
         marks = (mark, *marks)
-    return Chosen(Path(path), marks)
+    return RunSelection(Path(path), marks)
 
 
-def read_evaluations(run: Path) -> tuple[list[Evaluated], list[Setting]]:
-    """Every task and setting of a run that has a graded sample of each problem, and the settings that lack some.
-    ValueError where there is no store."""
+def read_evaluations(run: Path) -> tuple[list[RunEvaluation], list[Setting]]:
+    """The settings of a run with a graded sample of every problem, and the other settings. ValueError without a store."""
     found, waiting = [], []
     path = store_of(run)
     with SampleStore(path, read_only=True) as store:
@@ -161,80 +184,82 @@ def read_evaluations(run: Path) -> tuple[list[Evaluated], list[Setting]]:
                 continue
             problems = {p.id: p for p in store.problems(setting)}
             measured = (store.errors(setting), store.tally(setting), store.answers(setting))
-            found.append(Evaluated(run, path, setting, problems, counts, *measured))
+            found.append(RunEvaluation(run, path, setting, problems, counts, *measured))
     return found, waiting
 
 
-def _read_chosen(chosen: Chosen) -> list[Evaluated]:
-    """Of a run what its marks choose. ValueError, listing what the run holds, where that is nothing."""
-    found, waiting = read_evaluations(chosen.path)
+def _read_selection(selection: RunSelection) -> list[RunEvaluation]:
+    """The selected evaluations of a run. ValueError, listing what the run holds, if there is none."""
+    found, waiting = read_evaluations(selection.path)
     if not found:
-        begun = _listed(waiting) or "nothing"
+        begun = _list_settings(waiting) or "nothing"
         raise ValueError(
-            f"{chosen.path} has no task with graded samples of every problem yet ({begun} begun): run it again"
+            f"{selection.path} has no task with graded samples of every problem yet ({begun} begun): run it again"
         )
     kept = found
-    for mark in chosen.marks:
-        kept = [e for e in kept if _fits(e, mark, f"{chosen.path}@{mark}", found)]
+    for mark in selection.marks:
+        kept = [e for e in kept if _matches_mark(e, mark, f"{selection.path}@{mark}", found)]
     if not kept:
-        asked = " and ".join(f"@{mark}" for mark in chosen.marks)
-        other = chosen.path / "held-out"
+        marks = " and ".join(f"@{mark}" for mark in selection.marks)
+        other = selection.path / "held-out"
         hidden = (other / "samples.db").is_file() and found[0].store != other / "samples.db"
         hint = f"; what it measured during training is {other}" if hidden else ""
-        raise ValueError(f"{chosen.path} has nothing at {asked}: it holds {_listed(e.setting for e in found)}{hint}")
+        holds = _list_settings(e.setting for e in found)
+        raise ValueError(f"{selection.path} has nothing at {marks}: it holds {holds}{hint}")
     return kept
 
 
-def _fits(e: Evaluated, mark: str, words: str, found: Sequence[Evaluated]) -> bool:
+def _matches_mark(e: RunEvaluation, mark: str, text: str, found: Sequence[RunEvaluation]) -> bool:
     name, _, value = mark.rpartition("=")
     try:
         if name == "step":
             return e.step == int(value)
         return e.temperature == f"T={float(value if name == 'T' else mark):g}"
     except ValueError:
-        holds = _listed(e.setting for e in found)
-        raise ValueError(f"{words}: {mark!r} is no temperature and no step; {_SYNTAX}; the run holds {holds}") from None
+        holds = _list_settings(e.setting for e in found)
+        raise ValueError(f"{text}: {mark!r} is no temperature and no step; {_SYNTAX}; the run holds {holds}") from None
 
 
-def _listed(settings: Iterable[Setting]) -> str:
+def _list_settings(settings: Iterable[Setting]) -> str:
     return ", ".join(f"{s.task} at {s.name}" for s in settings)
 
 
-def match(groups: Sequence[Group], *, anyway: bool = False) -> list[Matched]:
-    """What all groups have: by task and temperature, or by task alone where a temperature is chosen; of training steps
-    the last that all have, or those chosen.
+def match(groups: Sequence[RunGroup], *, anyway: bool = False) -> list[MatchedTask]:
+    """The evaluations that all groups have, matched by task and temperature, or by task if a temperature is selected.
 
-    ValueError where they have nothing in common, or where problems, settings or verifiers differ; anyway: then
-    compared all the same, on the problems that all have.
+    Of several training steps it takes the last that all groups have, or the selected ones. anyway: compare evaluations whose
+    problems, settings or verifiers differ, on the problems that all have. ValueError for such evaluations otherwise, and for
+    groups that have nothing in common.
     """
     names = [group.name for group in groups]
     if len(set(names)) != len(names):
         raise ValueError(f"two groups are called {max(names, key=names.count)!r}: name them, a=... b=...")
-    chosen = [run for group in groups for run in group.runs]
+    selections = [run for group in groups for run in group.runs]
     by_step = any(group.by_step for group in groups)
-    read = [_last_steps(found) if by_step else found for found in map(_read_chosen, chosen)]
+    read = [_last_steps(found) if by_step else found for found in map(_read_selection, selections)]
     by_task = any(group.by_temperature for group in groups)
     keyed = [[((e.setting.task, "" if by_task else e.temperature), e) for e in run] for run in read]
     keys = [key for key, _ in keyed[0] if all(any(key == other for other, _ in run) for run in keyed)]
     if not keys:
         had = "; ".join(
-            f"{run.path.name}: {_listed(e.setting for e in es)}" for run, es in zip(chosen, read, strict=True)
+            f"{run.path.name}: {_list_settings(e.setting for e in es)}"
+            for run, es in zip(selections, read, strict=True)
         )
         raise ValueError(f"the runs have no task and temperature in common ({had}): evaluate them alike, or {_SYNTAX}")
     return [
-        _matched(groups, [[e for other, e in run if other == key] for run in keyed], anyway)
+        _match_task(groups, [[e for other, e in run if other == key] for run in keyed], anyway)
         for key in dict.fromkeys(keys)
     ]
 
 
-def _last_steps(found: Sequence[Evaluated]) -> list[Evaluated]:
-    """The last training step of each task and temperature: all of what a step is chosen of."""
+def _last_steps(found: Sequence[RunEvaluation]) -> list[RunEvaluation]:
+    """The last training step of each task and temperature."""
     ordered = sorted(found, key=lambda e: e.step or 0)
     return list({(e.setting.task, e.temperature): e for e in ordered}.values())
 
 
-def _matched(groups: Sequence[Group], runs: Sequence[list[Evaluated]], anyway: bool) -> Matched:
-    """One task of all runs: one evaluation of each, or one at each of the training steps that all have."""
+def _match_task(groups: Sequence[RunGroup], runs: Sequence[list[RunEvaluation]], anyway: bool) -> MatchedTask:
+    """One task: an evaluation of each run, at each of the training steps that all have."""
     task = runs[0][0].setting.task
     for run in runs:
         temperatures = sorted({e.temperature for e in run})
@@ -245,21 +270,21 @@ def _matched(groups: Sequence[Group], runs: Sequence[list[Evaluated]], anyway: b
     if any(group.by_step for group in groups):
         rows = [[run[0] for run in runs]]
     if not rows:
-        had = "; ".join(f"{run[0].run.name}: {_listed(e.setting for e in run)}" for run in runs)
+        had = "; ".join(f"{run[0].run.name}: {_list_settings(e.setting for e in run)}" for run in runs)
         raise ValueError(f"the runs have no training step of {task} in common ({had}): {_SYNTAX}")
     rows.sort(key=lambda row: row[0].step or 0)
-    steps = {row[0].step: _checked(groups, row, anyway) for row in rows}
+    steps = {row[0].step: _group_row(groups, row, anyway) for row in rows}
     last = list(steps.values())[-1]
     names = [e.setting.name for group in last for e in group]
     label = names[0]
     if len(set(names)) > 1:
         label = "; ".join(f"{group.name}: {es[0].setting.name}" for group, es in zip(groups, last, strict=True))
     course = {step: at for step, at in steps.items() if step is not None} if len(steps) > 1 else {}
-    return Matched(task, label, last, course)
+    return MatchedTask(task, label, last, course)
 
 
-def _checked(groups: Sequence[Group], row: Sequence[Evaluated], anyway: bool) -> Groups:
-    """One evaluation a run, in groups. ValueError where they cannot be compared."""
+def _group_row(groups: Sequence[RunGroup], row: Sequence[RunEvaluation], anyway: bool) -> GroupedEvaluations:
+    """One evaluation per run, in groups. ValueError if they cannot be compared."""
     places = [e.place for e in row]
     twice = next((e for e in row if places.count(e.place) > 1), None)
     if twice is not None:
@@ -272,8 +297,8 @@ def _checked(groups: Sequence[Group], row: Sequence[Evaluated], anyway: bool) ->
         mixed = list(dict.fromkeys(e.setting.name for e in evaluations))
         if len(mixed) > 1:
             raise ValueError(f"{group.name} mixes {' and '.join(mixed)}: runs of one group are seeds of one setting")
-    by_choice = _OF_THE_TEMPERATURE if any(group.by_temperature for group in groups) else frozenset[str]()
-    differing = setting_differences(row, by_choice)
+    ignored = _TEMPERATURE_KEYS if any(group.by_temperature for group in groups) else frozenset[str]()
+    differing = setting_differences(row, ignored)
     if differing and not anyway:
         where = f"{row[0].setting.task} at {row[0].setting.name}"
         raise ValueError(
@@ -283,30 +308,30 @@ def _checked(groups: Sequence[Group], row: Sequence[Evaluated], anyway: bool) ->
     return _on_common_problems(found)
 
 
-def setting_differences(evaluations: Sequence[Evaluated], chosen: frozenset[str] = frozenset()) -> list[str]:
-    """In what evaluations differ that should be alike, in words; chosen: what differs by choice."""
+def setting_differences(evaluations: Sequence[RunEvaluation], ignored: frozenset[str] = frozenset()) -> list[str]:
+    """The differences between evaluations that make them incomparable, in words. ignored: keys that may differ."""
     first = evaluations[0]
     found = {}
     for other in evaluations[1:]:
-        here = {key: first.setting.record.get(key) for key in _COMPARED} | {"verifier": first.setting.verifier}
-        there = {key: other.setting.record.get(key) for key in _COMPARED} | {"verifier": other.setting.verifier}
-        for key in here.keys() - chosen:
+        here = {key: first.setting.record.get(key) for key in _COMPARED_KEYS} | {"verifier": first.setting.verifier}
+        there = {key: other.setting.record.get(key) for key in _COMPARED_KEYS} | {"verifier": other.setting.verifier}
+        for key in here.keys() - ignored:
             if here[key] != there[key]:
                 found[key] = f"{key} is {here[key]!r} in {first.run.name} and {there[key]!r} in {other.run.name}"
-    return [found[key] for key in (*_COMPARED, "verifier") if key in found]
+    return [found[key] for key in (*_COMPARED_KEYS, "verifier") if key in found]
 
 
-def _on_common_problems(groups: Groups) -> Groups:
+def _on_common_problems(groups: GroupedEvaluations) -> GroupedEvaluations:
     every = [e for group in groups for e in group]
     common = [i for i in every[0].counts if all(i in e.counts for e in every)]
     if not common:
         raise ValueError(f"{every[0].setting.task}: the runs share no problem")
     if all(len(e.counts) == len(common) for e in every):
         return groups
-    return [[_restricted(e, common) for e in group] for group in groups]
+    return [[_restrict(e, common) for e in group] for group in groups]
 
 
-def _restricted(e: Evaluated, ids: Sequence[str]) -> Evaluated:
+def _restrict(e: RunEvaluation, ids: Sequence[str]) -> RunEvaluation:
     return replace(
         e,
         problems={i: e.problems[i] for i in ids},

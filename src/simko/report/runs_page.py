@@ -1,4 +1,4 @@
-"""Evaluation runs to one self-contained HTML page: one run, or several side by side."""
+"""Evaluation runs -> a self-contained HTML page, of one run or several side by side."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from simko.evaluate.files import write_whole
 from simko.report.comparison import Section, Side
 from simko.report.figures import steps_figure
 from simko.report.findings import percent, points_apart, with_interval
-from simko.report.page import SettingRow, setting_rows
+from simko.report.page import OptionRow, option_rows
 from simko.report.plots import brief, colour, draw_curves, draw_differences, pair_colours, svg
-from simko.report.runs import Evaluated
+from simko.report.runs import RunEvaluation
 from simko.report.template import markup, render
 
-_CHARACTERS = 4000
+_MAX_CHARACTERS = 4000
 _KINDS = {
-    "correct": "taken as right",
-    "wrong": "taken as wrong",
+    "correct": "judged correct",
+    "wrong": "judged incorrect",
     "unparsed": "no answer found in it",
     "timeout": "exhausted the grader’s limits",
     "error": "could not be graded",
@@ -28,22 +28,29 @@ _KINDS = {
 _SHARES = {
     "truncated": "were cut off at the length limit",
     "unparsed": "hold no answer",
-    "timeout": "exhausted the grader’s limits and count as wrong",
+    "timeout": "exhausted the grader’s limits and count as incorrect",
     "ungraded": "are not graded yet",
 }
 
 
 @dataclass(frozen=True)
-class Seen:
+class GradedResponse:
     """One response as the grader saw it."""
 
     side: str
+    """The name of the side."""
     kind: str
+    """How it was judged, in words."""
     problem: str
+    """The problem's id."""
     prompt: str
+    """The problem's prompt."""
     gold: str
+    """The gold answer."""
     extracted: str
+    """The answer that was judged."""
     response: str
+    """The response."""
 
 
 def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
@@ -54,7 +61,7 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
         "sections": sections,
         "names": names,
         "figures": [_figures(section, names) for section in sections],
-        "seen": [_seen(section) for section in sections],
+        "seen": [_graded_responses(section) for section in sections],
         "settings": [_settings(section) for section in sections],
         "sweeps": sweeps(sections),
         "headlines": [headline(section) for section in sections],
@@ -67,7 +74,7 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
 
 
 def headline(section: Section) -> list[str]:
-    """What a section says in a sentence a side, and a sentence or two a pair."""
+    """The main numbers of a section, with one sentence per side and one or two per pair."""
     said = []
     for side in section.sides:
         first, at_k = at(side.curve.points, 1), at(side.curve.points, section.headline_k)
@@ -85,7 +92,7 @@ def headline(section: Section) -> list[str]:
 
 
 def notes(section: Section) -> list[str]:
-    """What to know before the numbers of a section are used."""
+    """The reservations about the numbers of a section."""
     said = []
     if section.most_samples > section.samples:
         said.append(
@@ -126,7 +133,7 @@ def at(points: Sequence[Any], k: int) -> Any:
 
 
 def sweeps(sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """For each task with several temperatures: a row a side, a column a temperature, pass@1 and pass@headline K."""
+    """For each task with several temperatures, pass@1 and pass@headline K: one row per side, one column per temperature."""
     by_task: dict[str, list[Section]] = {}
     for section in sections:
         by_task.setdefault(section.task, []).append(section)
@@ -162,19 +169,19 @@ def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
     return {key: markup(value) for key, value in drawn.items()}
 
 
-def _seen(section: Section) -> list[Seen]:
-    """For each side and outcome, the first response by problem and index: nobody picked them."""
+def _graded_responses(section: Section) -> list[GradedResponse]:
+    """The first response of each side and outcome, by problem and index."""
     return [found for side in section.sides for kind in _KINDS if (found := _first(side, side.evaluations[0], kind))]
 
 
-def _first(side: Side, e: Evaluated, outcome: str) -> Seen | None:
+def _first(side: Side, e: RunEvaluation, outcome: str) -> GradedResponse | None:
     with SampleStore(e.store, read_only=True) as store:
         found = store.first(e.setting, outcome)
     if found is None:
         return None
     sample, verdict = found
     problem = e.problems.get(sample.problem_id)
-    return Seen(
+    return GradedResponse(
         side.name,
         _KINDS[outcome],
         sample.problem_id,
@@ -186,16 +193,16 @@ def _first(side: Side, e: Evaluated, outcome: str) -> Seen | None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} … ({len(text):,} characters)"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]} … ({len(text):,} characters)"
 
 
-def _settings(section: Section) -> tuple[list[str], list[SettingRow]]:
+def _settings(section: Section) -> tuple[list[str], list[OptionRow]]:
     """The names of the runs, and the fingerprints side by side."""
     every = [e for side in section.sides for e in side.evaluations]
     records: list[Mapping[str, Any]] = [
         {**e.setting.record, "verifier": e.setting.verifier, "samples a problem": e.setting.n} for e in every
     ]
-    rows = setting_rows([{k: v for k, v in record.items() if v is not None} for record in records])
+    rows = option_rows([{k: v for k, v in record.items() if v is not None} for record in records])
     return [str(e.run) for e in every], rows
 
 

@@ -1,4 +1,4 @@
-"""What `simko report` is given: a study, training runs, or evaluations."""
+"""The inputs of `simko report`: a study, training runs, or evaluations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from simko.report.training import is_training_run, read_training
 _KINDS = {"study": "a study", "training": "a training run", "evaluation": "an evaluation"}
 
 
-def read_sources(words: Sequence[str]) -> Study | list[Section]:
-    """A study, or training runs as one; or what several evaluations have in common. Each word is a run, or
-    name=run1,run2 for training seeds.
+def read_sources(sources: Sequence[str]) -> Study | list[Section]:
+    """A study, or training runs as a study, or the sections that evaluations have in common.
 
-    ValueError for a directory that is none of the three, for kinds that do not go together, and as the readers say.
+    sources: runs, or name=run1,run2 for training seeds. ValueError for a directory of another kind, for mixed kinds, and as in
+    the readers.
     """
-    groups = [parse_group(word) for word in words]
-    kinds = {chosen.path: _kind(chosen.path) for group in groups for chosen in group.runs}
+    groups = [parse_group(source) for source in sources]
+    kinds = {run.path: _kind(run.path) for group in groups for run in group.runs}
     if len(set(kinds.values())) > 1:
         found = ", ".join(f"{path} is {_KINDS[kind]}" for path, kind in kinds.items())
         raise ValueError(f"give runs of one kind ({found}); simko compare sets held-out problems beside evaluations")
@@ -33,7 +33,7 @@ def read_sources(words: Sequence[str]) -> Study | list[Section]:
 
 
 def _kind(path: Path) -> str:
-    """What a path holds. A training run with an evaluation in its directory is a training run."""
+    """The kind of a path. A training run that also holds an evaluation is a training run."""
     if (path / "study.json").is_file():
         return "study"
     if is_training_run(path):

@@ -1,5 +1,4 @@
-"""What a study's page shows, and how a study directory is read: study.json, its runs, and its evaluations. What is absent
-is noted, not fatal."""
+"""A study, and how it is read from study.json, its runs and its evaluations. A missing part is noted and is no error."""
 
 import json
 import math
@@ -20,33 +19,51 @@ _NAMES = {"base": "Base model", "grpo": "GRPO", "simko": "SimKO"} | {
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run; metrics and diagnostics hold one dict a logged step."""
+class TrainingRun:
+    """One training run."""
 
     name: str
+    """Its name on the page."""
     method: str
+    """The method's name."""
     seed: int | None
+    """The training seed."""
     objective: str
+    """The objective in effect, in words."""
     config: Mapping[str, Any]
+    """Its options."""
     versions: Mapping[str, Any]
+    """The versions of the packages."""
     metrics: Sequence[Mapping[str, Any]]
+    """The training log, one dict per logged step."""
     diagnostics: Sequence[Mapping[str, Any]]
+    """The probes, one dict per probed step."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The graded samples of one model at one temperature; step 0 is the base model."""
+class ModelEvaluation:
+    """The graded samples of one model at one temperature."""
 
     name: str
+    """Its name on the page."""
     method: str
+    """The method's name, or BASE."""
     run: str | None
+    """The name of the training run."""
     seed: int | None
+    """The training seed."""
     step: int
+    """The training step; 0 is the base model."""
     temperature: float
+    """The temperature of the samples."""
     counts: Counts
+    """{problem id: (n, c)}."""
     problems: Mapping[str, Problem]
+    """{problem id: problem}."""
     store: Path
+    """The store of the samples."""
     setting: Setting
+    """The setting in the store."""
 
     @property
     def samples(self) -> int:
@@ -62,64 +79,72 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as read, or training runs as one. notes: what is missing, a sentence each."""
+    """A study, or training runs as a study."""
 
     title: str
+    """The page's title."""
     task: str
+    """The task's name."""
     task_description: str
+    """The task, in words."""
     base_model: str
+    """The base model's name."""
     setting: str
+    """The training setup, in words."""
     command: str
+    """The command that ran the study."""
     headline_step: int
+    """The training step that the curves show."""
     ks: tuple[int, ...]
-    runs: tuple[Run, ...]
-    evaluations: tuple[Evaluation, ...]
+    """The ks of the curves."""
+    runs: tuple[TrainingRun, ...]
+    """The training runs."""
+    evaluations: tuple[ModelEvaluation, ...]
+    """The evaluations."""
     notes: tuple[str, ...]
+    """What is missing, one sentence each."""
 
     @cached_property
     def temperature(self) -> float:
-        """The temperature of the curves: the one with most samples a problem; of equals, the one nearest 1."""
+        """The temperature of the curves: the one with the most samples per problem, and of equals the one nearest 1."""
         at_step = [e for e in self.evaluations if self.is_at_step(e)]
         return max(at_step, key=lambda e: (e.samples, -abs(e.temperature - 1.0), e.temperature)).temperature
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Methods of the headline, in the order base, grpo, others by name, simko."""
+        """The methods in the curves, in the order base, grpo, others by name, simko."""
         return in_order({e.method for e in self.evaluations if self.is_headline(e)})
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All methods, evaluated or trained, in that order: each has a colour of its own."""
+        """All methods, evaluated or trained, in that order."""
         return in_order({e.method for e in self.evaluations} | {r.method for r in self.runs})
 
-    def is_at_step(self, evaluation: Evaluation) -> bool:
-        """Whether it is of the base or of a run at the headline step."""
+    def is_at_step(self, evaluation: ModelEvaluation) -> bool:
+        """Whether the model is the base, or a run at the headline step."""
         return evaluation.method == BASE or evaluation.step == self.headline_step
 
-    def is_headline(self, evaluation: Evaluation) -> bool:
-        """Whether the curves show it: `is_at_step`, at the curves' temperature."""
+    def is_headline(self, evaluation: ModelEvaluation) -> bool:
+        """Whether the curves show the evaluation: `is_at_step`, at the curves' temperature."""
         return self.is_at_step(evaluation) and evaluation.temperature == self.temperature
 
-    def headline(self, method: str) -> list[Evaluation]:
-        """The method's evaluations in the curves, one a seed."""
+    def headline(self, method: str) -> list[ModelEvaluation]:
+        """The method's evaluations in the curves, one per seed."""
         return [e for e in self.evaluations if e.method == method and self.is_headline(e)]
-
-    def runs_of(self, method: str) -> list[Run]:
-        return [r for r in self.runs if r.method == method]
 
 
 def in_order(methods: set[str]) -> tuple[str, ...]:
-    """base first, grpo second, simko last, the others by name between."""
+    """base first, then grpo, then others by name, simko last."""
     return tuple(sorted(methods, key=lambda m: ({BASE: 0, "grpo": 1, "simko": 3}.get(m, 2), m)))
 
 
 def display(method: str) -> str:
-    """The name that a reader sees: "Base model", "GRPO", "SimKO", known abbreviations in capitals, others as they stand."""
+    """The name on the page: "Base model", "GRPO", "SimKO", known abbreviations in capitals, others unchanged."""
     return _NAMES.get(method, method)
 
 
 def read_study(study_dir: Path) -> Study:
-    """The study under study_dir. ValueError where there is none, or where nothing was evaluated yet."""
+    """The study in study_dir. ValueError if there is none, or if nothing was evaluated yet."""
     path = study_dir / "study.json"
     if not path.is_file():
         raise ValueError(
@@ -144,28 +169,28 @@ def read_study(study_dir: Path) -> Study:
     return Study(**words, headline_step=headline_step, ks=ks, runs=runs, evaluations=evaluations, notes=tuple(notes))
 
 
-def read_run(here: Path, row: Mapping[str, Any], notes: list[str]) -> Run:
-    """The training run in the directory `here`, called as row["name"] and row["method"] say."""
-    config, versions = _read_dict(here / "config.json"), _read_dict(here / "versions.json")
-    metrics, diagnostics = read_lines(here / "metrics.jsonl"), read_lines(here / "diagnostics.jsonl")
+def read_run(directory: Path, row: Mapping[str, Any], notes: list[str]) -> TrainingRun:
+    """The training run in a directory. row: its "name" and "method". notes: gets a sentence for what is missing."""
+    config, versions = _read_dict(directory / "config.json"), _read_dict(directory / "versions.json")
+    metrics, diagnostics = read_lines(directory / "metrics.jsonl"), read_lines(directory / "diagnostics.jsonl")
     parts = (("configuration", config), ("versions", versions), ("training log", metrics), ("probes", diagnostics))
     lacking = [label for label, part in parts if not part]
     if lacking:
         notes.append(f"Run {row['name']} has no {', no '.join(lacking)}.")
-    return Run(
+    return TrainingRun(
         str(row["name"]),
         str(row["method"]),
         row.get("seed", config.get("seed")),
         str(row.get("objective") or config.get("objective", "")),
         config,
         versions,
-        _by_step(metrics, here / "metrics.jsonl"),
-        _by_step(diagnostics, here / "diagnostics.jsonl"),
+        _by_step(metrics, directory / "metrics.jsonl"),
+        _by_step(diagnostics, directory / "diagnostics.jsonl"),
     )
 
 
 def _by_step(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str, Any]]:
-    """The rows of a step, in its order; ValueError where that is no number."""
+    """The rows with a step, in its order. ValueError for a step that is not a finite number."""
     found = [row for row in rows if "step" in row]
     for row in found:
         if not isinstance(row["step"], int | float) or not math.isfinite(row["step"]):
@@ -173,7 +198,7 @@ def _by_step(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str,
     return sorted(found, key=lambda row: row["step"])
 
 
-def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Evaluation | None:
+def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> ModelEvaluation | None:
     name = str(row["name"])
     store = folder / name / "samples.db"
     if not store.is_file():
@@ -190,7 +215,7 @@ def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> 
     if lacking:
         notes.append(f"Evaluation {name} is unfinished ({lacking} problems lack samples), so it is left out.")
         return None
-    return Evaluation(
+    return ModelEvaluation(
         name,
         str(row["method"]),
         row.get("run"),
@@ -204,8 +229,8 @@ def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> 
     )
 
 
-def _comparable(evaluations: list[Evaluation], notes: list[str]) -> tuple[Evaluation, ...]:
-    """Those on the problems of the first one; the rest cannot be paired with it."""
+def _comparable(evaluations: list[ModelEvaluation], notes: list[str]) -> tuple[ModelEvaluation, ...]:
+    """The evaluations on the same problems as the first. Others cannot be paired with it."""
     kept = []
     for evaluation in evaluations:
         if evaluation.counts.keys() == evaluations[0].counts.keys():
@@ -217,8 +242,8 @@ def _comparable(evaluations: list[Evaluation], notes: list[str]) -> tuple[Evalua
     return tuple(kept)
 
 
-def _evaluated_step(evaluations: Sequence[Evaluation], wanted: int, notes: list[str]) -> int:
-    """The wanted headline step, or the last one evaluated where no trained model was evaluated there."""
+def _evaluated_step(evaluations: Sequence[ModelEvaluation], wanted: int, notes: list[str]) -> int:
+    """The wanted headline step, or the last evaluated step if no trained model was evaluated at it."""
     steps = {e.step for e in evaluations if e.method != BASE}
     if not steps or wanted in steps:
         return wanted
@@ -233,7 +258,10 @@ def _read_dict(path: Path) -> Mapping[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; none where it is missing, and none for a last line cut short."""
+    """The objects of a JSON-lines file, or none if it is missing. A truncated last line is ignored.
+
+    ValueError for another broken line.
+    """
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows

@@ -1,4 +1,4 @@
-"""The page's main numbers as Markdown, for a terminal or for docs."""
+"""The main numbers of a study as Markdown."""
 
 from simko.report import findings
 from simko.report.measures import measure
@@ -7,8 +7,7 @@ from simko.report.text import visible
 
 
 def summarise(study: Study) -> str:
-    """pass@K with intervals for each method (and each training seed, if several), every finding of the page, and what is
-    missing."""
+    """pass@K with intervals for each method and training seed, the findings of the page, and what is missing."""
     lines = [*_measured(study), *study.notes] if study.evaluations else list(study.notes)
     return visible("\n".join(lines))
 

@@ -1,4 +1,4 @@
-"""Templates to pages: everything escaped, nothing undefined, hidden characters spelled out."""
+"""Templates -> pages. Everything is escaped, undefined names are errors, and hidden characters are spelled out."""
 
 import os
 import platform
@@ -13,7 +13,10 @@ from simko.report.text import visible
 
 
 def render(name: str, context: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]]) -> str:
-    """The page that a template of this room makes of a context. SVG of our own comes as `markup`; all else is escaped."""
+    """The page of a template. Our SVGs come as `markup`; all other text is escaped.
+
+    name: the template's file. context: its variables. filters: its filters, besides the usual ones.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -35,7 +38,7 @@ def render(name: str, context: Mapping[str, Any], filters: Mapping[str, Callable
 
 
 def _written() -> str:
-    """When and with what a page was made. SOURCE_DATE_EPOCH, where set, stands for now, as in other builds."""
+    """The date and the versions. SOURCE_DATE_EPOCH, if set, replaces the date, as in other builds."""
     now = float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "matplotlib"))
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
@@ -43,7 +46,7 @@ def _written() -> str:
 
 
 def markup(value: Any) -> Any:
-    """SVG strings as safe markup, alone or in a list of (label, SVG): figures escape the text that they hold."""
+    """An SVG string, or a list of (label, SVG), as safe markup. Figures escape their own text."""
     from markupsafe import Markup
 
     if isinstance(value, list):
@@ -52,4 +55,5 @@ def markup(value: Any) -> Any:
 
 
 def p_value(p: float) -> str:
+    """ "0.012", or "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,13 +1,13 @@
-"""Text of unknown origin, made safe to look at."""
+"""Makes text of unknown origin safe to display."""
 
 import unicodedata
 
 
 def visible(text: str, kept: str = "\n\t") -> str:
-    """Text with everything that could act unseen spelled out: "a\\u202eb" becomes "a⟨U+202E⟩b".
+    """The text with hidden characters spelled out: "a\\u202eb" becomes "a⟨U+202E⟩b".
 
-    Replaced are control, format and surrogate characters (NUL, escape, bidi overrides, zero-width signs, lone
-    surrogates) and line separators, but for those in `kept`. It does not escape HTML.
+    Hidden are control, format and surrogate characters (NUL, escape, bidi overrides, zero-width characters, lone surrogates)
+    and line separators, except those in `kept`. HTML is not escaped.
     """
     if text.isascii() and text.isprintable():
         return text

@@ -1,38 +1,38 @@
-"""Training runs, as `simko train` leaves them, read as a study. What they lack is noted, not fatal."""
+"""Reads the training runs of `simko train` as a study. A missing part is noted and is no error."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from simko.report.runs import Evaluated, Group, read_evaluations, setting_differences
-from simko.report.study import BASE, Evaluation, Run, Study, read_run
+from simko.report.runs import RunEvaluation, RunGroup, read_evaluations, setting_differences
+from simko.report.study import BASE, ModelEvaluation, Study, TrainingRun, read_run
 
 
 def is_training_run(folder: Path) -> bool:
-    """Whether `simko train` wrote here, even if it was stopped before the first step."""
+    """Whether `simko train` wrote to the folder, even if it was stopped before the first step."""
     return (folder / "metrics.jsonl").is_file() or (folder / "versions.json").is_file()
 
 
-def read_training(groups: Sequence[Group]) -> Study:
-    """One run a group, or several that are its training seeds.
+def read_training(groups: Sequence[RunGroup]) -> Study:
+    """Training runs as a study, with pass@K on their held-out problems. The runs of a group are its training seeds.
 
-    pass@K comes from the held-out problems of each run.
+    ValueError for a run with a selected step or temperature, and for a run that is given twice.
     """
     notes: list[str] = []
     runs, measured = [], []
     for group in groups:
         method = f"{group.name} run" if group.name == BASE else group.name
-        for chosen in group.runs:
-            if chosen.marks:
-                raise ValueError(f"{chosen.path} is a training run, whose page shows every step: leave @ out")
-            name = method if len(group.runs) == 1 else f"{method}, {chosen.path.resolve().name}"
-            run = read_run(chosen.path, {"name": name, "method": method}, notes)
+        for selection in group.runs:
+            if selection.marks:
+                raise ValueError(f"{selection.path} is a training run, whose page shows every step: leave @ out")
+            name = method if len(group.runs) == 1 else f"{method}, {selection.path.resolve().name}"
+            run = read_run(selection.path, {"name": name, "method": method}, notes)
             runs.append(run)
-            measured += [(run, e) for e in _held_out(chosen.path, run, notes)]
+            measured += [(run, e) for e in _held_out(selection.path, run, notes)]
             notes += _progress(run)
-            if (store := chosen.path / "samples.db").is_file():
+            if (store := selection.path / "samples.db").is_file():
                 notes.append(f"Run {name} also holds an evaluation: simko report {store} shows it.")
-    places = [chosen.path.resolve() for group in groups for chosen in group.runs]
+    places = [selection.path.resolve() for group in groups for selection in group.runs]
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
         raise ValueError(f"{twice} is given twice: give each run once")
@@ -55,13 +55,13 @@ def read_training(groups: Sequence[Group]) -> Study:
     )
 
 
-def _shared(runs: Sequence[Run], *keys: str) -> str:
-    """The values of the first of these options that a run sets, each once."""
+def _shared(runs: Sequence[TrainingRun], *keys: str) -> str:
+    """The distinct values in the runs of the first of these options that each sets."""
     found = [next((run.config[key] for key in keys if run.config.get(key)), None) for run in runs]
     return ", ".join(dict.fromkeys(str(value) for value in found if value is not None))
 
 
-def _held_out(folder: Path, run: Run, notes: list[str]) -> list[Evaluated]:
+def _held_out(folder: Path, run: TrainingRun, notes: list[str]) -> list[RunEvaluation]:
     """The finished evaluations of the held-out problems."""
     store = folder / "held-out" / "samples.db"
     if not store.is_file():
@@ -74,8 +74,8 @@ def _held_out(folder: Path, run: Run, notes: list[str]) -> list[Evaluated]:
     return [e for e in found if not e.lacking and e.step is not None]
 
 
-def _progress(run: Run) -> list[str]:
-    """A sentence where the log does not reach the end of the training."""
+def _progress(run: TrainingRun) -> list[str]:
+    """A sentence if the log does not reach the end of training."""
     if not run.metrics:
         return []
     step, wanted = int(run.metrics[-1]["step"]), run.config.get("max_steps")
@@ -87,9 +87,11 @@ def _progress(run: Run) -> list[str]:
     return [f"Run {run.name} has logged up to step {step}{whole}: it is still running, or was stopped."]
 
 
-def _comparable(measured: Sequence[tuple[Run, Evaluated]], notes: list[str]) -> list[tuple[Run, Evaluated]]:
-    """Those at the settings of the first one; the others cannot be paired with it."""
-    kept, left_out = [], {}  # type: list[tuple[Run, Evaluated]], dict[str, list[str]]
+def _comparable(
+    measured: Sequence[tuple[TrainingRun, RunEvaluation]], notes: list[str]
+) -> list[tuple[TrainingRun, RunEvaluation]]:
+    """The evaluations at the same settings as the first. Others cannot be paired with it."""
+    kept, left_out = [], {}  # type: list[tuple[TrainingRun, RunEvaluation]], dict[str, list[str]]
     for run, e in measured:
         differing = setting_differences([measured[0][1], e])
         if differing or e.counts.keys() != measured[0][1].counts.keys():
@@ -102,17 +104,17 @@ def _comparable(measured: Sequence[tuple[Run, Evaluated]], notes: list[str]) -> 
 
 
 def _evaluations(
-    measured: Sequence[tuple[Run, Evaluated]], runs: Sequence[Run], notes: list[str]
-) -> tuple[tuple[Evaluation, ...], int]:
-    """The evaluations of a study, and its headline step: the one that most runs have, the latest of these.
+    measured: Sequence[tuple[TrainingRun, RunEvaluation]], runs: Sequence[TrainingRun], notes: list[str]
+) -> tuple[tuple[ModelEvaluation, ...], int]:
+    """The evaluations of a study, and its headline step: the latest of the steps that most runs have.
 
-    Where all runs start from one model, step 0 is the base model's, once for each seed with which it was sampled.
+    If all runs start from one model, step 0 is the base model, once per seed of its samples.
     """
-    starts: dict[int | None, tuple[Run, Evaluated]] = {}
+    starts: dict[int | None, tuple[TrainingRun, RunEvaluation]] = {}
     for run, e in measured:
         if e.step == 0:
             starts.setdefault(run.seed, (run, e))
-    found: list[Evaluation] = []
+    found: list[ModelEvaluation] = []
     if starts and len({str(run.config.get("model_name_or_path")) for run in runs}) == 1:
         found = [_evaluation(run, e, BASE) for run, e in starts.values()]
         measured = [(run, e) for run, e in measured if e.step]
@@ -129,8 +131,8 @@ def _evaluations(
     return (*found, *(_evaluation(run, e, run.method) for run, e in measured)), headline
 
 
-def _evaluation(run: Run, e: Evaluated, method: str) -> Evaluation:
-    return Evaluation(
+def _evaluation(run: TrainingRun, e: RunEvaluation, method: str) -> ModelEvaluation:
+    return ModelEvaluation(
         name=f"{run.name} at {e.setting.name}",
         method=method,
         run=run.name,

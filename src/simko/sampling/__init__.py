@@ -1,4 +1,4 @@
-"""Problems to samples. A back-end is a module here, imported only where it is asked for by its own name."""
+"""Problems -> samples. Each back-end is a module, imported only when it is used."""
 
 from simko.sampling.backends import BACKENDS, open_sampler
 from simko.sampling.protocol import Sampler, SamplingSettings, Wanted, block_seed, check_wanted, setting_seed

@@ -1,4 +1,4 @@
-"""The table of back-ends. Each is imported only where it is asked for by its name."""
+"""The table of back-ends. Each is imported only when it is used."""
 
 import inspect
 from collections.abc import Callable
@@ -45,14 +45,17 @@ def _openai(
 
 
 BACKENDS: dict[str, Callable[..., Sampler]] = {"transformers": _transformers, "vllm": _vllm, "openai": _openai}
-"""Name -> function that opens a model (a folder, a hub id, or a server's name for it) with the back-end's options."""
+"""{name: function that opens a model (a folder, a hub id or a server's name for it) with the back-end's options}."""
 
 _EXTRAS = {"transformers": "eval", "vllm": "vllm", "openai": "openai"}
-"""{back-end, which is also the name of its package: simko's extra that installs it}."""
+"""{back-end, which is also its package's name: the extra of simko that installs it}."""
 
 
 def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
-    """A sampler of the named back-end over `model`; an option that is None keeps the back-end's default."""
+    """A sampler of a back-end over `model`. An option that is None keeps the back-end's default.
+
+    ValueError for an unknown back-end or option, a missing package, and a model that cannot be opened.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"there is no back-end {backend!r}: give one of {', '.join(BACKENDS)}")
     given = {name: value for name, value in options.items() if value is not None}
@@ -69,10 +72,10 @@ def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
         raise ValueError(
             f"the back-end {backend} needs the package {error.name}: pip install 'simko[{extra}]'"
         ) from error
-    except Exception as error:  # whatever a library raises over a checkpoint, its words do not always name it
+    except Exception as error:  # libraries raise anything over a checkpoint, often without its name
         if isinstance(error, ValueError) and model in str(error):
             raise
         known = isinstance(error, OSError | ValueError)
         where = "" if Path(model).is_dir() or backend == "openai" else f"there is no folder {model} here, and the hub: "
-        said = f"the model {model!r} could not be opened: {where}{'' if known else f'{type(error).__name__}: '}{error}"
-        raise (type(error) if type(error) in (OSError, RuntimeError) else ValueError)(said) from error
+        what = f"the model {model!r} could not be opened: {where}{'' if known else f'{type(error).__name__}: '}{error}"
+        raise (type(error) if type(error) in (OSError, RuntimeError) else ValueError)(what) from error

@@ -1,4 +1,4 @@
-"""How samples are put into batches: a layout that depends on the problems and the batch size alone."""
+"""How samples are split into batches. The layout depends only on the problems and the batch size."""
 
 import hashlib
 from bisect import bisect_left
@@ -11,35 +11,37 @@ from simko.sampling.protocol import Wanted, block_seed
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that are drawn together, problem-major: `indices[j]` are the samples to draw of problem `problem_ids[j]`."""
+    """Rows that are drawn together, in order of problems."""
 
     problem_ids: tuple[str, ...]
+    """The problems of the batch."""
     indices: tuple[tuple[int, ...], ...]
+    """For each problem, the indices of the samples to draw."""
 
     @property
     def keys(self) -> list[tuple[str, int]]:
-        """(problem id, sample index) of every row."""
+        """(problem id, sample index) of each row."""
         return [(p, i) for p, indices in zip(self.problem_ids, self.indices, strict=True) for i in indices]
 
     @property
     def counts(self) -> list[int]:
-        """Rows of every problem."""
+        """The number of rows of each problem."""
         return [len(indices) for indices in self.indices]
 
     def seed(self, seed: int) -> int:
-        """The seed (63 bits) of the whole batch: a hash of the block seeds of its problems.
+        """The seed (63 bits) of the batch: a hash of the block seeds of its problems.
 
-        A batch that was stored has taken the lowest index of each of its problems, so no later one has its seed.
+        No later batch has the same seed, because a stored batch has used the lowest index of each of its problems.
         """
         parts = [block_seed(seed, p, i[0]) for p, i in zip(self.problem_ids, self.indices, strict=True)]
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def index_blocks(batch_size: int) -> Iterator[range]:
-    """Sample indices in blocks 0, 1, 2-3, 4-7, 8-15, ... that double up to batch_size and then keep that length.
+    """Sample indices in blocks 0, 1, 2-3, 4-7, 8-15, ..., which double up to batch_size and then keep that length.
 
-    Short blocks of many problems come before long blocks of few, so that batches are full for a small n and for a large
-    one without the layout knowing n, and a run that is cut off has about as many samples of each problem.
+    The layout does not know n. Batches are still full for small and large n, because short blocks of many problems come
+    before long blocks of few. An interrupted run has about the same number of samples of each problem.
     """
     first = 0
     while True:
@@ -49,7 +51,7 @@ def index_blocks(batch_size: int) -> Iterator[range]:
 
 
 def lay_out(ordered_ids: Sequence[str], wanted: Wanted, batch_size: int) -> Iterator[Batch]:
-    """The batches that hold something wanted, each with just its wanted rows (never more than batch_size)."""
+    """The batches that hold wanted samples, each with only its wanted rows (at most batch_size)."""
     last = max((indices[-1] for indices in wanted.values() if indices), default=-1)
     for block in takewhile(lambda block: block.start <= last, index_blocks(batch_size)):
         together = batch_size // len(block)
@@ -60,7 +62,7 @@ def lay_out(ordered_ids: Sequence[str], wanted: Wanted, batch_size: int) -> Iter
 
 
 def _rows(ids: Sequence[str], wanted: Wanted, block: range) -> Mapping[str, tuple[int, ...]]:
-    """{problem id: its wanted indices in the block}, of the problems that want any."""
+    """{problem id: its wanted indices in the block}, without problems that want none."""
     rows = {}
     for problem_id in ids:
         indices = wanted.get(problem_id, ())

@@ -1,4 +1,4 @@
-"""What a model is: digests of its files or tensors, by which a run is recognised."""
+"""Which model a run used: digests of its files or tensors."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# What decides a checkpoint's draws; a folder's other files (optimizer, logs, read-me) may change.
+# The files that decide a checkpoint's draws. A folder's other files (optimizer, logs, read-me) may change.
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _CONFIGURATION = (
     "config.json",
@@ -23,38 +23,38 @@ _CONFIGURATION = (
     "merges.txt",
     "*.model",
 )
-_NAMED_BY = ("config.json", "adapter_config.json")
+_MODEL_FILES = ("config.json", "adapter_config.json")
 _HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _DIGITS = 16
-"""Hexadecimal digits of a digest in a record: enough to tell checkpoints apart, few enough to be read."""
+"""Hexadecimal digits of a digest in a record: enough to tell checkpoints apart, few enough to read."""
 
 
-class Checkpoint(NamedTuple):
-    """What a run's record says of a model: its name, and digests of its tensors and of the other files that decide draws.
-
-    Of a model on the hub, weights is the commit, which covers all files. An adapter's include those of its base model.
-    """
+class ModelIdentity(NamedTuple):
+    """What a run records about its model. The digests of an adapter include those of its base model."""
 
     name: str
+    """The folder's name, or the hub id."""
     weights: str
+    """A digest of the tensors. For a model on the hub, the commit, which covers all files."""
     tokenizer_and_config: str | None
+    """A digest of the other files that decide draws; None for a model on the hub."""
 
 
-def checkpoint_at(path: str | Path, revision: str | None = None) -> Checkpoint:
-    """What there is at a checkpoint folder or hub id, once it has been loaded (a model of the hub: is in the cache)."""
+def model_identity(path: str | Path, revision: str | None = None) -> ModelIdentity:
+    """The identity of the model in a checkpoint folder, or of a hub id that is in the local cache."""
     if Path(path).is_dir():
-        return _of_folder(Path(path))
+        return _folder_identity(Path(path))
     commit, adapter = _cached(str(path), "adapter_config.json", revision)
     if adapter is not None:
-        base = _base_of(adapter)
-        return Checkpoint(str(path), f"{commit}+{base.weights}", base.tokenizer_and_config)
+        base = _base_identity(adapter)
+        return ModelIdentity(str(path), f"{commit}+{base.weights}", base.tokenizer_and_config)
     from transformers import AutoConfig
 
-    return Checkpoint(str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash, None)
+    return ModelIdentity(str(path), AutoConfig.from_pretrained(path, revision=revision)._commit_hash, None)
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder's config.json is a model's: a training run keeps its own configuration under that name."""
+    """Whether config.json belongs to a model. A training run keeps its own options under that name."""
     try:
         return "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,8 +62,11 @@ def _is_model(folder: Path) -> bool:
 
 
 def check_folder(path: str | Path) -> None:
-    """ValueError where `path` is no checkpoint folder and cannot be a hub id either: a folder without a model, an adapter
-    whose base model is not there, a file, or a path to nothing. A hub id is left to those who load it."""
+    """ValueError if `path` is neither a checkpoint folder nor a possible hub id.
+
+    Raised for a folder without a model, an adapter without its base model, a file, and a missing path. Whether a hub id exists
+    is not checked.
+    """
     folder = Path(path)
     if folder.is_file():
         raise ValueError(f"{folder} is a file: give the checkpoint folder that it lies in, {folder.parent}")
@@ -74,11 +77,11 @@ def check_folder(path: str | Path) -> None:
             )
         return
     adapter = folder / "adapter_config.json"
-    inside = sorted(file.parent for file in folder.glob("*/*config.json") if file.name in _NAMED_BY)
+    inside = sorted(file.parent for file in folder.glob("*/*config.json") if file.name in _MODEL_FILES)
     if (folder / "metrics.jsonl").is_file() and inside and not adapter.is_file() and not _is_model(folder):
         newest = max(inside, key=lambda path: path.stat().st_mtime)
         raise ValueError(f"{folder} is a run of simko train: give one of its checkpoints, such as {newest}")
-    if not any((folder / name).is_file() for name in _NAMED_BY):
+    if not any((folder / name).is_file() for name in _MODEL_FILES):
         hint = f"one of the folders in it, such as {inside[0]}" if inside else "a checkpoint folder"
         raise ValueError(f"{folder} holds no model (no config.json, no adapter_config.json): give {hint}")
     if adapter.is_file():
@@ -88,27 +91,27 @@ def check_folder(path: str | Path) -> None:
             raise ValueError(f"{folder} is an adapter without its base model: {error}") from error
 
 
-def _of_folder(folder: Path) -> Checkpoint:
+def _folder_identity(folder: Path) -> ModelIdentity:
     check_folder(folder)
-    weights, configuration = _lines(folder, _WEIGHTS), _lines(folder, _CONFIGURATION)
+    weights, configuration = _file_digests(folder, _WEIGHTS), _file_digests(folder, _CONFIGURATION)
     if not weights:
         raise ValueError(f"{folder} holds no weights (*.safetensors or pytorch_model*.bin): give a checkpoint folder")
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        base = _base_of(adapter)
+        base = _base_identity(adapter)
         weights.append(f"base {base.weights}")
         configuration.append(f"base {base.tokenizer_and_config}")
-    return Checkpoint(folder.resolve().name, _short(weights), _short(configuration))
+    return ModelIdentity(folder.resolve().name, _short_digest(weights), _short_digest(configuration))
 
 
-def _base_of(adapter_config: Path) -> Checkpoint:
-    """The model below an adapter: by its folder's digests, the commit in the cache, or where that is unknown its name."""
+def _base_identity(adapter_config: Path) -> ModelIdentity:
+    """The base model of an adapter: its folder's digests, or the commit in the cache, or if that is unknown its name."""
     name = _base_name(adapter_config)
     if Path(name).is_dir():
-        return _of_folder(Path(name))
+        return _folder_identity(Path(name))
     revision = json.loads(adapter_config.read_text(encoding="utf-8")).get("revision")
     commit, _ = _cached(name, "config.json", revision)
-    return Checkpoint(name, commit or name, None)
+    return ModelIdentity(name, commit or name, None)
 
 
 def _base_name(adapter_config: Path) -> str:
@@ -119,25 +122,25 @@ def _base_name(adapter_config: Path) -> str:
 
 
 def _cached(name: str, file: str, revision: str | None) -> tuple[str | None, Path | None]:
-    """(commit, path) of a file of a model on the hub in the local cache, or (None, None)."""
+    """(commit, path) of a hub model's file in the local cache, or (None, None)."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
         found = try_to_load_from_cache(name, file, revision=revision)
-    except HFValidationError:  # a path that is not here
+    except HFValidationError:  # a path that does not exist
         return None, None
     return (Path(found).parent.name, Path(found)) if isinstance(found, str) else (None, None)
 
 
-def _lines(folder: Path, patterns: tuple[str, ...]) -> list[str]:
-    """Name and SHA-256 of each file."""
+def _file_digests(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    """The name and SHA-256 of each file."""
     paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     stats = [(path, path.stat()) for path in sorted(paths, key=lambda path: path.name)]
     return [f"{path.name} {_file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns)}" for path, stat in stats]
 
 
-def _short(lines: list[str]) -> str:
+def _short_digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGITS]
 
 
@@ -147,9 +150,9 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_of_model(model: Any) -> str:
-    """A digest of a model's parameters and buffers: of their names, dtypes, shapes and values."""
-    import torch  # here, so that the digest of a folder does not need it
+def model_digest(model: Any) -> str:
+    """A digest of the names, dtypes, shapes and values of a model's parameters and buffers."""
+    import torch  # here, because the digest of a folder does not need it
 
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,17 +18,17 @@ from openai import AsyncOpenAI
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import lay_out
-from simko.sampling.digest import checkpoint_at
+from simko.sampling.digest import model_identity
 from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_wanted
 
 
 def _top_k_fields(settings: SamplingSettings) -> dict[str, Any]:
-    """vLLM, SGLang and llama.cpp; vLLM else takes penalty and min_p from the model's generation_config.json."""
+    """vLLM, SGLang and llama.cpp. vLLM would take penalty and min_p from the model's generation_config.json."""
     return {"top_k": settings.top_k or -1, "repetition_penalty": 1.0, "min_p": 0.0}
 
 
 def _generation_config_field(settings: SamplingSettings) -> dict[str, Any]:
-    """`transformers serve`, which decodes greedily unless this says do_sample, and refuses fields it does not know."""
+    """`transformers serve`, which decodes greedily unless this sets do_sample, and refuses unknown fields."""
     config: dict[str, Any] = {"do_sample": settings.do_sample, "repetition_penalty": 1.0}
     if settings.do_sample:
         config |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k, "min_p": 0.0}
@@ -35,7 +36,7 @@ def _generation_config_field(settings: SamplingSettings) -> dict[str, Any]:
 
 
 def _no_fields(settings: SamplingSettings) -> dict[str, Any]:
-    """Servers that take OpenAI's own fields alone."""
+    """Servers that accept only OpenAI's own fields."""
     if settings.top_k:
         raise ValueError(f"the server takes no top_k: ask for top_k 0 in place of {settings.top_k}")
     return {}
@@ -46,12 +47,12 @@ _DIALECTS: dict[str, Callable[[SamplingSettings], dict[str, Any]]] = {
     "generation_config": _generation_config_field,
     "none": _no_fields,
 }
-"""Fields beyond OpenAI's own, by name of the dialect; the first one that the server does not refuse is spoken."""
+"""Fields beyond OpenAI's own, by dialect. The first dialect that the server does not refuse is used."""
 
 _FIELD_NAMES = ("top_k", "repetition_penalty", "min_p", "generation_config")
 
-# What is asked before a run. At temperature 2 any model that is sampled from gives many different answers, also one
-# that is all but certain at 1; a server that gives one answer does not sample.
+# The probe before a run. At temperature 2 even a model that is nearly certain at 1 gives many different answers, so a
+# server that gives one answer does not sample.
 _PROBE = Problem("probe", "Write a sentence about anything you like:")
 _PROBE_SETTINGS = SamplingSettings(temperature=2.0, max_new_tokens=12)
 _PROBE_SEEDS = (11, 22, 33, 44)
@@ -69,21 +70,28 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 @dataclass(frozen=True)
 class _Server:
-    """What the probe found: the dialect spoken, and whether the same seed gives the same text."""
+    """What the probe found."""
 
     dialect: str
+    """A key of _DIALECTS."""
     seeds_honoured: bool
+    """Whether the same seed gives the same text."""
 
 
 class OpenAISampler:
-    """Draws samples from a server, one request a sample, at most `concurrency` of them at a time.
+    """Samples from a server, one request per sample, at most `concurrency` requests at a time.
 
-    base_url: ends in /v1 as a rule; api_key: None for OPENAI_API_KEY's; timeout: seconds for one response; retries:
-    how often a request is sent again (after 429, 5xx, a timeout or a lost connection), with growing pauses.
+    The sampler raises RuntimeError for a server that answers several seeds with one text at temperature > 0, or returns no
+    choice. It tests whether the server honours seeds and says so in `identity`. If not, Sample.seed is None and a run can be
+    resumed but not repeated.
 
-    A server that answers several seeds with one text at temperature > 0, or with no choice, is refused. Whether it
-    honours seeds is tried and stands in `identity`; where it does not, Sample.seed is None and a run can be resumed but
-    not repeated.
+    Args:
+        base_url: the server's address, which usually ends in /v1.
+        model: the server's name of the model.
+        api_key: the key; None reads OPENAI_API_KEY.
+        concurrency: the most requests under way at a time.
+        timeout: seconds that one response may take.
+        retries: how often a request is repeated after 429, 5xx, a timeout or a lost connection, with growing pauses.
     """
 
     def __init__(
@@ -112,13 +120,13 @@ class OpenAISampler:
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """See `Sampler`; weights are known where the model's name is a folder here. Asks the server at first use."""
+        """See `Sampler`. The first use asks the server; weights are known only if the model's name is a local folder."""
         try:
             server = self._server(chat=False)
-        except _NoEndpointError:  # many hosted servers speak chat alone
+        except _NoEndpointError:  # many hosted servers only offer chat
             server = self._server(chat=True)
         local = Path(self.model).is_dir()
-        name, weights, tokenizer_and_config = checkpoint_at(self.model) if local else (self.model, None, None)
+        name, weights, tokenizer_and_config = model_identity(self.model) if local else (self.model, None, None)
         return {
             "backend": "openai",
             "model": name,
@@ -131,7 +139,7 @@ class OpenAISampler:
     def sample(
         self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
     ) -> Iterator[list[Sample]]:
-        """See `Sampler.sample`: lists of what has just come; closing the iterator cancels what is under way."""
+        """See `Sampler.sample`: lists of the samples that just arrived. Closing the iterator cancels pending requests."""
         check_wanted(problems, wanted)
         if not any(wanted.values()):
             return
@@ -139,51 +147,51 @@ class OpenAISampler:
         by_id = {problem.id: problem for problem in problems}
         # Sixteen samples of a problem follow each other, so that a server with a prefix cache computes its prompt once.
         batches = lay_out(list(by_id), wanted, 16)
-        jobs = ((by_id[i], index, request_seed(seed, i, index)) for b in batches for i, index in b.keys)
-        yield from self._run(jobs, settings, server)
+        keys = (key for batch in batches for key in batch.keys)
+        with self._requests(self.retries) as request:
 
-    def _client(self, retries: int) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, timeout=self.timeout, max_retries=retries)
-
-    def _run(
-        self, jobs: Iterable[tuple[Problem, int, int]], settings: SamplingSettings, server: _Server
-    ) -> Iterator[list[Sample]]:
-        with _running_loop() as loop:
-            stream = self._stream(iter(jobs), settings, server)
-            try:
-                while (samples := asyncio.run_coroutine_threadsafe(anext(stream, None), loop).result()) is not None:
-                    yield samples
-            finally:
-                asyncio.run_coroutine_threadsafe(stream.aclose(), loop).result()
-
-    async def _stream(
-        self, jobs: Iterator[tuple[Problem, int, int]], settings: SamplingSettings, server: _Server
-    ) -> AsyncGenerator[list[Sample], None]:
-        """The samples as they come, the next request going out for each; what came well is yielded before an error."""
-        async with self._client(self.retries) as client:
-
-            def start(count: int) -> set[asyncio.Task[Sample]]:
+            def start(count: int) -> set[Future[Sample]]:
                 return {
-                    asyncio.create_task(self._request(client, problem, index, seed, settings, server))
-                    for problem, index, seed in islice(jobs, count)
+                    request(by_id[i], index, request_seed(seed, i, index), settings, server)
+                    for i, index in islice(keys, count)
                 }
 
             pending = start(self.concurrency)
-            try:
-                while pending:
-                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    failed = [task for task in done if task.exception()]
-                    if not failed:
-                        pending |= start(len(done))
-                    good = [task.result() for task in done if not task.exception()]
-                    if good:
-                        yield good
-                    if failed:
-                        raise self._explain(failed[0].exception())
-            finally:
-                for task in pending:
-                    task.cancel()
-                await asyncio.gather(*pending, return_exceptions=True)
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                errors = [error for future in done if (error := future.exception())]
+                if not errors:
+                    pending |= start(len(done))
+                if samples := [future.result() for future in done if not future.exception()]:
+                    yield samples
+                if errors:
+                    raise self._explain(errors[0])
+
+    @contextmanager
+    def _requests(self, retries: int) -> Iterator[Callable[..., Future[Sample]]]:
+        """A function that starts `_request`. Leaving the context cancels what is under way.
+
+        The event loop has a thread of its own, because a notebook's thread already runs one. A pool of threads with blocking
+        requests could not be cancelled: each would wait for its response.
+        """
+        client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, timeout=self.timeout, max_retries=retries)
+        loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+        async def until_stopped() -> None:
+            async with client:
+                await stop.wait()
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(until_stopped())
+
+        thread = Thread(target=run, daemon=True, name="openai-sampler")
+        thread.start()
+        try:
+            yield lambda *request: asyncio.run_coroutine_threadsafe(self._request(client, *request), loop)
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
 
     async def _request(
         self,
@@ -217,24 +225,27 @@ class OpenAISampler:
         tokens, prompt_tokens = (
             getattr(answer.usage, name, None) or 0 for name in ("completion_tokens", "prompt_tokens")
         )
-        cuts = [at for s in settings.stop if (at := text.find(s)) >= 0]  # some servers leave the stop string in
+        cuts = [at for s in settings.stop if (at := text.find(s)) >= 0]  # some servers keep the stop string
         finish: FinishReason = "stop" if cuts else _finish_reason(choice.finish_reason, tokens, settings.max_new_tokens)
         recorded = seed if server.seeds_honoured else None
         return Sample(problem.id, index, text[: min(cuts, default=None)], tokens, finish, prompt_tokens, recorded)
 
     def _server(self, chat: bool) -> _Server:
-        """What the server does with our fields and seeds; asked once an endpoint."""
+        """How the server treats our fields and seeds; asked once per endpoint."""
         if chat not in self._servers:
-            with _running_loop() as loop:
-                self._servers[chat] = asyncio.run_coroutine_threadsafe(self._probe(chat), loop).result()
+            settings = replace(_PROBE_SETTINGS, chat=chat)
+            with self._requests(min(self.retries, 2)) as request:  # report a missing server soon
+                try:
+                    self._servers[chat] = self._probe(request, settings)
+                except (openai.OpenAIError, _RefusedError) as error:
+                    raise self._explain(error) from error
         return self._servers[chat]
 
-    async def _probe(self, chat: bool) -> _Server:
-        settings = replace(_PROBE_SETTINGS, chat=chat)
-        async with self._client(min(self.retries, 2)) as client:  # a server that is not there is said soon
-            server = _Server(await self._dialect(client, settings), seeds_honoured=False)
-            # All at once: a server that seeds one generator for all requests honours seeds only one at a time.
-            texts = await self._answers(client, [*_PROBE_SEEDS, *_PROBE_SEEDS], settings, server)
+    def _probe(self, request: Callable[..., Future[Sample]], settings: SamplingSettings) -> _Server:
+        server = _Server(self._dialect(request, settings), seeds_honoured=False)
+        # All at once: a server that seeds one generator for all requests honours seeds only one at a time.
+        futures = [request(_PROBE, i, seed, settings, server) for i, seed in enumerate([*_PROBE_SEEDS, *_PROBE_SEEDS])]
+        texts = [future.result().response for future in futures]
         if len(set(texts)) == 1:
             raise RuntimeError(
                 f"{self._server_name} gave the same answer to {len(_PROBE_SEEDS)} seeds at temperature "
@@ -246,40 +257,31 @@ class OpenAISampler:
         same = sum(a == b for a, b in zip(texts[:half], texts[half:], strict=True))
         return replace(server, seeds_honoured=same >= half - 1)  # one may differ by rounding in a changing batch
 
-    async def _dialect(self, client: AsyncOpenAI, settings: SamplingSettings) -> str:
+    def _dialect(self, request: Callable[..., Future[Sample]], settings: SamplingSettings) -> str:
         """The first dialect whose fields the server does not refuse."""
         for dialect in _DIALECTS:
             try:
-                await self._request(client, _PROBE, 0, _PROBE_SEEDS[0], settings, _Server(dialect, False))
+                request(_PROBE, 0, _PROBE_SEEDS[0], settings, _Server(dialect, False)).result()
                 return dialect
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if dialect == "none" or not any(name in _said(error) for name in _FIELD_NAMES):
-                    raise self._explain(error) from error
-            except (openai.OpenAIError, _RefusedError) as error:
-                raise self._explain(error) from error
+                if dialect == "none" or not any(name in _server_message(error) for name in _FIELD_NAMES):
+                    raise
         raise AssertionError
-
-    async def _answers(
-        self, client: AsyncOpenAI, seeds: Sequence[int], settings: SamplingSettings, server: _Server
-    ) -> list[str]:
-        requests = [self._request(client, _PROBE, i, seed, settings, server) for i, seed in enumerate(seeds)]
-        try:
-            return [sample.response for sample in await asyncio.gather(*requests)]
-        except (openai.OpenAIError, _RefusedError) as error:
-            raise self._explain(error) from error
 
     @property
     def _server_name(self) -> str:
         return f"the server at {self.base_url}"
 
-    def _explain(self, error: BaseException | None) -> BaseException:
-        """One line for a user from what went wrong."""
+    def _explain(self, error: BaseException) -> BaseException:
+        """The error with a message of one line for the user."""
         where = self._server_name
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return ValueError(f"{where} refused the key ({_said(error)}): give another api_key or set OPENAI_API_KEY")
+            return ValueError(
+                f"{where} refused the key ({_server_message(error)}): give another api_key or set OPENAI_API_KEY"
+            )
         if isinstance(error, openai.NotFoundError):
             return _NoEndpointError(
-                f"{where} does not know model {self.model!r} or this address ({_said(error)}): name a model that it serves, "
+                f"{where} does not know model {self.model!r} or this address ({_server_message(error)}): name a model that it serves, "
                 "and an address that ends in /v1"
             )
         if isinstance(error, openai.APITimeoutError):
@@ -287,28 +289,27 @@ class OpenAISampler:
         if isinstance(error, openai.APIConnectionError):
             return RuntimeError(f"{where} cannot be reached ({error.__cause__ or error}): is it running?")
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-            return ValueError(f"{where} refused the request: {_said(error)}")
+            return ValueError(f"{where} refused the request: {_server_message(error)}")
         if isinstance(error, openai.OpenAIError | _RefusedError):
-            return RuntimeError(f"{where} failed: {_said(error)}")
-        assert error is not None
+            return RuntimeError(f"{where} failed: {_server_message(error)}")
         return error
 
 
 class _RefusedError(Exception):
-    """An answer that is not one."""
+    """The server's answer holds no response."""
 
 
 class _NoEndpointError(ValueError):
-    """Neither the model nor the address may exist."""
+    """The model or the address does not exist."""
 
 
 def request_seed(seed: int, problem_id: str, index: int) -> int:
-    """The seed of one sample's request: 31 bits, which all servers take, and never twice for a problem."""
+    """The seed of one sample's request: 31 bits, which all servers accept, and unique within a problem."""
     return (block_seed(seed, problem_id, 0) + index) % 2**31
 
 
-def _said(error: BaseException) -> str:
-    """What the server itself said of an error, in at most a few hundred characters."""
+def _server_message(error: BaseException) -> str:
+    """The server's own message of an error, at most 400 characters."""
     if not isinstance(error, openai.APIStatusError):
         return str(error)
     body = error.body
@@ -323,17 +324,3 @@ def _finish_reason(reason: str | None, tokens: int, limit: int) -> FinishReason:
     if reason not in _FINISH_REASONS:
         raise _RefusedError(f"a response ended for the reason {reason!r}")
     return _FINISH_REASONS[reason]
-
-
-@contextmanager
-def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop in a thread of its own, so that it works in a notebook too, whose thread already runs one."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, daemon=True, name="openai-sampler")
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

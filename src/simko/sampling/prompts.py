@@ -1,4 +1,4 @@
-"""A problem's prompt as tokens, alike for every back-end that holds its own tokenizer."""
+"""A problem's prompt as tokens, for back-ends that hold a tokenizer."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from simko.records import Problem
 
 
 def encode(tokenizer: Any, problem: Problem, chat: bool) -> list[int]:
-    """The token ids of the prompt: the text as it is, or as a user message in the tokenizer's chat template."""
+    """The token ids of the prompt, as plain text or as a user message in the tokenizer's chat template.
+
+    ValueError for a tokenizer without a chat template, and for a prompt without tokens.
+    """
     if chat and tokenizer.chat_template is None:
         raise ValueError("the model's tokenizer has no chat template: give --no-chat (chat=False)")
     if chat:

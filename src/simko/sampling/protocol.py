@@ -1,4 +1,4 @@
-"""What a sampler does, whatever it runs on."""
+"""What every sampler does, whatever it runs on."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,24 +8,28 @@ from typing import Any, Protocol
 from simko.records import Problem, Sample
 
 Wanted = Mapping[str, Sequence[int]]
-"""{problem id: the sample indices to draw, ascending}; a problem that is not there needs none."""
+"""{problem id: the sample indices to draw, ascending}. A problem that is missing needs none."""
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How responses are drawn. Every field is always sent to the back-end: no default of a model or server counts.
+    """How responses are drawn. Every field is sent to the back-end, so that no default of a model or server applies.
 
-    temperature: 0 is greedy; top_p 1 and top_k 0 leave the distribution whole; stop: strings that end a response, which
-    is cut before the first of them; chat: the prompt is a user message in the model's chat template, else the text
-    that the model continues.
+    ValueError for a field out of range.
     """
 
     temperature: float = 1.0
+    """0 is greedy."""
     top_p: float = 1.0
+    """The probability mass of the most likely tokens to keep; 1 keeps all."""
     top_k: int = 0
+    """How many of the most likely tokens to keep; 0 keeps all."""
     max_new_tokens: int = 1024
+    """The length at which a response is truncated."""
     stop: tuple[str, ...] = ()
+    """Strings that end a response. The response is cut before the first of them."""
     chat: bool = False
+    """Send the prompt as a user message in the model's chat template, not as the text that the model continues."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -46,29 +50,35 @@ class SamplingSettings:
 
 
 class Sampler(Protocol):
-    """A model that draws responses.
-
-    identity: JSON values that, with the settings, decide what is drawn, and by which a run is recognised: back-end,
-    model, its revision or digests of weights and other files, dtype, and whatever of its own layout changes the draws.
-    """
+    """A model that draws responses."""
 
     @property
-    def identity(self) -> Mapping[str, Any]: ...
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values that, with the settings, decide the draws; a run is recognised by them.
+
+        Back-end, model, its revision or digests of weights and other files, dtype, and any layout that changes the draws.
+        """
+        ...
 
     def sample(
         self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
     ) -> Iterator[list[Sample]]:
-        """The wanted samples in lists, as they finish, in any order. A list is to be stored whole or not at all.
+        """The wanted samples in lists, as they finish, in any order. The caller stores a list whole or not at all.
 
-        problems: all of the evaluation, also those that want nothing, so that batches are laid out alike whenever it is
-        resumed. A back-end that draws its own random numbers seeds them with `block_seed` alone: the same sample comes
-        under the same key whenever the same lists are wanted, and no draw is used twice.
+        A back-end that draws its own random numbers seeds them with `block_seed` only. The same lists then give the same
+        sample under the same key, and no draw is used twice.
+
+        Args:
+            problems: all problems of the evaluation, even those that want no sample, so that a resumed run has the same batches.
+            wanted: the sample indices to draw of each problem.
+            settings: how to draw.
+            seed: the seed of the run, task and setting (see `setting_seed`).
         """
         ...
 
 
 def check_wanted(problems: Sequence[Problem], wanted: Wanted) -> None:
-    """Refuse problems that share an id, and wanted indices that are unknown, out of order or given twice."""
+    """ValueError for problems that share an id, and for wanted indices that are unknown, out of order or repeated."""
     ids = {problem.id for problem in problems}
     if len(ids) != len(problems):
         raise ValueError("two problems share an id: ids must be unique")
@@ -82,9 +92,9 @@ def check_wanted(problems: Sequence[Problem], wanted: Wanted) -> None:
 
 
 def block_seed(seed: int, problem_id: str, first: int) -> int:
-    """The seed (63 bits) of the samples of one problem that are drawn together, `first` being the lowest index.
+    """The seed (63 bits) of samples of one problem that are drawn together.
 
-    seed: that of the run, task and setting (see `setting_seed`).
+    seed: the seed of the run, task and setting (see `setting_seed`). first: the lowest sample index.
     """
     return _hash(str(seed), problem_id, str(first))
 

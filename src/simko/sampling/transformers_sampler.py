@@ -1,4 +1,4 @@
-"""Sampling with Transformers' own `generate`, the prompt computed once for all of its samples."""
+"""Sampling with Transformers' `generate`. A prompt is computed once for all of its samples."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,23 +13,29 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from simko.diagnostics import refuse_broken_weights
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import Batch, lay_out
-from simko.sampling.digest import check_folder, checkpoint_at, digest_of_model
+from simko.sampling.digest import check_folder, model_digest, model_identity
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, check_wanted
 
 
 class TransformersSampler:
-    """Draws samples from a causal language model of Transformers.
+    """Samples from a causal language model of Transformers.
 
-    The model's own generation defaults count for nothing but its end tokens. Generation ends at a token whose text
-    contains a stop string; one that spans tokens is looked for every max_new_tokens / 4 tokens (at least 16).
-    name: what the model is called in `identity`; weights: the digest or revision that stands there, None for the digest
-    of the model's tensors; tokenizer_and_config: the digest of a checkpoint's other files there; batch_size: sequences
-    generated together; share_prefix: compute the prompt once and copy its key-value cache for all samples; turn it off
-    for a model whose cache cannot be copied.
+    Of the model's generation defaults only the end tokens apply. Generation ends at a token whose text contains a stop
+    string. A stop string that spans tokens is searched for every max_new_tokens / 4 tokens (at least 16).
 
-    The samples still missing come out as in an uninterrupted run on the same hardware. The model's mode, its generation
-    defaults and torch's random state are left as they were found.
+    A resumed run draws the same missing samples as an uninterrupted one on the same hardware. The model's mode, its
+    generation defaults and torch's random state are restored.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        name: the model's name in `identity`.
+        weights: the digest or revision in `identity`; None for a digest of the model's tensors.
+        tokenizer_and_config: the digest of a checkpoint's other files in `identity`.
+        batch_size: sequences generated together.
+        share_prefix: compute the prompt once and copy its key-value cache for all samples. Turn it off for a model whose cache
+            cannot be copied.
     """
 
     def __init__(
@@ -65,25 +71,34 @@ class TransformersSampler:
         batch_size: int = 64,
         share_prefix: bool = True,
     ) -> "TransformersSampler":
-        """A sampler over a checkpoint folder or hub id; device None: a GPU if there is one."""
+        """A sampler over a checkpoint folder or hub id.
+
+        Args:
+            path: the folder or id.
+            revision: the revision on the hub.
+            device: None for a GPU if there is one.
+            dtype: the weights' type; "auto" for the checkpoint's own.
+            batch_size: as above.
+            share_prefix: as above.
+        """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         check_folder(path)
         model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
         return cls(
             model.to(device),
             AutoTokenizer.from_pretrained(path, revision=revision),
-            **checkpoint_at(path, revision)._asdict(),
+            **model_identity(path, revision)._asdict(),
             batch_size=batch_size,
             share_prefix=share_prefix,
         )
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Sampler`; the batch size belongs to it, as the random numbers of a batch are drawn together."""
+        """See `Sampler`. It includes the batch size, because the random numbers of a batch are drawn together."""
         return {
             "backend": "transformers",
             "model": self.name,
-            "weights": self.weights or digest_of_model(self.model),
+            "weights": self.weights or model_digest(self.model),
             "tokenizer_and_config": self.tokenizer_and_config,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "batch_size": self.batch_size,
@@ -92,7 +107,7 @@ class TransformersSampler:
     def sample(
         self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
     ) -> Iterator[list[Sample]]:
-        """See `Sampler.sample`: a list a batch, the first indices of all problems first, longest prompts first."""
+        """See `Sampler.sample`: one list per batch, the first indices of all problems first, longest prompts first."""
         check_wanted(problems, wanted)
         prompts = {problem.id: encode(self.tokenizer, problem, settings.chat) for problem in problems}
         ordered = sorted(prompts, key=lambda i: (-len(prompts[i]), i))
@@ -106,7 +121,7 @@ class TransformersSampler:
     def _generate(
         self, prompts: Sequence[list[int]], counts: Sequence[int], generation: "_Generation", seed: int
     ) -> torch.Tensor:
-        """The new tokens of counts[j] rows of prompts[j], padded on the right: [rows, <= max_new_tokens] on the CPU."""
+        """The new tokens of counts[j] rows per prompts[j], padded on the right: [rows, <= max_new_tokens] on the CPU."""
         width = max(map(len, prompts))
         rows = [[generation.pad_token] * (width - len(ids)) + ids for ids in prompts]
         seen = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
@@ -122,8 +137,11 @@ class TransformersSampler:
     def _continue(
         self, ids: torch.Tensor, mask: torch.Tensor, cache: dict[str, Any], generation: "_Generation"
     ) -> torch.Tensor:
-        """`ids` with new tokens up to max_new_tokens, padded on the right. `generate` works on whole batches to their
-        longest row, so it is called for a part of the tokens at a time, each time on the rows that have not ended."""
+        """`ids` with up to max_new_tokens new tokens, padded on the right.
+
+        `generate` runs a whole batch to its longest row. It is therefore called for a part of the tokens at a time, on the
+        rows that have not ended.
+        """
         most, width = generation.config.max_new_tokens, ids.shape[1]
         total = width + most
         rows = torch.full((len(ids), total), generation.pad_token, device=ids.device)
@@ -150,7 +168,7 @@ class TransformersSampler:
         return rows
 
     def _prefix(self, ids: torch.Tensor, mask: torch.Tensor, copies: torch.Tensor) -> dict[str, Any]:
-        """The cache of all prompt tokens but the last, under the name the model gives it; row j is that of copies[j]."""
+        """The cache of all prompt tokens but the last, under the model's name for it. Row j belongs to prompt copies[j]."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.model(
             input_ids=ids[:, :-1],
@@ -180,7 +198,7 @@ class TransformersSampler:
             batch.keys, kept, self._decode(kept), ended.any(1).tolist(), strict=True
         ):
             cut, count = generation.cut(text), len(tokens)
-            if cut is not None and not at_end:  # the stop string lies in several tokens: count as far as its last
+            if cut is not None and not at_end:  # the stop string spans tokens: count up to its last one
                 count = 1 + bisect_left(
                     range(1, count), True, key=lambda n: generation.cut(self._decode([tokens[:n]])[0]) is not None
                 )
@@ -197,15 +215,19 @@ class TransformersSampler:
 
 @dataclass(frozen=True)
 class _Generation:
-    """`generate`'s settings, with nothing left to a default of the model; end_tokens: [end tokens] on the CPU."""
+    """Settings of `generate`, none of which is left to the model's defaults."""
 
     config: GenerationConfig
+    """What `generate` reads."""
     end_tokens: torch.Tensor
+    """[end tokens], on the CPU."""
     pad_token: int
+    """The id that pads rows."""
     stop: tuple[str, ...]
+    """Strings that end a response."""
 
     def cut(self, text: str) -> int | None:
-        """Where the first stop string begins, None without one."""
+        """Where the first stop string begins; None without one."""
         return min((at for s in self.stop if (at := text.find(s)) >= 0), default=None)
 
     @classmethod
@@ -229,7 +251,7 @@ class _Generation:
 
 @contextmanager
 def _for_generation(model: Any, generation: GenerationConfig) -> Iterator[None]:
-    """Evaluation mode and our generation settings alone, for a while."""
+    """Puts the model in evaluation mode with our generation settings, and restores both."""
     training, defaults = model.training, model.generation_config
     model.eval()
     model.generation_config = generation
@@ -241,7 +263,7 @@ def _for_generation(model: Any, generation: GenerationConfig) -> Iterator[None]:
 
 
 def _model_end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The end tokens that the model's generation defaults and the tokenizer name."""
+    """The end tokens of the tokenizer and of the model's generation defaults."""
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [named]
     return [i for i in dict.fromkeys([tokenizer.eos_token_id, *ids]) if i is not None]

@@ -1,4 +1,4 @@
-"""Sampling with vLLM in this process: all samples of a problem in one request, whose prompt is computed once."""
+"""Sampling with vLLM in this process. One request draws all samples of a problem and computes its prompt once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,16 +8,20 @@ from vllm import LLM, SamplingParams
 
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import lay_out
-from simko.sampling.digest import check_folder, checkpoint_at
+from simko.sampling.digest import check_folder, model_identity
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, block_seed, check_wanted
 
 
 class VLLMSampler:
-    """Draws samples from a `vllm.LLM`.
+    """Samples from a `vllm.LLM`.
 
-    name, weights, tokenizer_and_config: what stands in `identity`; batch_size: sequences handed to the engine together, which schedules them
-    itself; a list of samples comes when all of them are done.
+    Args:
+        llm: the engine.
+        name: the model's name in `identity`.
+        weights: the digest or revision in `identity`.
+        tokenizer_and_config: the digest of a checkpoint's other files in `identity`.
+        batch_size: sequences given to the engine together, which schedules them itself. A list of samples holds a batch.
     """
 
     def __init__(
@@ -47,14 +51,22 @@ class VLLMSampler:
         batch_size: int = 1024,
         **engine: Any,
     ) -> "VLLMSampler":
-        """A sampler over a checkpoint folder or hub id; engine: further arguments of `vllm.LLM`."""
+        """A sampler over a checkpoint folder or hub id.
+
+        Args:
+            path: the folder or id.
+            revision: the revision on the hub.
+            dtype: the weights' type; "auto" for the checkpoint's own.
+            batch_size: as above.
+            engine: further arguments of `vllm.LLM`.
+        """
         check_folder(path)
         llm = LLM(model=str(path), revision=revision, tokenizer_revision=revision, dtype=dtype, **engine)
-        return cls(llm, **checkpoint_at(path, revision)._asdict(), batch_size=batch_size)
+        return cls(llm, **model_identity(path, revision)._asdict(), batch_size=batch_size)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """See `Sampler`; the batch size belongs to it, as it decides which samples share a request and its seed."""
+        """See `Sampler`. It includes the batch size, which decides which samples share a request and its seed."""
         return {
             "backend": "vllm",
             "model": self.name,
@@ -67,7 +79,7 @@ class VLLMSampler:
     def sample(
         self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
     ) -> Iterator[list[Sample]]:
-        """See `Sampler.sample`: a list a batch, the first indices of all problems first."""
+        """See `Sampler.sample`: one list per batch, the first indices of all problems first."""
         check_wanted(problems, wanted)
         tokenizer = self.llm.get_tokenizer()
         prompts = {problem.id: encode(tokenizer, problem, settings.chat) for problem in problems}
@@ -90,7 +102,7 @@ class VLLMSampler:
 
 
 def _params(settings: SamplingSettings, n: int, seed: int) -> SamplingParams:
-    """One request's parameters. The engine seeds its n samples with seed, seed + 1, ...; greedily it draws only one."""
+    """One request's parameters. The engine seeds its n samples with seed, seed + 1, ...; greedy decoding draws one."""
     return SamplingParams(
         n=n if settings.do_sample else 1,
         seed=seed,

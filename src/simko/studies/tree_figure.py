@@ -1,4 +1,4 @@
-"""The tree of the toy as one SVG: a panel a policy, root on the left, the 64 responses on the right."""
+"""The tree of the toy as an SVG: one panel per policy, the root on the left, the 64 responses on the right."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,15 +16,18 @@ THICK = 13  # px of an edge that every response passes
 
 
 class Panel(NamedTuple):
-    """title; colour of the edges, #rrggbb; logits: of one policy."""
+    """One policy."""
 
     title: str
+    """The panel's title."""
     colour: str
+    """The colour of the edges, #rrggbb."""
     logits: Float[Tensor, "N A"]
+    """The policy's logits."""
 
 
 def tree_svg(panels: Sequence[Panel], note: str) -> str:
-    """Edges as wide as the probability that a response passes them; right responses ringed, filled where covered."""
+    """The tree. An edge is as wide as its probability. Correct responses have rings, which are filled if covered."""
     width, height = WIDTH * len(panels), TOP + ROW * len(RESPONSES) + FOOT
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -36,7 +39,7 @@ def tree_svg(panels: Sequence[Panel], note: str) -> str:
         parts += [f'<g transform="translate({i * WIDTH} 0)">', *_panel(panel), "</g>"]
     foot = height - FOOT
     key = (
-        "Width of a line: probability of passing it. Rings: the six right responses with their probability; "
+        "Width of a line: probability of passing it. Rings: the six correct responses with their probability; "
         f"filled above {COVERED:g}, crossed out below."
     )
     parts += [
@@ -81,7 +84,7 @@ def _below(depth: int) -> int:
 
 
 def _place(depth: int, node: int) -> tuple[float, float]:
-    """A node's x and y: in the middle of the responses below it."""
+    """A node's x and y, in the middle of the responses below it."""
     return LEFT + COLUMN * depth, TOP + ROW * ((node + 0.5) * _below(depth))
 
 

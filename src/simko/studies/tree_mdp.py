@@ -1,7 +1,7 @@
-"""The toy of SimKO's paper: a tree of 3 steps with 4 actions, a tabular softmax policy, 6 right answers out of 64.
+"""The toy of SimKO's paper: a tree of 3 steps with 4 actions, a tabular softmax policy, 6 correct responses out of 64.
 
-Everything about a policy is exact here, by enumeration of the 64 responses. Every row of METHODS trains it, all seeds
-at once and each as if alone: a seed has its own start, draws, group, loss, denominator and optimiser state.
+All numbers of a policy are exact, by enumeration of the 64 responses. Every row of METHODS can train it. Seeds are trained
+together but independently: each has its own start, draws, group, loss, denominator and optimiser state.
 
 Axes: S seeds, G responses of a seed's one group, T = 3 steps, N = 21 states, A = 4 actions, P = 64 responses.
 """
@@ -31,10 +31,10 @@ RESPONSES = tuple("".join(letters) for letters in itertools.product(ACTIONS, rep
 REWARDS_P = torch.tensor([float(response in RIGHT) for response in RESPONSES], dtype=torch.float64)
 ACTIONS_PT = torch.tensor([[ACTIONS.index(letter) for letter in response] for response in RESPONSES])
 LEARNING_RATES = {"sgd": 0.5, "adam": 0.1}
-COVERED = 1e-3  # a mode counts from this probability on: expected at least once in 1,000 responses
+COVERED = 1e-3  # a mode counts from this probability, which gives at least one in 1,000 responses on average
 DRAWN = 1000
 
-# Options that the toy sets: three steps are too short for an entropy quantile, and these have no default.
+# Options that the toy sets: those without a default, and no entropy quantile, for which three steps are too short.
 TOY_OPTIONS: dict[str, dict[str, Any]] = {
     "passk_training": {"k": 4},
     "pkpo": {"k": 4},
@@ -43,8 +43,8 @@ TOY_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"gate_quantile": None} for name, row in METHODS.items() if "gate_quantile" in row.options},
 }
 
-# The sweep. "rate" multiplies the learning rate, the rest are options of the row. SimKO and the entropy bonus get twelve
-# settings each, the others six; GRPO has no knob of its own but the rate.
+# The sweep. "rate" multiplies the learning rate; all others are options of the row. SimKO and the entropy bonus have twelve
+# settings each, the others six. GRPO has only the rate.
 SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
     "grpo": tuple({"rate": x} for x in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)),
     "entropy_bonus": tuple(
@@ -64,23 +64,27 @@ SWEEP: dict[str, tuple[dict[str, Any], ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One method, trained the same way with each of `seeds` seeds (0 .. seeds - 1).
-
-    options: of the method, over TOY_OPTIONS. learning_rate: None for the optimiser's in LEARNING_RATES. updates_each:
-    updates on each batch of group_size responses; above 1 they are off-policy, and only then do clips act. spread: std
-    of the normal draw that the logits start from.
-    """
+class ToySetting:
+    """One method with its options and training, for several seeds."""
 
     method: str
+    """A row of METHODS."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The method's options, which win over TOY_OPTIONS."""
     seeds: int = 20
+    """The number of seeds, 0 .. seeds - 1."""
     batches: int = 1000
+    """The number of batches."""
     optimizer: str = "sgd"
+    """A key of LEARNING_RATES."""
     learning_rate: float | None = None
+    """None for the optimiser's in LEARNING_RATES."""
     group_size: int = 16
+    """The responses of a batch."""
     updates_each: int = 1
+    """The updates per batch. Above 1 they are off-policy, and only then do clips act."""
     spread: float = 0.1
+    """The standard deviation of the normal draw of the initial logits."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -103,47 +107,46 @@ class Setting:
 
     @property
     def set_options(self) -> dict[str, Any]:
-        """The options that differ from the row of METHODS."""
+        """The options that are set on the row of METHODS."""
         return {**TOY_OPTIONS.get(self.method, {}), **self.options}
 
     @property
     def row(self) -> Method:
-        """The method with its options; ValueError for an option that it has not or a value out of range."""
+        """The method with its options. ValueError for an unknown option or a value out of range."""
         return METHODS[self.method].with_options(**self.set_options)
 
 
-class Outcome(NamedTuple):
-    """What a policy does, one entry a seed. modes, accuracy and entropy are exact.
-
-    modes: right responses of probability above COVERED; drawn: right responses seen in DRAWN drawn ones, the paper's
-    measure; accuracy: probability of a right response; entropy: of the distribution over the 64 responses, nats
-    (4.16 at the start, 1.79 for six equal modes).
-    """
+class PolicyMeasures(NamedTuple):
+    """The measures of a policy, one entry per seed. All but `drawn` are exact."""
 
     modes: Float[Tensor, " S"]
+    """The number of correct responses with a probability above COVERED."""
     drawn: Float[Tensor, " S"]
+    """The number of correct responses among DRAWN draws, the paper's measure."""
     accuracy: Float[Tensor, " S"]
+    """The probability of a correct response."""
     entropy: Float[Tensor, " S"]
+    """Of the distribution over the 64 responses, in nats: 4.16 at the start, 1.79 for six equal modes."""
 
 
 def response_ids(actions: Int[Tensor, "*B T"]) -> Int[Tensor, "*B"]:
-    """Index into RESPONSES: the actions as a number in base 4."""
+    """The index into RESPONSES: the actions as a number in base 4."""
     return (actions * torch.tensor([16, 4, 1])).sum(-1)
 
 
 def states_of(actions: Int[Tensor, "*B T"]) -> Int[Tensor, "*B T"]:
-    """The state in which each action was taken: 0, then 1 + y_1, then 5 + 4 y_1 + y_2. The last action is not read."""
+    """The state in which each action was taken: 0, then 1 + y_1, then 5 + 4 y_1 + y_2. The last action is ignored."""
     first, second = actions[..., 0], actions[..., 1]
     return torch.stack([torch.zeros_like(first), 1 + first, 5 + 4 * first + second], dim=-1)
 
 
 def response_logp(logits_SNA: Float[Tensor, "S N A"]) -> Float[Tensor, "S P"]:
-    """log-probability of each of RESPONSES: the sum of its three steps'."""
+    """The log-probability of each of RESPONSES, the sum over its three steps."""
     return logits_SNA.log_softmax(-1)[:, states_of(ACTIONS_PT), ACTIONS_PT].sum(-1)
 
 
 def draw(logits_SNA: Float[Tensor, "S N A"], uniform_SGT: Float[Tensor, "S G T"]) -> Int[Tensor, "S G T"]:
-    """Responses by inversion: at each step the first action at which the cumulated probability exceeds the uniform."""
+    """Responses by inversion: at each step the first action whose cumulative probability exceeds the uniform number."""
     cumulated = logits_SNA.detach().softmax(-1).cumsum(-1)[..., :-1]
     seeds = torch.arange(len(cumulated))[:, None]
     state = torch.zeros(uniform_SGT.shape[:2], dtype=torch.long)
@@ -161,11 +164,17 @@ def losses(
     old_logp_SGT: Float[Tensor, "S G T"] | None = None,
     generators: Sequence[torch.Generator] | None = None,
 ) -> tuple[Float[Tensor, " S"], Float[Tensor, "S G T"]]:
-    """Each seed's loss on its own group, and its log-probabilities now, without gradient.
+    """Each seed's loss on its own group, and its current log-probabilities without gradient.
 
-    A seed's loss is Method.loss of its group alone. The advantages need no loop, since a group is a seed; selections
-    are made seed by seed; policy_loss is mapped over the seeds, so that each divides by its own denominator. old_logp:
-    None on policy. generators: one a seed, for rows that draw.
+    A seed's loss is Method.loss of its group. Advantages need no loop, because a group is a seed. Selections are made seed by
+    seed. policy_loss is mapped over the seeds, so that each divides by its own denominator.
+
+    Args:
+        method: a row of METHODS.
+        logits_SNA: the policies.
+        actions_SGT: the responses.
+        old_logp_SGT: None on policy.
+        generators: one per seed, for rows that draw.
     """
     S, G, T = actions_SGT.shape
     seeds = torch.arange(S)
@@ -199,8 +208,8 @@ def losses(
     return torch.vmap(alone)(inputs), logp
 
 
-def train(setting: Setting, seeds: Sequence[int] | None = None) -> Float[Tensor, "S N A"]:
-    """The logits after training; seeds: None for 0 .. setting.seeds - 1. A seed's result is the same in any company."""
+def train(setting: ToySetting, seeds: Sequence[int] | None = None) -> Float[Tensor, "S N A"]:
+    """The logits after training. seeds: None for 0 .. setting.seeds - 1. A seed's result does not depend on the others."""
     method, T = setting.row, STEPS
     own = [torch.Generator().manual_seed(s) for s in (range(setting.seeds) if seeds is None else seeds)]
     start = [torch.randn(STATES, len(ACTIONS), generator=g, dtype=torch.float64) for g in own]
@@ -223,15 +232,15 @@ def train(setting: Setting, seeds: Sequence[int] | None = None) -> Float[Tensor,
     return logits.detach()
 
 
-def measure(logits_SNA: Float[Tensor, "S N A"], seeds: Sequence[int] | None = None) -> Outcome:
-    """The Outcome of each policy; the drawn responses are the same uniforms for every method."""
+def measure(logits_SNA: Float[Tensor, "S N A"], seeds: Sequence[int] | None = None) -> PolicyMeasures:
+    """The measures of each policy. The draws use the same uniform numbers for every method."""
     logp = response_logp(logits_SNA)
     p, right = logp.exp(), REWARDS_P
     own = [torch.Generator().manual_seed(10**6 + s) for s in (range(len(p)) if seeds is None else seeds)]
     uniform = torch.stack([torch.rand(DRAWN, STEPS, generator=g, dtype=torch.float64) for g in own])
     ids = response_ids(draw(logits_SNA, uniform))
     found = torch.zeros_like(p).scatter_(1, ids, 1.0)
-    return Outcome(
+    return PolicyMeasures(
         modes=((p > COVERED) * right).sum(-1),
         drawn=(found * right).sum(-1),
         accuracy=(p * right).sum(-1),
@@ -242,10 +251,10 @@ def measure(logits_SNA: Float[Tensor, "S N A"], seeds: Sequence[int] | None = No
 def expected_update(
     method: Method, logits_NA: Float[Tensor, "N A"], group_size: int, *, at_once: int = 512
 ) -> Float[Tensor, "N A"]:
-    """Exact expectation of -grad loss, on policy, over every ordered group of group_size responses: 64^group_size.
+    """The exact expectation of -grad loss, on policy, over all 64^group_size ordered groups.
 
-    E[-grad loss] = sum over (y_1 .. y_G) of prod_i pi(y_i) (-grad loss(y_1 .. y_G)); each group is a "seed" of losses.
-    A row that draws at random has to be set so that its draw is certain.
+    E[-grad loss] = sum over (y_1 .. y_G) of prod_i pi(y_i) (-grad loss(y_1 .. y_G)). Each group is a "seed" of `losses`.
+    A row that draws at random must have options that make its draw certain.
     """
     logp = response_logp(logits_NA[None])[0]
     every = torch.cartesian_prod(*[torch.arange(len(RESPONSES))] * group_size).view(-1, group_size)
@@ -259,7 +268,7 @@ def expected_update(
 def sampled_updates(
     method: Method, logits_NA: Float[Tensor, "N A"], actions_SGT: Int[Tensor, "S G T"]
 ) -> Float[Tensor, "S N A"]:
-    """-grad loss of each of S groups, on policy, all at the same policy."""
+    """-grad loss of each of S groups, on policy, all of the same policy."""
     logits = logits_NA.expand(len(actions_SGT), -1, -1).clone().requires_grad_()
     generators = [torch.Generator().manual_seed(s) for s in range(len(actions_SGT))] if method.selects else None
     loss, _ = losses(method, logits, actions_SGT, None, generators)
@@ -267,24 +276,24 @@ def sampled_updates(
     return -gradient
 
 
-def settings_of_all(**common: Any) -> list[Setting]:
-    """Every row of METHODS, with its defaults and TOY_OPTIONS; common: fields of Setting."""
-    return [Setting(method=name, **common) for name in METHODS]
+def settings_of_all(**common: Any) -> list[ToySetting]:
+    """Every row of METHODS, with its defaults and TOY_OPTIONS. common: fields of ToySetting."""
+    return [ToySetting(method=name, **common) for name in METHODS]
 
 
-def settings_of_sweep(**common: Any) -> list[Setting]:
-    """The settings of SWEEP; common: fields of Setting."""
+def settings_of_sweep(**common: Any) -> list[ToySetting]:
+    """The settings of SWEEP. common: fields of ToySetting."""
     found = []
     for name, grid in SWEEP.items():
         for point in grid:
             options = {key: value for key, value in point.items() if key != "rate"}
-            plain = Setting(method=name, options=options, **common)
+            plain = ToySetting(method=name, options=options, **common)
             found.append(replace(plain, learning_rate=plain.rate * point.get("rate", 1)))
     return found
 
 
-def run_all(settings: Sequence[Setting], workers: int) -> list[Float[Tensor, "S N A"]]:
-    """train of each setting, in `workers` processes; the answer is the same for any number of them."""
+def run_all(settings: Sequence[ToySetting], workers: int) -> list[Float[Tensor, "S N A"]]:
+    """`train` of each setting, in `workers` processes. The result does not depend on their number."""
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if workers == 1 or len(settings) == 1:
@@ -295,10 +304,10 @@ def run_all(settings: Sequence[Setting], workers: int) -> list[Float[Tensor, "S 
         return [running[i].result() for i in range(len(settings))]
 
 
-def summary(setting: Setting, outcome: Outcome) -> dict[str, Any]:
-    """Means over seeds, their 95 % t intervals as [low, high] cut to what is possible, and the setting; ready for JSON.
+def summary(setting: ToySetting, outcome: PolicyMeasures) -> dict[str, Any]:
+    """Means over seeds, their 95 % t intervals [low, high] clipped to the possible range, and the setting, for JSON.
 
-    An interval has no width where all seeds agree, which says nothing about the next seed.
+    An interval has width zero if all seeds agree, which says nothing about the next seed.
     """
     from scipy.special import stdtrit
 

@@ -1,4 +1,4 @@
-"""The quickstart's base model: a tiny Llama taught by imitation to calculate, but hardly to search."""
+"""The quickstart's base model: a tiny Llama that learns by imitation to calculate, but hardly to search."""
 
 import hashlib
 import json
@@ -21,22 +21,30 @@ from simko.verifiers.operator_puzzle import MAX_VALUE
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Size of the model and length of its supervised training; the defaults are the quickstart's."""
+    """The model's size and its supervised training. The defaults are the quickstart's."""
 
     layers: int = 2
+    """The number of layers."""
     hidden: int = 96
+    """The hidden size."""
     heads: int = 4
+    """The number of attention heads."""
     steps: int = 700
+    """The number of updates."""
     batch: int = 256
+    """The rows of an update."""
     learning_rate: float = 2e-3
+    """The peak learning rate."""
     shuffled_targets: float = 0.7
+    """See `operator_puzzle_traces`."""
     seed: int = 0
+    """Of weights and traces."""
 
 
 def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
-    """The folder of the warm-started model and its tokenizer, from the user's cache or made now (about a minute).
+    """The folder of the warm-started model and its tokenizer, which are made (in about a minute) if they are not cached.
 
-    The cache is keyed by the settings and by the code and torch release that turn them into weights.
+    The key of the user's cache is the settings, this file's code and the torch release.
     """
     content = json.dumps(asdict(settings) | {"torch": torch.__version__}, sort_keys=True) + Path(__file__).read_text()
     folder = user_cache_path("simko") / f"operator_puzzle-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -60,7 +68,7 @@ def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
 
 
 def puzzle_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a number or sign, split at spaces."""
+    """A tokenizer with one token per number or sign, split at spaces."""
     words = ["<pad>", "<eos>", *(str(v) for v in range(MAX_VALUE + 1)), "+", "-", "*", "/", "="]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -70,6 +78,7 @@ def puzzle_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def puzzle_model(settings: WarmStart, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained model of these sizes."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden,

@@ -1,4 +1,4 @@
-"""Tasks: problems at a revision or from a seed, a prompt, and a verifier's name. The tables are the whole list."""
+"""Tasks: problems at a revision or from a seed, a prompt, and a verifier's name. TASKS and PREFIXES list them all."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -33,7 +33,7 @@ __all__ = [
 TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
-"""Families: {the name before the slash: what makes a task of the name behind it}. Docstrings are shown to users."""
+"""Families: {the name before the slash: a function from the name after it to the task}. Users see the docstrings."""
 
 FORMS: dict[str, Callable[[Path | str, bool], Task]] = {
     "code": code_task,
@@ -45,7 +45,7 @@ FORMS: dict[str, Callable[[Path | str, bool], Task]] = {
 def get_task(name: str) -> Task:
     """The task called `name`, from TASKS or, as in bbh/snarks, from a family in PREFIXES.
 
-    ValueError with the names that come close if there is none. A file is `file_task`'s business.
+    ValueError, with similar names, if there is none. For files see `file_task`.
     """
     if name in TASKS:
         return TASKS[name]
@@ -61,15 +61,20 @@ def get_task(name: str) -> Task:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether `name` is that of a file rather than of a task: it has a suffix, or there is something of that name."""
+    """Whether `name` is a file's and not a task's: it has a suffix, or exists."""
     return bool(Path(name).suffix) or Path(name).exists()
 
 
 def read_file(path: Path | str, verifier: str, template: str | None = None, *, chat: bool | None = None) -> Task:
-    """The task over a file, in its verifier's form of FORMS, else of prompts and answers (see `file_task`), the prompts
-    inside `template`. ValueError for a template where the form takes none.
+    """The task over a file in the form that its verifier reads.
 
-    chat: whether the prompts are for a model that is asked, where the form has prompts for both; None: the form's usual.
+    The form is programs for "code", IFEval's rows for "instructions", and otherwise prompts and answers (see `file_task`).
+
+    Args:
+        path: the file.
+        verifier: the verifier's name.
+        template: the text around each prompt. ValueError if the form takes none.
+        chat: write the prompts for a chat model, if the form has prompts for base models too; None for the form's usual.
     """
     if verifier not in FORMS:
         return file_task(path, verifier, template="{problem}" if template is None else template)

@@ -1,4 +1,4 @@
-"""Programming tasks from local files: HumanEval, MBPP, or one's own with stdin and stdout."""
+"""Programming tasks from local files: HumanEval, MBPP, or your own with stdin and stdout."""
 
 import ast
 from collections.abc import Callable
@@ -8,26 +8,25 @@ from simko.records import Problem
 from simko.tasks.file_rows import Row, problems_task, text_of
 from simko.tasks.task import Task
 
-_ANSWER_SO = "Answer with the whole program in one block that starts with ```python and ends with ```."
+_ANSWER_FORMAT = "Answer with the whole program in one block that starts with ```python and ends with ```."
 
 
 def humaneval_problem(row: Row, chat: bool = True) -> Problem:
-    """A problem from the columns task_id, prompt, entry_point, test (and canonical_solution) of HumanEval.
+    """A problem from HumanEval's columns task_id, prompt, entry_point, test (and canonical_solution).
 
-    chat: the prompt asks for the whole function; else it is the bare signature and docstring, which a base model
-    continues.
+    chat: the prompt asks for the whole function. Otherwise it is the signature and docstring, which a base model continues.
     """
     signature = text_of(row, "prompt")
-    asked = f"Complete this Python function. {_ANSWER_SO}\n\n```python\n{signature.rstrip()}\n```\n"
+    asked = f"Complete this Python function. {_ANSWER_FORMAT}\n\n```python\n{signature.rstrip()}\n```\n"
     metadata = {"signature": signature, "entry_point": text_of(row, "entry_point"), "test": text_of(row, "test")}
     return Problem(str(row["task_id"]), asked if chat else signature, str(row.get("canonical_solution", "")), metadata)
 
 
 def mbpp_problem(row: Row, chat: bool = True) -> Problem:
-    """A problem from the columns task_id, text (or prompt), code, test_list, test_setup_code (or test_imports) of MBPP.
+    """A problem from MBPP's columns task_id, text (or prompt), code, test_list, test_setup_code (or test_imports).
 
-    The prompt shows the tests, as the benchmark's authors do; what the program must define is read from the reference
-    code. chat: the prompt says how to answer; else it ends where a base model goes on with a Python block.
+    The prompt shows the tests, as the benchmark's authors do. The reference code says what the program must define. chat: the
+    prompt says how to answer. Otherwise it ends with the start of a Python block, which a base model continues.
     """
     text = text_of(row, "prompt" if row.get("text") is None else "text")
     tests, code = row.get("test_list"), text_of(row, "code")
@@ -37,7 +36,7 @@ def mbpp_problem(row: Row, chat: bool = True) -> Problem:
     setup = "\n".join([*imports, row.get("test_setup_code") or ""]).strip()
     asked = f"{text}\nThe program must pass these tests:\n\n```python\n" + "\n".join(tests) + "\n```\n\n"
     metadata = {"test_list": list(tests), "test_setup_code": setup, "names": _defined(code)}
-    return Problem(str(row["task_id"]), asked + (f"{_ANSWER_SO}\n" if chat else "```python\n"), code, metadata)
+    return Problem(str(row["task_id"]), asked + (f"{_ANSWER_FORMAT}\n" if chat else "```python\n"), code, metadata)
 
 
 def stdin_problem(row: Row, chat: bool = True) -> Problem:
@@ -49,17 +48,16 @@ def stdin_problem(row: Row, chat: bool = True) -> Problem:
         if not isinstance(test, dict) or not all(isinstance(test.get(column), str) for column in ("input", "output")):
             raise ValueError("each of the column 'tests' must be an object with input and output, texts")
     asked = f"{text_of(row, 'prompt').rstrip()}\n\nThe program reads stdin and prints the answer. "
-    ending = f"{_ANSWER_SO}\n" if chat else "\n\n```python\n"
+    ending = f"{_ANSWER_FORMAT}\n" if chat else "\n\n```python\n"
     id = row["task_id"] if row.get("id") is None else row["id"]
     return Problem(str(id), asked + ending, "", {"tests": tests})
 
 
 def code_task(path: Path | str, chat: bool = True) -> Task:
-    """A task over a JSONL, CSV or Parquet file whose rows are HumanEval's, MBPP's or `stdin_problem`'s, told by their
-    columns. CSV holds no lists, so it can be HumanEval's only.
+    """A task over a JSONL, CSV or Parquet file with the columns of HumanEval, MBPP or `stdin_problem`.
 
-    chat: prompts for a model that is asked, else for a base model that continues them. Loading raises ValueError naming
-    the file and row where one does not fit.
+    CSV has no lists, so it only fits HumanEval. chat: write the prompts for a chat model, not for a base model. Loading raises
+    ValueError, naming the file and row, for a row that does not fit.
     """
     return problems_task(
         path,
@@ -79,7 +77,7 @@ _FORMS: dict[str, Callable[[Row, bool], Problem]] = {
     "test_list": mbpp_problem,
     "tests": stdin_problem,
 }
-"""{the column by which a form is known: how its rows are read}."""
+"""{a column that only this form has: the function that reads its rows}."""
 
 
 def _problem(row: Row, chat: bool) -> Problem:
@@ -90,7 +88,7 @@ def _problem(row: Row, chat: bool) -> Problem:
 
 
 def _defined(code: str) -> list[str]:
-    """The functions and classes at the top level of a reference program, in order."""
+    """The top-level functions and classes of a reference program, in order."""
     try:
         body = ast.parse(code).body
     except SyntaxError as error:

@@ -1,4 +1,4 @@
-"""Local files as tasks: rows of JSONL, CSV or Parquet, and the problems that are made of them."""
+"""Local files as tasks: rows of JSONL, CSV or Parquet -> problems."""
 
 import csv
 import hashlib
@@ -16,13 +16,14 @@ FILE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 Row = dict[str, Any]
 Reader = Callable[[Row, int], Problem]
-"""(row, its number from 1) -> problem; KeyError for a missing column, ValueError for what does not fit."""
+"""(row, its number from 1) -> problem. KeyError for a missing column, ValueError for a value that does not fit."""
 
 
 def problems_task(path: Path | str, read: Reader, **fields: Any) -> Task:
-    """The task over a file's rows, bound to the file's sha256; `fields` are those of `Task` that the file does not decide.
+    """The task over a file's rows, bound to the file's sha256.
 
-    The file is one set: both splits read it. Loading fails as `read_problems` does.
+    read: makes a problem of a row. fields: the fields of `Task` that the file does not decide. Both splits are the whole file.
+    Loading raises the errors of `read_problems`.
     """
     path = Path(path)
 
@@ -44,7 +45,7 @@ def problems_task(path: Path | str, read: Reader, **fields: Any) -> Task:
 def read_problems(path: Path, read: Reader) -> list[Problem]:
     """All problems of a file.
 
-    ValueError naming the file and row where one does not fit, is no Unicode, or an id comes a second time.
+    ValueError, naming the file and row, for a row that does not fit or is not Unicode, and for a repeated id.
     """
     problems: dict[str, Problem] = {}
     for place, number, row in file_rows(path):
@@ -64,9 +65,9 @@ def read_problems(path: Path, read: Reader) -> list[Problem]:
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
-    """(place for messages, number, row) of each row that is not blank, numbers from 1: in a JSONL file the line's.
+    """(place for messages, number, row) of each row that is not blank. Numbers start at 1; in a JSONL file they are the lines'.
 
-    ValueError naming the place where there is no row to be read.
+    ValueError names the place of an unreadable row.
     """
     check_file(path)
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
@@ -77,7 +78,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
 
 
 def check_file(path: Path) -> None:
-    """ValueError unless there is a file of a kind that can be read."""
+    """ValueError unless the file exists and is of a kind that can be read."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give one file of problems in it ({', '.join(FILE_SUFFIXES)})")
     if path.suffix.lower() == ".json" and path.is_file():
@@ -91,7 +92,7 @@ def check_file(path: Path) -> None:
 
 
 def text_of(row: Row, column: str) -> str:
-    """The text in a column; KeyError where it is missing, ValueError where it is no text."""
+    """The text in a column. KeyError if the column is missing, ValueError if it is not a text."""
     value = row[column]
     if not isinstance(value, str):
         raise ValueError(f"the column {column!r} must be a text, not {type(value).__name__}")
@@ -99,7 +100,7 @@ def text_of(row: Row, column: str) -> str:
 
 
 def text_or_number_of(row: Row, column: str) -> str:
-    """The text in a column, or a number's as the file writes it (in Parquet, which does not: the shortest); else as `text_of`."""
+    """The text in a column, or a number as the file writes it (in Parquet the shortest form). Errors as in `text_of`."""
     value = row[column]
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"the column {column!r} must be a text or a number, not {type(value).__name__}")
@@ -108,10 +109,10 @@ def text_or_number_of(row: Row, column: str) -> str:
     return repr(value).removesuffix(".0") if type(value) is float else str(value)
 
 
-class _AsWritten(float):
-    """A number that is printed as a file has it: 5e-1 or 0.50, not 0.5."""
+class _LiteralFloat(float):
+    """A number that is printed as in its file: 5e-1 or 0.50, not 0.5."""
 
-    def __new__(cls, text: str) -> "_AsWritten":
+    def __new__(cls, text: str) -> "_LiteralFloat":
         number = super().__new__(cls, text)
         number.text = text
         return number
@@ -123,7 +124,7 @@ class _AsWritten(float):
 
 
 def _check_characters(problem: Problem) -> None:
-    """A prompt needs characters; and JSON can spell half of a surrogate pair, which neither a tokenizer nor a database takes."""
+    """ValueError for an empty prompt, and for half of a surrogate pair, which tokenizers and databases do not accept."""
     if not problem.prompt:
         raise ValueError("the prompt is empty")
     for part in ("id", "prompt", "answer"):
@@ -146,7 +147,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
                 continue
             place = f"{path}, line {number}"
             try:
-                row = json.loads(line, parse_float=_AsWritten)
+                row = json.loads(line, parse_float=_LiteralFloat)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{place}: not JSON ({error})") from error
             if not isinstance(row, dict):

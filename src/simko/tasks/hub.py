@@ -1,4 +1,4 @@
-"""Problems that are fetched from the Hugging Face hub, and the tasks made of them."""
+"""Tasks whose problems come from the Hugging Face hub."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class HubSource:
-    """A dataset on the hub.
-
-    hub_id; split: its name there; revision: the commit (40 hex digits) that is read, or None, "not pinned yet": main as
-    it is at the first use, which the local cache then keeps and `commit` names; rows: how many it must give, None
-    where that is not known; config: which of the dataset's configurations; files: patterns of what is fetched, empty
-    for the whole repository.
-    """
+    """A dataset on the hub."""
 
     hub_id: str
+    """The repository."""
     split: str
+    """The split's name there."""
     revision: str | None = None
+    """The commit to read (40 hex digits). None ("not pinned yet") reads main at the first use; `commit` then names it."""
     rows: int | None = None
+    """The number of rows that it must have; None if unknown."""
     config: str | None = None
+    """The dataset's configuration."""
     files: tuple[str, ...] = ()
+    """Patterns of the files to fetch; empty for the whole repository."""
 
     def __str__(self) -> str:
         revision = f"at {self.revision}" if self.revision else "(revision not pinned yet: main at first use)"
@@ -35,20 +35,20 @@ class HubSource:
 
     @property
     def download(self) -> str:
-        """The shell command that fetches it into the local cache."""
+        """The shell command that fetches the dataset into the local cache."""
         revision = f" --revision {self.revision}" if self.revision else ""
         files = "".join(f" --include '{pattern}'" for pattern in self.files)
         return f"hf download {self.hub_id} --repo-type dataset{revision}{files}"
 
     @property
     def commit(self) -> str:
-        """The commit that is read. Where none is pinned it is looked up, and fetched, as in `read`."""
+        """The commit that is read. If none is pinned, it is looked up and fetched as in `read`."""
         return self.revision or self.folder().name
 
     def folder(self) -> Path:
-        """The snapshot in the local hub cache, fetched if it is not there; its name is the commit.
+        """The snapshot in the local hub cache, fetched if it is missing. Its name is the commit.
 
-        RuntimeError that says what to fetch where there is neither the snapshot nor a network.
+        RuntimeError, which says what to fetch, without a snapshot and a network.
         """
         try:
             from huggingface_hub import snapshot_download
@@ -80,7 +80,7 @@ class HubSource:
             ) from failure
 
     def read(self) -> list[dict[str, Any]]:
-        """All rows. RuntimeError that says what to fetch if they cannot be had, or are not as many as they should be."""
+        """All rows. RuntimeError, which says what to fetch, if they cannot be read or their number is not `rows`."""
         folder = self.folder()
         try:
             from datasets import load_dataset
@@ -107,14 +107,16 @@ class HubSource:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a task's problems: where the rows come from, and what makes problems of them."""
+    """A part of a task's problems."""
 
     source: HubSource
+    """Where the rows come from."""
     problems: Callable[[Rows], list[Problem]]
+    """Makes problems of the rows."""
 
 
 def hub_task(name: str, parts: Mapping[Split, Sequence[Part]], **fields: Any) -> Task:
-    """A task whose splits are made of parts, in order; `fields` are those of `Task` that the parts do not decide."""
+    """A task whose splits are made of parts, in order. fields: the fields of `Task` that the parts do not decide."""
 
     def load(split: Split, limit: int | None = None) -> list[Problem]:
         check_request(name, split, limit, splits=tuple(parts))
@@ -125,7 +127,7 @@ def hub_task(name: str, parts: Mapping[Split, Sequence[Part]], **fields: Any) ->
                 break
         return problems[:limit]
 
-    # a task's configurations and splits often lie in one repository: name each repository once
+    # configurations and splits of a task often share a repository, which is named once
     repositories = {(source.hub_id, source.revision): source for source in _sources(parts)}
     return Task(
         name=name,
@@ -137,5 +139,5 @@ def hub_task(name: str, parts: Mapping[Split, Sequence[Part]], **fields: Any) ->
 
 
 def _sources(parts: Mapping[Split, Sequence[Part]]) -> Iterator[HubSource]:
-    for of_split in parts.values():
-        yield from (part.source for part in of_split)
+    for split_parts in parts.values():
+        yield from (part.source for part in split_parts)

@@ -1,4 +1,4 @@
-"""Instruction following from a local file in IFEval's published columns."""
+"""Instruction-following tasks from local files with IFEval's columns."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from simko.verifiers import verify_instructions
 
 
 def ifeval_problem(row: Row) -> Problem:
-    """A problem from the columns key, prompt, instruction_id_list and kwargs; ValueError for unknown ones."""
+    """A problem from the columns key, prompt, instruction_id_list and kwargs. ValueError for unknown instructions."""
     metadata = {"instruction_id_list": row["instruction_id_list"], "kwargs": row["kwargs"]}
     problem = Problem(str(row["key"]), text_of(row, "prompt"), "", metadata)
     verify_instructions.check(problem)
@@ -17,10 +17,10 @@ def ifeval_problem(row: Row) -> Problem:
 
 
 def ifeval_task(path: Path | str) -> Task:
-    """A task over a JSONL or Parquet file of IFEval's rows; the prompts go out as they stand, as a user's messages.
+    """A task over a JSONL or Parquet file of IFEval's rows. The prompts are sent unchanged, as user messages.
 
-    Loading raises ValueError naming the file and row where one does not fit, or asks for a language and langdetect
-    is not installed.
+    Loading raises ValueError, naming the file and row, for a row that does not fit, and for one that asks for a language while
+    langdetect is not installed.
     """
     return problems_task(
         path,

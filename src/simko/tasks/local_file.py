@@ -1,4 +1,4 @@
-"""A task from a file of one's own: prompts and answers."""
+"""Tasks from your own files of prompts and answers."""
 
 from pathlib import Path
 
@@ -22,11 +22,19 @@ def file_task(
 ) -> Task:
     r"""A task over a UTF-8 JSONL or CSV file (with a header line) or a Parquet file.
 
-    Columns: prompt (or else problem, or question) and answer, texts (an answer may be a number, which is read as it is written:
-    3.50 as "3.50"; out of Parquet 2.0 as "2"), and perhaps id; further ones become metadata.
-    Without an id the row's number is it, which in a JSONL file is the line's. A prompt is the template with the text in
-    place of {problem}, e.g. "{problem}\nPlease put your final answer within \boxed{}."; by default it stands as it is.
-    Loading raises ValueError naming the file and row where one does not fit.
+    The columns are prompt (or problem, or question), answer, and optionally id. Prompts and answers are texts. An answer may
+    also be a number, which is read as it is written: 3.50 as "3.50"; from Parquet 2.0 as "2". Other columns become metadata.
+    Without an id column, the id is the row's number, in a JSONL file the line's. Loading raises ValueError, naming the file and
+    row, for a row that does not fit.
+
+    Args:
+        path: the file.
+        verifier: the verifier's name.
+        template: the prompt, with {problem} for the text, e.g. "{problem}\nPlease put your final answer within \boxed{}."
+        temperature: the default for sampling, like all that follow; 0 is greedy.
+        top_p: the probability mass to keep.
+        max_new_tokens: the length at which a response is truncated.
+        stop: strings that end a response.
     """
     get_verifier(verifier)
     if "{problem}" not in template:

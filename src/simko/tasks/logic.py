@@ -1,12 +1,12 @@
-"""The tasks of the paper's logic half: BIG-Bench Hard, whole (`bbh`) or a subtask (`bbh/snarks`), and SynLogic-easy.
+"""The logic tasks of the paper: BIG-Bench Hard, whole (`bbh`) or a subtask (`bbh/snarks`), and SynLogic-easy.
 
-Settings are the paper's (arXiv 2510.14807): temperature 0.7, top-p 0.95, 8,192 new tokens, 128 samples; training at
-temperature 1.0. The paper's logic prompts are not public: BBH gets the prompt of mathematics, without examples;
-SynLogic's prompts say themselves how to answer.
+The settings are the paper's (arXiv 2510.14807): temperature 0.7, top-p 0.95, 8,192 new tokens, 128 samples; training at
+temperature 1.0. The paper's logic prompts are not public. BBH has the prompt of mathematics, without examples. SynLogic's own
+prompts say how to answer.
 """
 
+import logging
 import re
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,6 +19,8 @@ from simko.tasks.maths import MATH_PROMPT
 from simko.tasks.synlogic import synlogic_family, synlogic_problem
 from simko.tasks.task import Task, fill
 from simko.verifiers.synlogic import FAMILIES
+
+logger = logging.getLogger("simko")
 
 BBH_SUBTASKS: dict[str, tuple[str, int]] = {
     "boolean_expressions": ("binary", 250),
@@ -49,17 +51,17 @@ BBH_SUBTASKS: dict[str, tuple[str, int]] = {
     "web_of_lies": ("binary", 250),
     "word_sorting": ("string", 250),
 }
-"""{subtask: (kind of its answers, as the verifier `bbh` names them; problems)}."""
+"""{subtask: (the kind of its answers, as in the verifier `bbh`; the number of problems)}."""
 
 _BBH_COMMIT = "982bb89fd79532a8ac676a61fc42eb1aeec63f99"
 _OPTION = re.compile(r"^\(([A-Z])\)", re.MULTILINE)
 
 
 def bbh_problems(subtask: str, rows: Rows) -> list[Problem]:
-    """Rows of a BBH subtask (input, target) -> problems, with what the verifier `bbh` and the guessing line need.
+    """Rows of a BBH subtask (input, target) -> problems, with metadata for the verifier `bbh` and the guessing line.
 
-    A multiple-choice gold that is none of the options is judged as a string; the same input with another gold is
-    flagged in both rows.
+    A multiple-choice gold answer that is none of the options is judged as a string. Rows with the same input and different gold
+    answers are flagged.
     """
     golds = defaultdict(set)
     for row in rows:
@@ -85,16 +87,14 @@ def bbh_problems(subtask: str, rows: Rows) -> list[Problem]:
 def synlogic_problems(side: str, rows: Rows) -> list[Problem]:
     """Rows of SynLogic -> problems (see `synlogic_problem`), with ids synlogic/<side>/<row number>.
 
-    Rows of families without a verifier are left out, with a warning that counts them by family.
+    Rows of families without a verifier are left out. A warning counts them by family.
     """
     left_out = Counter(family for row in rows if (family := synlogic_family(row)) not in FAMILIES)
     if left_out:
         counts = ", ".join(f"{family} {count}" for family, count in sorted(left_out.items()))
-        warnings.warn(
-            f"synlogic_easy ({side}): {left_out.total()} of {len(rows)} problems are left out, for no verifier knows their "
-            f"families: {counts}",
-            stacklevel=2,
-        )
+        total = left_out.total()
+        text = "synlogic_easy (%s): %d of %d problems are left out, since no verifier knows their families: %s"
+        logger.warning(text, side, total, len(rows), counts)
     return [
         synlogic_problem(row, f"synlogic/{side}/{number:05d}")
         for number, row in enumerate(rows)

@@ -1,12 +1,12 @@
-r"""The tasks of the paper's mathematics half: seven benchmarks and two training sets.
+r"""The mathematics tasks of the paper: seven benchmarks and two training sets.
 
-Settings are the paper's (arXiv 2510.14807): temperature 0.6, top-p 0.95, 4,096 new tokens; 300 samples for AIME and
-AMC, 256 elsewhere; training at temperature 1.0 with 3,072 new tokens. The prompt is the one of the authors' training
-code, which sends it as a user message in ChatML (or Llama's template), base models included: hence chat=True. With
-chat=False a base model continues the same text. Their evaluation scripts are not public.
+The settings are the paper's (arXiv 2510.14807): temperature 0.6, top-p 0.95, 4,096 new tokens; 300 samples for AIME and AMC,
+256 elsewhere; training at temperature 1.0 with 3,072 new tokens. The prompt is that of the authors' training code, which
+sends it as a user message in ChatML (or Llama's template) even to base models, hence chat=True. With chat=False a base model
+continues the same text. The authors' evaluation scripts are not public.
 
-Golds keep the text of the source. Where a grader could not read that, the answer is rewritten and metadata's
-answer_raw holds the source's text; metadata's gold_issue says what is wrong with a gold that is broken.
+Gold answers keep the text of the source. An answer that a grader could not read is rewritten, and metadata's answer_raw holds
+the source's text. metadata's gold_issue describes a broken gold answer.
 """
 
 import re
@@ -34,7 +34,7 @@ def _rewritten(raw: str, answer: str) -> dict[str, str]:
 
 
 def integer_gold(place: str, raw: Any) -> str:
-    r"""A contest's integer answer in plain form: "025", "336^\circ" and 27.0 are 25, 336 and 27."""
+    r"""A contest's integer answer in plain form: "025", "336^\circ" and 27.0 become 25, 336 and 27."""
     number = _LEADING_INTEGER.fullmatch(str(raw))
     if number is None:
         raise ValueError(f"{place}: the gold answer {raw!r} is not an integer")
@@ -52,7 +52,7 @@ def aime_problems(name: str, rows: Rows) -> list[Problem]:
 
 
 def amc23_problems(rows: Rows) -> list[Problem]:
-    """Rows of AMC 2023 (id, question, answer) -> problems; the options were taken away, so there is no guessing line."""
+    """Rows of AMC 2023 (id, question, answer) -> problems. They have no options, so there is no guessing line."""
     problems = []
     for row in rows:
         id, raw = f"amc23/{row['id']}", str(row["answer"])
@@ -62,7 +62,7 @@ def amc23_problems(rows: Rows) -> list[Problem]:
 
 
 def math500_problems(rows: Rows) -> list[Problem]:
-    """Rows of MATH-500 (problem, answer, subject, level, unique_id) -> problems, the unique_id as id."""
+    """Rows of MATH-500 (problem, answer, subject, level, unique_id) -> problems, with the unique_id as id."""
     return [
         _problem(row["unique_id"], row["problem"], row["answer"], level=int(row["level"]), subject=row["subject"])
         for row in rows
@@ -70,9 +70,9 @@ def math500_problems(rows: Rows) -> list[Problem]:
 
 
 def minerva_problems(rows: Rows) -> list[Problem]:
-    r"""Rows of Minerva (question, answer) -> problems; ids count the rows.
+    r"""Rows of Minerva (question, answer) -> problems. Ids are row numbers.
 
-    4.5e33 becomes 4.5 \times 10^{33}, which a LaTeX parser reads as a number; numpy's name of a function becomes LaTeX.
+    4.5e33 becomes 4.5 \times 10^{33}, which a LaTeX parser reads as a number. A numpy function name becomes LaTeX.
     """
     problems = []
     for number, row in enumerate(rows):
@@ -93,8 +93,8 @@ def olympiadbench_problems(rows: Rows) -> list[Problem]:
     """Rows of OlympiadBench's open-ended English text-only maths (id, question, context, final_answer [list],
     answer_type, is_multiple_answer, unit, error, subfield) -> problems.
 
-    A context, where there is one, stands before the question. The unit is not part of the gold; metadata's tolerance
-    is the source's absolute error.
+    A context comes before the question. The unit is not part of the gold answer. metadata's tolerance is the source's absolute
+    error.
     """
     problems = []
     for row in rows:
@@ -111,7 +111,7 @@ def olympiadbench_problems(rows: Rows) -> list[Problem]:
 
 
 def gsm8k_problems(split: str, rows: Rows) -> list[Problem]:
-    """Rows of GSM8K (question, answer) -> problems; the gold stands after ####, its commas are dropped."""
+    """Rows of GSM8K (question, answer) -> problems. The gold answer is the text after ####, without commas."""
     return [
         _problem(f"gsm8k/{split}/{number:04d}", row["question"], _gsm8k_gold(number, row))
         for number, row in enumerate(rows)
@@ -126,9 +126,9 @@ def _gsm8k_gold(number: int, row: Mapping[str, Any]) -> str:
 
 
 def math_problems(levels: tuple[int, ...], rows: Rows) -> list[Problem]:
-    """Rows of MATH's training set (problem, level, solution, type) of these levels; the gold answer is the last box.
+    """Rows of MATH's training set (problem, level, solution, type) of these levels -> problems.
 
-    Ids are math/train/<row number>, counted over all rows. Two rows have no level and belong to none.
+    The gold answer is the last box. Ids are math/train/<row number>, counted over all rows. Two rows have no level.
     """
     problems = []
     for number, row in enumerate(rows):

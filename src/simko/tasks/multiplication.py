@@ -7,9 +7,9 @@ from simko.tasks.task import Split, Task, check_request
 
 
 def load(split: Split, limit: int | None = None) -> list[Problem]:
-    """The first `limit` problems of a side (None: all), in a fixed shuffled order.
+    """The first `limit` problems of a split (None: all), in a fixed shuffled order.
 
-    A hash of the unordered pair decides the side, about two pairs in five for testing: 7 x 8 and 8 x 7 stay together.
+    A hash of the unordered pair decides the split, with about two pairs in five for testing. 7 x 8 and 8 x 7 stay together.
     """
     check_request("multiplication", split, limit)
     pairs = [(a, b) for a in range(3, 31) for b in range(3, 13) if _is_test(a, b) == (split == "test")]

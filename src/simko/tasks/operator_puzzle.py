@@ -1,8 +1,8 @@
-"""The operator puzzle, generated: see `simko.verifiers.operator_puzzle` for its rules.
+"""The generated operator puzzle. `simko.verifiers.operator_puzzle` has its rules.
 
-Digits are drawn uniformly and a random valid walk through the operators gives the target, so every problem has a
-solution (most have several). A hash of the digits alone decides the side of the split: no digits of a test problem
-ever occur in training, with any target.
+Digits are drawn uniformly. A random valid walk through the operators gives the target, so every problem has a solution, and
+most have several. A hash of the digits decides the split: the digits of a test problem never occur in training, whatever the
+target.
 """
 
 import numpy as np
@@ -26,11 +26,11 @@ _RESULTS: _Ints = np.array(
         for v in range(MAX_VALUE + 1)
     ]
 )
-"""[value, operator, digit - 1] -> result, -1 where the step is not allowed."""
+"""[value, operator, digit - 1] -> result, or -1 if the step is not allowed."""
 
 
 def load(split: Split, limit: int | None = None) -> list[Problem]:
-    """The first `limit` distinct problems of a side (None: 20,000 for training, 128 for testing)."""
+    """The first `limit` distinct problems of a split (None: 20,000 for training, 128 for testing)."""
     check_request("operator_puzzle", split, limit)
     limit = DEFAULT_SIZES[split] if limit is None else limit
     found: dict[tuple[int, ...], None] = {}
@@ -44,11 +44,11 @@ def load(split: Split, limit: int | None = None) -> list[Problem]:
 
 
 def operator_puzzle_traces(n: int, seed: int, shuffled_targets: float = 0.7) -> list[tuple[str, str]]:
-    """n pairs (prompt, response) for a supervised warm start, digits of the training side only.
+    """n pairs (prompt, response) for a supervised warm start, with digits of the training split.
 
-    Each response is a random valid walk. In a share `shuffled_targets` of the rows the prompts' targets are exchanged
-    among these rows, so that nearly all of their walks end elsewhere: a model that imitates them learns to calculate
-    but hardly to search, and reinforcement learning has something to do.
+    Each response is a random valid walk. A share `shuffled_targets` of the rows exchange their prompts' targets, so that nearly
+    all of their walks end at another value. A model that imitates the rows learns to calculate but hardly to search, which
+    leaves something for reinforcement learning.
     """
     if not 0 <= shuffled_targets <= 1:
         raise ValueError(f"shuffled_targets is {shuffled_targets}: give a share from 0 to 1")
@@ -69,7 +69,7 @@ def operator_puzzle_traces(n: int, seed: int, shuffled_targets: float = 0.7) -> 
 
 
 def is_test(digits: _Ints) -> npt.NDArray[np.bool_]:
-    """[n, LENGTH] digits -> [n], whether each row lies on the test side (one row in ten)."""
+    """[n, LENGTH] digits -> [n], whether each row is in the test split (one row in ten)."""
     key = np.zeros(len(digits), np.int64)
     for column in digits.T:
         key = key * 31 + column

@@ -1,8 +1,8 @@
 """Tasks from reasoning-gym's generators, by name: `reasoning_gym/<dataset>`.
 
-Every dataset of version 0.1.25 is in one of the two tables: ALLOWED, or REFUSED with the reason. Its scorers were read
-and tried with empty, malformed, huge and hostile answers. ALLOWED means that no text of an answer is run as code, that
-a wrong or empty answer never scores 1.0, and that scoring an answer of 20,000 characters takes well under a second.
+Every dataset of version 0.1.25 is in one of two tables: ALLOWED, or REFUSED with the reason. Its scorers were read and
+tested with empty, malformed, huge and hostile answers. ALLOWED means that an answer's text is never run as code, that an
+incorrect or empty answer never scores 1.0, and that scoring an answer of 20,000 characters takes well under a second.
 """
 
 import json
@@ -17,25 +17,25 @@ from simko.tasks.task import Split, Task, check_request
 VERSION = "0.1.25"
 PROMPT = "{question}\nGive the final answer inside <answer> and </answer> tags."
 DEFAULT_SIZES: dict[Split, int] = {"train": 10_000, "test": 200}
-# generators seed problem i with seed + i, so that ranges of seeds are ranges of problems
+# generators seed problem i with seed + i, so ranges of seeds are ranges of problems
 _FIRST_SEED: dict[Split, int] = {"train": 1_000_000_000, "test": 0}
-# problems come in datasets of this size, since some generators (acre) make a whole dataset at once
+# the size of each generated dataset, because some generators (acre) make a whole dataset at once
 _CHUNK = 500
 
-_RUNS = "its scorer runs the answer's text as code (eval or sympy.parse_expr)"
+_RUNS_CODE = "its scorer runs the answer's text as code (eval or sympy.parse_expr)"
 _NO_GOLD = "it gives no gold answer, so that its scorer cannot be checked"
 _TUPLES = "its scorer compares with tuples, which JSON does not keep: its own gold answer would fail"
 
 REFUSED: dict[str, str] = {
-    "binary_matrix": _RUNS,
-    "countdown": _RUNS,
-    "intermediate_integration": _RUNS,
-    "n_queens": _RUNS,
-    "polynomial_multiplication": _RUNS,
-    "puzzle24": _RUNS,
-    "simple_integration": _RUNS,
-    "spiral_matrix": _RUNS,
-    "string_insertion": _RUNS,
+    "binary_matrix": _RUNS_CODE,
+    "countdown": _RUNS_CODE,
+    "intermediate_integration": _RUNS_CODE,
+    "n_queens": _RUNS_CODE,
+    "polynomial_multiplication": _RUNS_CODE,
+    "puzzle24": _RUNS_CODE,
+    "simple_integration": _RUNS_CODE,
+    "spiral_matrix": _RUNS_CODE,
+    "string_insertion": _RUNS_CODE,
     "boxnet": _NO_GOLD,
     "graph_color": _NO_GOLD,
     "propositional_logic": "it gives no gold answer, hangs on nested answers, and a premise with signs added scores 1.0",
@@ -65,7 +65,7 @@ _ALLOWED = """
 """
 ALLOWED: tuple[str, ...] = tuple(_ALLOWED.split())
 
-# equally likely answers that a guesser draws from, where the answer is one of a fixed few
+# the number of equally likely answers, for datasets with a few fixed answers
 CHOICES = {
     "acre": 3,
     "circuit_logic": 2,
@@ -78,10 +78,10 @@ CHOICES = {
 
 
 def reasoning_gym_task(name: str, *, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 4096) -> Task:
-    """The task over reasoning-gym's dataset `name`, in its default settings.
+    """The task over reasoning-gym's dataset `name`, with its default settings.
 
-    The train and the test side draw from disjoint ranges of seeds; small generators may repeat a question across them.
-    ValueError with the reason if the dataset is refused, or with the allowed names if there is no such dataset.
+    The splits draw from disjoint ranges of seeds; small generators may repeat a question across them. ValueError, with the
+    reason, for a refused dataset, and with the allowed names for an unknown one.
     """
     name = name.removeprefix("reasoning_gym/")
     if name in REFUSED:
@@ -105,21 +105,21 @@ def reasoning_gym_task(name: str, *, temperature: float = 1.0, top_p: float = 1.
 
 
 def load(name: str, split: Split, limit: int | None = None) -> list[Problem]:
-    """The first `limit` problems of a side (None: 10,000 for train, 200 for test); the same ones each time.
+    """The first `limit` problems of a split (None: 10,000 for train, 200 for test), always the same.
 
-    RuntimeError if reasoning-gym is not installed, or in another version than the audited one.
+    RuntimeError if reasoning-gym is not installed, or not in the audited version.
     """
     check_request(f"reasoning_gym/{name}", split, limit)
     return list(islice(_problems(name, split), DEFAULT_SIZES[split] if limit is None else limit))
 
 
 def _problems(name: str, split: Split) -> Iterator[Problem]:
-    """A side's problems in order; those with an empty gold answer are passed over, as silence is no answer."""
+    """A split's problems in order, without those whose gold answer is empty."""
     dataset: Any = None
     for index in count():
         if index % _CHUNK == 0:
             dataset = _dataset(name, _FIRST_SEED[split] + index)
-        # scorers read the entry, which must survive being stored: fractions and the like become text
+        # scorers read the stored entry, in which fractions and the like are text
         entry: dict[str, Any] = json.loads(json.dumps(dataset[index % _CHUNK], default=str))
         if not str(entry["answer"] or "").strip():
             continue

@@ -16,9 +16,9 @@ def synlogic_family(row: Mapping[str, Any]) -> str:
 def synlogic_problem(row: Mapping[str, Any], problem_id: str) -> Problem:
     """A row of the hub set (data_source, prompt [messages], extra_info {game_data_str}) -> a problem.
 
-    The prompt is the messages' text; the answer is empty where any solution counts; metadata: task, the family;
-    difficulty; metadata, the puzzle's own data, which some rows hold as JSON inside the JSON. ValueError naming the
-    problem if the row does not fit or there is no verifier for its family.
+    The prompt is the messages' text. The answer is empty if any solution counts. The problem's metadata has task (the family),
+    difficulty, and metadata (the puzzle's own data, which some rows hold as JSON inside the JSON). ValueError, naming the
+    problem, for a row that does not fit, and for a family without a verifier.
     """
     task = synlogic_family(row)
     if task not in FAMILIES:

@@ -1,4 +1,4 @@
-"""What a task is: problems, the verifier that judges them, and how to sample answers."""
+"""A task: problems, their verifier, and how to sample responses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,45 +10,51 @@ Split = Literal["train", "test"]
 
 
 class Loader(Protocol):
-    """load(split, limit) -> the split's first `limit` problems in an order that never changes; None: its usual size."""
+    """load(split, limit) -> the split's first `limit` problems, in a fixed order. None gives the split's usual size."""
 
     def __call__(self, split: Split, limit: int | None = None) -> list[Problem]: ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A named set of problems.
-
-    verifier: a name in `simko.verifiers.VERIFIERS`; load: see `Loader`, ValueError for a split the task has not got;
-    temperature (0: greedy), top_p, max_new_tokens: sampling defaults; stop: strings that end an answer, none of which
-    belongs to it; source, licence: where the problems come from (with the pinned revision) and on what terms;
-    chat: whether prompts are by default sent as a user message in the model's chat template; samples: responses a
-    problem by default, the paper's where it names them; known_defects: what is wrong with the
-    data, a sentence each, with counts; sizes: problems by split, None where the number is not known; version: what
-    `revision` gives, or a function that finds it out. A generated task's version is raised when its problems change.
-    """
+    """A named set of problems, with defaults for sampling."""
 
     name: str
+    """The task's name."""
     description: str
+    """The task, in words."""
     verifier: str
+    """A name in `simko.verifiers.VERIFIERS`, or of the user's own."""
     load: Loader
+    """Loads the problems. ValueError for a split that the task does not have."""
     temperature: float
+    """0 is greedy."""
     top_p: float
+    """The probability mass to keep."""
     max_new_tokens: int
+    """The length at which a response is truncated."""
     stop: tuple[str, ...]
+    """Strings that end a response and are not part of it."""
     source: str
+    """Where the problems come from, with the pinned revision."""
     licence: str
+    """The licence of the problems."""
     chat: bool = False
+    """Send prompts as a user message in the model's chat template."""
     samples: int = 128
+    """Responses per problem; the paper's number if it gives one."""
     known_defects: tuple[str, ...] = ()
+    """Defects of the data, one sentence each, with counts."""
     sizes: Mapping[Split, int | None] = field(default_factory=dict)
+    """{split: the number of problems, or None if unknown}."""
     version: str | Callable[[], str] = "1"
+    """The revision, or a function that returns it. A generated task's version rises when its problems change."""
 
     @property
     def revision(self) -> str:
-        """What a run is bound to, beside its prompts: hub commits, a file's sha256, or a generated task's version.
+        """What a run is bound to, besides its prompts: hub commits, a file's sha256, or a generated task's version.
 
-        Finding it out may read a file or ask the hub; it fails as `load` does.
+        It may read a file or ask the hub, with the errors of `load`.
         """
         return self.version if isinstance(self.version, str) else self.version()
 
@@ -62,5 +68,5 @@ def check_request(name: str, split: str, limit: int | None, splits: tuple[str, .
 
 
 def fill(template: str, problem: str) -> str:
-    r"""The template with the problem's text in place of {problem}; other braces, as in \boxed{}, stay as they are."""
+    r"""The template with the problem's text in place of {problem}. Other braces, as in \boxed{}, stay unchanged."""
     return template.replace("{problem}", problem)

@@ -1,4 +1,4 @@
-"""Hidden states and the language-model head -> statistics, without the logits of all positions at once."""
+"""Hidden states and a language-model head -> statistics, without the logits of all positions at once."""
 
 import math
 from typing import Any
@@ -14,8 +14,8 @@ from simko.objectives.effective import CandidateWeights, candidate_gap
 from simko.token_stats.choice import Implementation, choose, default_chunk
 from simko.token_stats.chunked import ChunkedHeadStats, product, row_chunks
 from simko.token_stats.eager import TokenStats, eager_token_stats, top_candidates
-from simko.token_stats.head import Head, LogitTransform, wide
-from simko.token_stats.stats import check_options, check_tokens, shaped
+from simko.token_stats.head import Head, LogitTransform, stats_dtype
+from simko.token_stats.stats import as_token_stats, check_options, check_tokens
 
 
 def fused_token_stats(
@@ -32,31 +32,59 @@ def fused_token_stats(
     store_bytes: int = 0,
     impl: Implementation = "auto",
 ) -> TokenStats:
-    """token_stats of the logits that the head makes of `hidden`, never more than four tensors of `chunk` x V at a time.
+    """token_stats of the head's logits, with at most four tensors of `chunk` x V at a time.
 
         logits = softcap tanh(scale (hidden weight' + bias) / softcap) / temperature
 
-    (without the cap where softcap is None). Gradients of logp, entropy and topk_logp reach hidden, weight and bias; they
-    are exact, the backward pass makes the logits anew; second derivatives are not given. Logits and the sum of the
-    weight's gradient are float32 or wider whatever the types of hidden and weight; on a GPU the factors of products take
-    hidden's type, as under autocast, on a CPU a head of half precision is copied to float32 whole.
-    chunk: positions at a time, chosen where None. store_bytes: memory for logits that are stored for the backward pass
-    instead, a chunk at a time as far as it goes; 4 N V (8 N V in float64) stores all, which saves one of four matrix
-    products. impl as in token_stats. ValueError for sizes that do not fit, top_k outside 1..V, temperature or softcap not
-    positive, scale not finite, chunk below 1, store_bytes below 0, and for tokens as in token_stats.
+    Gradients of logp, entropy and topk_logp reach hidden, weight and bias. They are exact: the backward pass computes the
+    logits again. There are no second derivatives. Logits and the sum of the weight's gradient are float32 or wider whatever the
+    dtypes of hidden and weight. On a GPU the factors of products take hidden's dtype, as under autocast. On a CPU a
+    half-precision head is copied to float32 as a whole.
+
+    Args:
+        hidden: [..., d].
+        weight: [V, d].
+        tokens: [...], the sampled ids.
+        top_k: the number of candidates K.
+        temperature: divides the logits.
+        bias: [V].
+        softcap: None for no cap.
+        scale: multiplies the products.
+        chunk: positions at a time; None chooses.
+        store_bytes: memory for logits that are stored for the backward pass, a chunk at a time while they fit. 4 N V (8 N V in
+            float64) stores all, which saves one of four matrix products.
+        impl: as in token_stats.
+
+    ValueError for sizes that do not fit, top_k outside 1..V, a temperature or softcap that is not positive, a scale that is not
+    finite, chunk below 1, store_bytes below 0, and for tokens as in token_stats.
     """
-    head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
+    head = Head(weight, bias, LogitTransform(temperature, softcap, scale))
+    return head_token_stats(hidden, head, tokens, top_k=top_k, chunk=chunk, store_bytes=store_bytes, impl=impl)
+
+
+def head_token_stats(
+    hidden: Tensor,
+    head: Head,
+    tokens: Tensor,
+    *,
+    top_k: int,
+    chunk: int | None = None,
+    store_bytes: int = 0,
+    impl: Implementation = "auto",
+) -> TokenStats:
+    """fused_token_stats of a `Head`. Shapes, arguments and errors are as there."""
+    _check_head(hidden, head, tokens, top_k, chunk)
     if store_bytes < 0:
         raise ValueError(f"store_bytes must be 0 or more, got {store_bytes}")
-    chunk = chunk or default_chunk(hidden.device, len(weight))
+    chunk = chunk or default_chunk(hidden.device, len(head.weight))
     rows, labels = hidden.reshape(-1, hidden.shape[-1]), tokens.reshape(-1)
     impl = choose(impl)
     if impl == "eager":
         return eager_token_stats(head.logits(hidden), tokens, top_k)
-    if not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))):
+    inputs = (hidden, head.weight, head.bias)
+    if not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)):
         store_bytes = 0
-    stats = _head_stats(impl).apply(rows, weight, bias, labels, top_k, head.transform, chunk, store_bytes)
-    return shaped(tokens, *stats)
+    return as_token_stats(tokens, *_head_stats(impl).apply(rows, *head, labels, top_k, chunk, store_bytes))
 
 
 def fused_candidate_gap(
@@ -74,15 +102,22 @@ def fused_candidate_gap(
     chunk: int | None = None,
     impl: Implementation = "auto",
 ) -> Float[Tensor, "*N"]:
-    """objectives.candidate_gap at the positions `where`, 0 elsewhere; all that SimKO's positive part needs of a head.
+    """objectives.candidate_gap at the positions `where`, 0 elsewhere. SimKO's positive part needs no more of a head.
 
         gap = sum_n w_n (z_(n) - z_y)
 
-    log Z cancels, so the gradient passes K + 1 dot products a position; the logits are looked at once, without gradient,
-    to find the candidates. Arguments and errors as in fused_token_stats, and ValueError for `where` of another shape
-    or type; impl="eager" takes it from those positions' full logits.
+    log Z cancels, so the gradient passes through K + 1 dot products per position. The logits are computed once, without
+    gradient, to find the candidates.
+
+    Args:
+        where: [...], the positions.
+        weights: the w_n, "uniform" (1 / K) or as objectives.candidate_gap.
+        others: as in fused_token_stats. impl="eager" uses the full logits of the positions.
+
+    ValueError as in fused_token_stats, and for `where` of another shape or dtype.
     """
-    head = _checked_head(hidden, weight, tokens, top_k, temperature, bias, softcap, scale, chunk)
+    head = Head(weight, bias, LogitTransform(temperature, softcap, scale))
+    _check_head(hidden, head, tokens, top_k, chunk)
     check_tensors(where=where)
     if where.shape != tokens.shape:
         raise ValueError(f"where {list(where.shape)} must have the shape of tokens {list(tokens.shape)}")
@@ -106,28 +141,38 @@ def candidate_logits(
     chunk: int | None = None,
     impl: Implementation = "auto",
 ) -> tuple[Float[Tensor, "n K"], Float[Tensor, " n"], Int[Tensor, "n K"]]:
-    """The K largest logits and the token's, with gradient, and the candidates' ids: K + 1 dot products a position."""
-    ids = _candidate_ids(
-        hidden.detach(), head, tokens, top_k, chunk or default_chunk(hidden.device, len(head.weight)), impl
-    )
-    looked_up = torch.cat([ids, tokens[:, None]], -1)
-    products = _LookedUpProducts.apply(hidden, head.weight, looked_up)
+    """The K largest logits and the token's, with gradient, and the candidates' ids, by K + 1 dot products per position.
+
+    Args:
+        hidden: [n, d].
+        head: the head.
+        tokens: [n], the sampled ids.
+        top_k: the number of candidates K.
+        chunk: positions at a time when the candidates are found; None chooses.
+        impl: as in token_stats.
+    """
+    chunk = chunk or default_chunk(hidden.device, len(head.weight))
+    ids = _candidate_ids(hidden.detach(), head, tokens, top_k, chunk, impl)
+    chosen = torch.cat([ids, tokens[:, None]], -1)
+    products = _ChosenProducts.apply(hidden, head.weight, chosen)
     if head.bias is not None:
-        products = products + head.bias.to(products.dtype)[looked_up]
+        products = products + head.bias.to(products.dtype)[chosen]
     logits = head.transform.apply(products)
     return logits[:, :-1], logits[:, -1], ids
 
 
-class _LookedUpProducts(torch.autograd.Function):
-    """hidden [n, d], weight [V, d], ids [n, m] -> hidden_i . weight[ids_ij], float32 or wider, as is the sum of the
-    weight's gradient: plain indexing would sum it in the weight's own type."""
+class _ChosenProducts(torch.autograd.Function):
+    """hidden [n, d], weight [V, d], ids [n, m] -> hidden_i . weight[ids_ij], in float32 or wider.
+
+    The weight's gradient is summed in the same dtype. Plain indexing would sum it in the weight's own dtype.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
         rows = F.embedding(ids, weight)
         ctx.save_for_backward(hidden, rows, ids)
         ctx.weight_shape, ctx.weight_dtype = weight.shape, weight.dtype
-        return (hidden[:, None].to(wide(hidden.dtype)) * rows).sum(-1)
+        return (hidden[:, None].to(stats_dtype(hidden.dtype)) * rows).sum(-1)
 
     @staticmethod
     @once_differentiable
@@ -147,7 +192,7 @@ class _LookedUpProducts(torch.autograd.Function):
 @torch.no_grad()
 def _candidate_ids(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int, impl: Implementation) -> Tensor:
     if choose(impl) == "triton":
-        return _head_stats("triton").apply(hidden, head.weight, head.bias, tokens, top_k, head.transform, chunk, 0)[3]
+        return _head_stats("triton").apply(hidden, *head, tokens, top_k, chunk, 0)[3]
     ids = tokens.new_empty(len(hidden), top_k)
     head = head.for_products(hidden)
     for rows, buffer in row_chunks(hidden, len(head.weight), chunk):
@@ -163,10 +208,8 @@ def _head_stats(impl: Implementation) -> Any:
     return ChunkedHeadStats
 
 
-def _checked_head(
-    hidden: Tensor, weight: Tensor, tokens: Tensor, top_k: int, temperature: float, bias: Tensor | None,
-    softcap: float | None, scale: float, chunk: int | None,
-) -> Head:  # fmt: skip
+def _check_head(hidden: Tensor, head: Head, tokens: Tensor, top_k: int, chunk: int | None) -> None:
+    weight, bias, (temperature, softcap, scale) = head
     check_tensors(hidden=hidden, weight=weight, **not_none(bias=bias))
     if weight.dim() != 2:
         raise ValueError(f"weight {list(weight.shape)} must have two axes, [V, d]")
@@ -182,4 +225,3 @@ def _checked_head(
         raise ValueError(f"scale must be finite, got {scale}")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1 position, got {chunk}")
-    return Head(weight, bias, LogitTransform(temperature, softcap, scale))

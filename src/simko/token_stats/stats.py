@@ -1,4 +1,4 @@
-"""Logits -> TokenStats, by the fastest rendering that fits."""
+"""Logits -> TokenStats, by the fastest implementation that fits."""
 
 import torch
 from jaxtyping import Float, Int
@@ -24,13 +24,21 @@ def token_stats(
         logp = log p_y;  entropy = -sum_v p_v log p_v (0 log 0 = 0);  topk_logp = the K largest log p_v, descending;
         is_top1 = (y is topk_ids[0])
 
-    logits [..., V] of any float type, worked in float32 or better; tokens [...]: the sampled ids. Equal logits rank
-    by id, the lowest first. overwrite_logits: the backward pass may write the gradient over the logits, which saves
-    their size in memory. Another backward pass that needs them gets torch's error about a tensor changed in place, a plain
-    reader sees the gradient; not for a leaf, whose .grad would be its own memory.
-    impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or
-    "auto", which is "chunked" until "triton" is measured on a card. ValueError where top_k is not in 1..V, temperature
-    not positive, shapes differ, logits are no floats, or tokens no integers or, on a CPU, not in 0..V - 1.
+    Equal logits rank by id, lowest first.
+
+    Args:
+        logits: [..., V] of any float dtype; the statistics are computed in float32 or wider.
+        tokens: [...], the sampled ids.
+        top_k: the number of candidates K.
+        temperature: divides the logits.
+        overwrite_logits: let the backward pass write the gradient over the logits, which saves their size in memory. Another
+            backward pass that needs the logits then raises torch's error about a tensor changed in place; a plain reader sees
+            the gradient. Not for a leaf, whose .grad would be its own memory.
+        impl: "eager" (plain autograd), "chunked" (torch, no copy of the logits), "triton" (NVIDIA GPUs, K <= 8), or "auto",
+            which is "chunked" until "triton" has been measured on a GPU.
+
+    ValueError if top_k is not in 1..V, temperature is not positive, shapes differ, logits are not floats, or tokens are not
+    integers or, on a CPU, not in 0..V - 1.
     """
     check_tensors(logits=logits)
     check_tokens(tokens, "logits", logits, logits.shape[-1])
@@ -42,21 +50,24 @@ def token_stats(
     if impl == "triton":
         from simko.token_stats.triton_stats import TritonLogitStats
 
-        return shaped(tokens, *TritonLogitStats.apply(rows, labels, top_k, temperature, overwrite_logits))
+        return as_token_stats(tokens, *TritonLogitStats.apply(rows, labels, top_k, temperature, overwrite_logits))
     chunk = default_chunk(logits.device, logits.shape[-1])
-    return shaped(tokens, *ChunkedLogitStats.apply(rows, labels, top_k, temperature, chunk, overwrite_logits))
+    return as_token_stats(tokens, *ChunkedLogitStats.apply(rows, labels, top_k, temperature, chunk, overwrite_logits))
 
 
-def shaped(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids: Tensor) -> TokenStats:
-    """Outputs over N rows -> TokenStats in the shape of `tokens`."""
+def as_token_stats(tokens: Tensor, logp: Tensor, entropy: Tensor, topk_logp: Tensor, ids: Tensor) -> TokenStats:
+    """Outputs of N rows -> TokenStats in the shape of `tokens`."""
     shape = tokens.shape
     ids = ids.view(*shape, ids.shape[-1])
     return TokenStats(logp.view(shape), entropy.view(shape), topk_logp.view(ids.shape), ids, ids[..., 0] == tokens)
 
 
 def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | None) -> None:
-    """ValueError unless `inputs`, which the message calls `name`, are floats [..., n] and tokens integers [...]; on a CPU,
-    where looking costs no wait, also unless they are ids of the vocabulary, if that is given."""
+    """ValueError unless `inputs` are floats [..., n] and tokens are integers [...].
+
+    name: what the message calls `inputs`. vocabulary: if given, tokens on a CPU must be below it. On a GPU that check would
+    wait for the device.
+    """
     check_tensors(**{name: inputs}, tokens=tokens)
     if tokens.shape != inputs.shape[:-1]:
         raise ValueError(
@@ -67,20 +78,20 @@ def check_tokens(tokens: Tensor, name: str, inputs: Tensor, vocabulary: int | No
     if vocabulary is not None and tokens.device.type == "cpu" and tokens.numel():
         lowest, highest = (int(x) for x in tokens.aminmax())
         if lowest < 0 or highest >= vocabulary:
-            wrong = lowest if lowest < 0 else highest
+            bad = lowest if lowest < 0 else highest
             raise ValueError(
-                f"tokens must lie in 0..{vocabulary - 1}, got {wrong}: give padding any id and mask it in the loss"
+                f"tokens must lie in 0..{vocabulary - 1}, got {bad}: give padding any id and mask it in the loss"
             )
 
 
 def check_options(top_k: int, vocabulary: int, temperature: float) -> None:
-    """ValueError where they are out of range."""
+    """ValueError if top_k or the temperature is out of range."""
     if not 1 <= top_k <= vocabulary:
         raise ValueError(f"top_k must lie in 1..{vocabulary} (the vocabulary), got {top_k}")
     check_temperature(temperature)
 
 
 def check_temperature(temperature: float) -> None:
-    """ValueError unless positive and finite."""
+    """ValueError unless the temperature is positive and finite."""
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}")

@@ -1,11 +1,11 @@
-"""Two Triton kernels over rows of logits, or over tiles of them that a language-model head makes piece by piece.
+"""Two Triton kernels over rows of logits, or over tiles of them that a language-model head computes one by one.
 
-Legend: one row is one position; y = softcap tanh(scale x / softcap), or scale x, of the product x; z = y / T is the logit;
-a tile holds the vocabulary's columns first_id .. first_id + n_cols - 1. Maxima are kept and taken off in units of y, where
-they are exact for a plain head, however far from zero its logits lie.
+Legend: a row is a position; y = softcap tanh(scale x / softcap), or scale x, of the product x; z = y / T is the logit; a
+tile holds the vocabulary's columns first_id .. first_id + n_cols - 1. Maxima are kept and subtracted in units of y. For a
+plain head that is exact, however far its logits are from zero.
 """
 
-from typing import no_type_check  # whose marks keep runtime type checkers off what Triton compiles
+from typing import no_type_check  # keeps runtime type checkers off what Triton compiles
 
 import triton
 import triton.language as tl
@@ -30,13 +30,13 @@ def forward_kernel(
     first_id, n_cols, scale, softcap, inverse_temperature,
     FIRST: tl.constexpr, HAS_SOFTCAP: tl.constexpr, K: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program a row: one read of a tile into the row's state, which is begun where FIRST and carried on elsewhere.
+    """One program per row reads a tile once and updates the row's state, which FIRST initialises.
 
         m = max y;  s = sum exp((y - m) / T);  t = sum (y - m) / T exp((y - m) / T);  the token's y;  the K largest y, their ids
 
-    When the maximum moves from m to n: s -> s a and t -> a (t + (m - n) / T s) with a = exp((m - n) / T). Candidates are extracted
-    while a block's best beats the K-th: about K ln(V / BLOCK) times a row. Equal ones rank by id, the lowest first: tiles
-    come in the order of ids. The K stay unordered in their lanes (LANES: K's next power of two).
+    When the maximum moves from m to n: s -> s a and t -> a (t + (m - n) / T s) with a = exp((m - n) / T). A block yields
+    candidates while its best beats the K-th, about K ln(V / BLOCK) times per row. Equal candidates rank by id, lowest first,
+    because tiles come in the order of ids. The K candidates stay unordered in their lanes (LANES: K's next power of two).
     """
     row = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, LANES)
@@ -101,7 +101,7 @@ def backward_kernel(
     first_id, n_cols, scale, softcap, inverse_temperature,
     HAS_ENTROPY: tl.constexpr, HAS_SOFTCAP: tl.constexpr, K: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program a block of a row: d loss / d x into `gradient`, which may be `products` itself.
+    """One program per block of a row writes d loss / d x into `gradient`, which may be `products` itself.
 
     dz = g_logp onehot_y + sum_k g_k onehot_k - p (G + g_H (log p + H)),   G = g_logp + sum_k g_k
     """
@@ -113,10 +113,10 @@ def backward_kernel(
     log_p = (y - tl.load(highest + row)) * inverse_temperature - tl.log(tl.load(total + row))
     token = (tl.load(tokens + row) - first_id).to(tl.int32)
     g_token = tl.load(g_logp + row)
-    every = g_token
+    g_sum = g_token
     for k in tl.static_range(K):
-        every += tl.load(g_topk + row * K + k)
-    factor = tl.zeros((BLOCK,), tl.float32) + every
+        g_sum += tl.load(g_topk + row * K + k)
+    factor = tl.zeros((BLOCK,), tl.float32) + g_sum
     if HAS_ENTROPY:
         factor += tl.load(g_entropy + row) * (tl.maximum(log_p, -1e4) + tl.load(entropy + row))  # 0 x -inf is 0
     dz = -tl.exp(log_p) * factor

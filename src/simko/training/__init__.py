@@ -1,1 +1,1 @@
-"""A recipe file -> a trainer -> a run directory. `recipe` and `run` import TRL; `run_directory` is light."""
+"""A recipe file -> a trainer -> a run directory. `recipe` and `run` import TRL; `run_directory` does not."""

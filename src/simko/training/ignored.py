@@ -1,4 +1,4 @@
-"""Options of TRL's that `simko train` would take and then not follow. A run is what its recipe says, so they are refused."""
+"""Options of TRL that would have no effect in `simko train`, which therefore refuses them."""
 
 import math
 from collections.abc import Container, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 _NO_EVAL_SET = "simko train gives the trainer no eval set: passk_every measures pass@K on held-out problems"
-_OWN_SAMPLER = "GRPO draws its prompts by a sampler of its own: see shuffle_dataset"
+_OWN_SAMPLER = "GRPO draws its prompts with its own sampler: see shuffle_dataset"
 _NO_LABELS = "there are no labels in reinforcement learning"
 _REASONS = {
     "resume_from_checkpoint": "the run directory itself is continued: give its output_dir, and nothing more",
@@ -30,12 +30,12 @@ _REASONS = {
     "label_names": _NO_LABELS,
     "max_tool_calling_iterations": "simko train gives the model no tools",
 }
-_COUNTS = (
+_AT_LEAST_ONE = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_iterations",
     "max_completion_length",
 )  # fmt: skip
-_OF_ANY_SIGN = ("max_steps", "top_k", "entropy_coef", "local_rank")
-_UNBOUNDED = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
+_MAY_BE_NEGATIVE = ("max_steps", "top_k", "entropy_coef", "local_rank")
+_MAY_BE_INFINITE = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
 _SWITCHES = {
     "use_peft": ("lora_", "use_rslora", "use_dora"),
     "load_in_4bit": ("bnb_4bit_", "use_bnb_nested_quant"),
@@ -48,19 +48,19 @@ _SWITCHES = {
     "log_completions": ("num_completions_to_print", "log_unique_prompts"),
     "chat": ("chat_template_kwargs",),
 }
-"""An option, and the beginnings of the names of those that mean nothing unless it is set."""
+"""{option: the prefixes of options that have no effect unless it is set}."""
 
 
 def refused_options() -> dict[str, str]:
-    """The options that `simko train` never follows, and why."""
+    """{option that never has an effect in `simko train`: why}."""
     evaluation = {f.name: _NO_EVAL_SET for f in fields(TrainingArguments) if f.name.startswith("eval_")}
     return evaluation | _REASONS
 
 
 def refuse_ignored(parts: tuple[Any, ...], named: Container[str]) -> None:
-    """ValueError for an option that was named, has not its default, and would have no effect.
+    """ValueError for a named option that differs from its default and would have no effect.
 
-    One that belongs to a switch may stay where the switch is named, too: turned off on the command line, say.
+    An option that belongs to a switch is accepted if the switch is named, too. The command line may turn the switch off.
     """
     changed = {name: value for name, value, default in _values(parts) if name in named and value != default}
     for name, reason in refused_options().items():
@@ -73,21 +73,23 @@ def refuse_ignored(parts: tuple[Any, ...], named: Container[str]) -> None:
 
 
 def refuse_impossible(parts: tuple[Any, ...], named: Container[str]) -> None:
-    """ValueError for a number that was named and that its option does not know: below its least value (0, but for a few),
-    nan, or infinite. TRL and transformers take most of them, and train something else or stop far from here."""
+    """ValueError for a named number that is below its option's minimum (0, with exceptions), nan or infinite.
+
+    TRL and transformers accept most of these, and then train something else or fail later.
+    """
     for name, value, _ in _values(parts):
         if name not in named or isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        least = -math.inf if name in _OF_ANY_SIGN else int(name in _COUNTS)
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-        if math.isnan(value) or (math.isinf(value) and name not in _UNBOUNDED):
+        minimum = -math.inf if name in _MAY_BE_NEGATIVE else int(name in _AT_LEAST_ONE)
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")
+        if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):
             raise ValueError(f"{name} must be a finite number, got {value}")
 
 
 def _belonging(changed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for switch, beginnings in _SWITCHES.items():
-        yield from ((switch, name) for name in changed if name != switch and name.startswith(beginnings))
+    for switch, prefixes in _SWITCHES.items():
+        yield from ((switch, name) for name in changed if name != switch and name.startswith(prefixes))
 
 
 def _values(parts: tuple[Any, ...]) -> Iterator[tuple[str, Any, Any]]:
@@ -96,5 +98,5 @@ def _values(parts: tuple[Any, ...]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def default_of(option: Field) -> Any:
-    """The value of a dataclass's field where none is given."""
+    """The default of a dataclass field."""
     return option.default if option.default_factory is MISSING else option.default_factory()

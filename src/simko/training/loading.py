@@ -12,9 +12,9 @@ from simko.training.recipe import Recipe
 
 
 def load_model(recipe: Recipe) -> tuple[Any, Any]:
-    """The causal model and its tokenizer, by ModelConfig's options, trust_remote_code and model_init_kwargs.
+    """The causal model and its tokenizer, from ModelConfig's options, trust_remote_code and model_init_kwargs.
 
-    ValueError naming the recipe where they cannot be loaded.
+    ValueError, naming the recipe, if they cannot be loaded.
     """
     options = recipe.model
     name, extra, source = str(options.model_name_or_path), _extra(recipe), _source(recipe)
@@ -40,7 +40,7 @@ def load_model(recipe: Recipe) -> tuple[Any, Any]:
 
 
 def reference_kwargs(recipe: Recipe) -> dict[str, Any] | None:
-    """model_init_kwargs for TRL, which is given the model itself: with what it loads the reference model beside it."""
+    """model_init_kwargs with which TRL loads the reference model. It is given the policy itself."""
     needed = recipe.training.beta and not recipe.model.use_peft
     return _source(recipe) | _extra(recipe) if needed and (_extra(recipe) or _source(recipe) != _DEFAULT) else None
 
@@ -49,12 +49,12 @@ _DEFAULT = {"revision": "main", "trust_remote_code": False}
 
 
 def _source(recipe: Recipe) -> dict[str, Any]:
-    """Where weights and tokenizer come from, beside the name."""
+    """The revision of weights and tokenizer, and whether their code is trusted."""
     own = {"revision": recipe.model.model_revision, "trust_remote_code": recipe.training.trust_remote_code}
     return own | {key: value for key, value in _extra(recipe).items() if key in own}
 
 
 def _extra(recipe: Recipe) -> dict[str, Any]:
     given = recipe.training.model_init_kwargs or {}
-    assert isinstance(given, dict)  # TRL has read its text
+    assert isinstance(given, dict)  # TRL has parsed the text
     return {"dtype" if key == "torch_dtype" else key: value for key, value in given.items()}

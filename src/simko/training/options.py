@@ -1,4 +1,4 @@
-"""Every option of a recipe: parsing them, knowing which ones the user named, and listing them with their help."""
+"""The options of a recipe: parsing, which ones the user named, and listing them with their help."""
 
 import os
 import re
@@ -19,52 +19,58 @@ _UNNAMED = object()
 
 
 @dataclass(frozen=True)
-class Named:
-    """The options that the user gave: in the recipe's file, and on the command line, which wins."""
+class NamedOptions:
+    """The options that the user gave."""
 
     in_file: frozenset[str]
+    """In the recipe's file."""
     on_command_line: frozenset[str]
+    """On the command line, which wins."""
 
     def __contains__(self, option: object) -> bool:
         return option in self.in_file or option in self.on_command_line
 
 
 class RecipeParser(TrlParser):
-    """TRL's parser of dataclasses, for one mapping of options and the command-line words that win over it."""
+    """TRL's parser of dataclasses, for a mapping of options and the command-line words that override it."""
 
     def __init__(self, parts: Sequence[type]) -> None:
         super().__init__(parts, allow_abbrev=False)  # type: ignore[arg-type]
         self._kinds = _kinds(parts)
 
     def error(self, message: str) -> NoReturn:
+        """ValueError in place of argparse's exit."""
         raise ValueError(message)
 
-    def read(self, written: Mapping[str, Any], words: Sequence[str]) -> tuple[tuple[Any, ...], Named]:
-        """The dataclasses, and the options that were named. `env` in the file sets environment variables, as in TRL.
-        ValueError for an option that there is not, or a value that is none of its choices."""
+    def read(self, written: Mapping[str, Any], words: Sequence[str]) -> tuple[tuple[Any, ...], NamedOptions]:
+        """The dataclasses and the named options. `env` in the file sets environment variables, as in TRL.
+
+        ValueError for an unknown option or an invalid value.
+        """
         options = dict(written)
         for key, value in dict(options.pop("env", None) or {}).items():
             os.environ[str(key)] = str(value)
         known = {action.dest: action for action in self._actions if action.dest != "help"}
         for name, value in list(options.items()):
             if name not in known:
-                raise ValueError(f"there is no option {name}{_meant(name, known)}")
-            options[name] = _fitted(name, value, known[name].choices, self._kinds[name])
+                raise ValueError(f"there is no option {name}{_suggestion(name, known)}")
+            options[name] = _check_value(name, value, known[name].choices, self._kinds[name])
         found, rest = self.parse_known_args(list(words), Namespace(**dict.fromkeys(known, _UNNAMED)))
         if rest:
-            raise ValueError(f"there is no option {rest[0]}{_meant(rest[0], known, '--')}")
+            raise ValueError(f"there is no option {rest[0]}{_suggestion(rest[0], known, '--')}")
         named = frozenset(name for name, value in vars(found).items() if value is not _UNNAMED)
         self.set_defaults_with_config(**options)
         parts = self.parse_args_into_dataclasses(list(words), look_for_args_file=False)
-        return parts, Named(frozenset(options), named)
+        return parts, NamedOptions(frozenset(options), named)
 
 
-def _fitted(name: str, value: Any, choices: Iterable[Any] | None, kind: str) -> Any:
-    """A value as YAML reads it, made a word where the option is one; ValueError where it is of another kind.
+def _check_value(name: str, value: Any, choices: Iterable[Any] | None, kind: str) -> Any:
+    """A value from YAML, as text if the option is text. ValueError for a value of another kind.
 
-    Text is left to the parser, which reads it as it does a word of the command line."""
+    Other text is left to the parser, which reads it like a word of the command line.
+    """
     if choices is not None and value is False:
-        value = "no"  # what YAML makes of `save_strategy: no`
+        value = "no"  # YAML reads `save_strategy: no` as False
     if value is None and "None" not in kind:
         raise ValueError(f"{name} must be {kind}, got nothing: give a value, or leave {name} out")
     if value is None or (isinstance(value, str) and choices is None):
@@ -82,13 +88,13 @@ def _fitted(name: str, value: Any, choices: Iterable[Any] | None, kind: str) -> 
     return value if isinstance(value, bool) or not kind.startswith("str") else str(value)
 
 
-def _meant(name: str, known: Mapping[str, Any], dashes: str = "") -> str:
+def _suggestion(name: str, known: Mapping[str, Any], dashes: str = "") -> str:
     close = get_close_matches(name.lstrip("-").partition("=")[0].replace("-", "_"), known)
     return f"; did you mean {dashes}{close[0]}?" if close else ": simko train --help lists all"
 
 
 def list_options(parts: Sequence[type]) -> str:
-    """Every option that `simko train` takes, with its type, default, choices and help: ours first."""
+    """Every option of `simko train`, with its type, default, choices and help, ours first."""
     lines: list[str] = []
     kinds, indent = _kinds(parts), " " * 6
     for title, options in _sections(parts):
@@ -100,7 +106,7 @@ def list_options(parts: Sequence[type]) -> str:
 
 
 def markdown_options(parts: Sequence[type]) -> str:
-    """The same as tables in Markdown, for docs/training.md."""
+    """The options as Markdown tables, for docs/training.md."""
     kinds = _kinds(parts)
     lines = [f"TRL {version('trl')}, transformers {version('transformers')}.", ""]
     for title, options in _sections(parts):
@@ -126,7 +132,7 @@ def _sections(parts: Sequence[type]) -> Iterator[tuple[str, list[Field]]]:
 
 
 def _kinds(parts: Sequence[type]) -> dict[str, str]:
-    """The type of each option in words; of the annotations, since a parser writes over the types of the fields."""
+    """The type of each option in words, from the annotations, because a parser overwrites the types of the fields."""
     hints = {name: hint for part in parts for name, hint in get_type_hints(part).items()}
     words = {name: h.__name__ if type(h) is type else str(h) for name, h in hints.items()}
     return {name: re.sub(r"\b(\w+\.)+", "", said).replace("NoneType", "None") for name, said in words.items()}

@@ -1,5 +1,7 @@
-"""A recipe: one YAML file (and command-line overrides) read by TRL's own parser, so that every option of GRPOConfig,
-ModelConfig and PEFT works beside ours."""
+"""A recipe: a YAML file with command-line overrides, parsed by TRL's parser.
+
+Every option of GRPOConfig, ModelConfig and PEFT works beside ours.
+"""
 
 import hashlib
 import inspect
@@ -18,11 +20,11 @@ from simko.adapters.trl.rewards import checked_rewards
 from simko.objectives import Method
 from simko.records import Verifier
 from simko.training.ignored import refuse_ignored, refuse_impossible
-from simko.training.options import Named, RecipeParser
+from simko.training.options import NamedOptions, RecipeParser
 from simko.training.recipe_file import read_yaml
 from simko.verifiers import VERIFIERS, get_verifier, import_function
 
-_LOADED_BY = {
+_OPTION_OF_MODEL_KWARG = {
     "revision": "model_revision", "dtype": "dtype", "torch_dtype": "dtype", "attn_implementation": "attn_implementation",
     "trust_remote_code": "trust_remote_code",
 }  # fmt: skip
@@ -32,7 +34,7 @@ _CHOICE = {f.name: f.metadata for f in fields(MethodConfig)}
 
 @dataclass
 class RunArguments:
-    """What is trained on what."""
+    """What is trained on what. The help of each field documents it."""
 
     task: str | None = field(default=None, metadata={"help": "A task of simko's, e.g. operator_puzzle or math_l3_5."})
     train_file: str | None = field(
@@ -96,16 +98,21 @@ RECIPE_PARTS = (RunArguments, TrainingConfig, ModelConfig)
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parsed recipe: what is trained on what, the trainer's options, the model's; its file, and what it named."""
+    """A parsed recipe."""
 
     run: RunArguments
+    """What is trained on what."""
     training: TrainingConfig
+    """The trainer's options."""
     model: ModelConfig
+    """The model's options."""
     path: Path
-    named: Named
+    """The recipe's file."""
+    named: NamedOptions
+    """The options that the user gave."""
 
     def verifier(self, option: str, default: str) -> str | Verifier:
-        """The name of a verifier of simko's, or the user's own function that `option` names, imported."""
+        """The verifier that `option` names: the name of one of simko's, or the user's function. ValueError for another."""
         name = getattr(self.run, option) or default
         if name in VERIFIERS:
             return name
@@ -115,12 +122,11 @@ class Recipe:
             raise ValueError(f"{self.path}: {'' if option == 'verifier' else f'{option}: '}{error}") from error
 
     def reward_function(self) -> Callable[..., Any]:
-        """The function that reward_function names, its rewards and errors checked; ValueError that says what is not there."""
+        """The function that reward_function names, with checks of its rewards. ValueError if it cannot be imported."""
         return checked_rewards(self._imported_reward(), place=self.run.reward_function)
 
     def judges(self) -> dict[str, str]:
-        """reward_function and verifier, where they are the user's own, as file, function and digest of the source: a run
-        is bound to them."""
+        """The user's own reward_function and verifier, as file, function and digest of the source. A run is bound to them."""
         found = {}
         if self.run.reward_function:
             source = inspect.getsourcefile(inspect.unwrap(self._imported_reward()))
@@ -138,12 +144,12 @@ class Recipe:
             raise ValueError(f"{self.path}: {error}") from error
 
     def _folder(self, option: str) -> Path:
-        """What a relative file is relative to: the recipe's folder, for an option of the command line the current one."""
+        """The folder of relative files: the recipe's, or for an option of the command line the current one."""
         return Path.cwd() if option in self.named.on_command_line else self.path.parent
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file `name`, or the recipe of that file name that comes with simko. ValueError if there is neither."""
+    """The file `name`, or simko's own recipe of that name. ValueError if there is neither."""
     package = Path(simko.__file__).parent
     shipped = [package / "recipes", package.parents[1] / "recipes"]  # in a wheel; in a source checkout
     for path in (Path(name), *(folder / name for folder in shipped)):
@@ -154,10 +160,10 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Parse a recipe; overrides are command-line words such as --learning_rate 2e-6 and win over the file.
+    """Parse a recipe. overrides: command-line words such as --learning_rate 2e-6, which win over the file.
 
-    A recipe for simko may be run with another method in its place: its simko_* options then stay unused. ValueError
-    names an unknown or invalid option, or a choice of method, data or reward that does not fit together.
+    A recipe for simko may be run with another method. Its simko_* options then have no effect. ValueError for an unknown or
+    invalid option, and for a method, data and reward that do not fit together.
     """
     written = read_yaml(path)
     try:
@@ -171,23 +177,23 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         _check_method(training, written, named)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except OSError as error:  # of a configuration file that an option names
+    except OSError as error:  # from a configuration file that an option names
         raise ValueError(f"{path}: {error}") from error
     except (TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: an option has a value of the wrong kind ({error})") from error
-    beside = {name: _beside(path, getattr(run, name)) for name in ("train_file", "passk_task")}
-    return Recipe(replace(run, **beside), training, model, path, named)
+    files = {name: _resolve_file(path, getattr(run, name)) for name in ("train_file", "passk_task")}
+    return Recipe(replace(run, **files), training, model, path, named)
 
 
-def _beside(recipe: Path, file: str | None) -> str | None:
-    """A relative file that is not here, where it lies beside the recipe."""
+def _resolve_file(recipe: Path, file: str | None) -> str | None:
+    """The path of a file that lies in the current folder or beside the recipe."""
     if file is None or not is_file(file) or Path(file).exists():
         return file
     return str(recipe.parent / file) if (recipe.parent / file).exists() else file
 
 
-def _check_method(training: TrainingConfig, written: dict[str, Any], named: Named) -> None:
-    """ValueError for an option that the method does not read; sets TRL's options where they make the method."""
+def _check_method(training: TrainingConfig, written: dict[str, Any], named: NamedOptions) -> None:
+    """ValueError for an option that the method does not read. Sets TRL's options if they make the method."""
     method = training.method
     stray = [name for name in _SIMKO_OPTIONS if name in named.on_command_line]
     if written.get("method", "simko") != "simko":
@@ -202,11 +208,11 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
     plan_method(training)
 
 
-def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: Named) -> None:
+def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: NamedOptions) -> None:
     for f in fields(training):
         if f.name.endswith("_kwargs") and isinstance(text := getattr(training, f.name), str):
             raise ValueError(f"{f.name} must be a mapping such as {{'key': 1}}, got {text!r}")
-    for extra, option in _LOADED_BY.items():
+    for extra, option in _OPTION_OF_MODEL_KWARG.items():
         if extra in (training.model_init_kwargs or {}) and option in named:
             raise ValueError(f"model_init_kwargs sets {extra}, which {option} sets too: keep one")
     if not model.model_name_or_path:

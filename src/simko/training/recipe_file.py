@@ -1,4 +1,4 @@
-"""A recipe's YAML, read so that nothing in it is lost in silence."""
+"""Reads a recipe's YAML, and refuses what YAML readers drop silently."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,11 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The options that a recipe file writes. ValueError naming the file, and the line, where it is no YAML mapping or
-    writes a key twice, at any depth: YAML's readers take the last one."""
+    """The options in a recipe file.
+
+    ValueError, naming the file and line, if it is not a YAML mapping or sets a key twice at any depth. YAML readers would take
+    the last value.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, yaml.SafeLoader)
@@ -24,7 +27,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_duplicates(path: Path, node: yaml.Node | None, visited: set[int]) -> None:
-    if not isinstance(node, yaml.CollectionNode) or id(node) in visited:  # an anchor may stand for what holds it
+    if not isinstance(node, yaml.CollectionNode) or id(node) in visited:  # an anchor may refer to what contains it
         return
     visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):

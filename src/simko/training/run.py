@@ -1,4 +1,4 @@
-"""Trains a recipe: problems and verifier -> dataset and reward, model -> trainer, all into one run directory."""
+"""Trains a recipe into a run directory."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ from simko.adapters.trl.resume import (
     updates_in_all,
     updates_per_epoch,
 )
-from simko.evaluate.files import append, claimed
+from simko.evaluate.files import append, locked
 from simko.evaluate.run import digest
 from simko.records import Problem, Verifier
 from simko.sampling.transformers_sampler import stop_tokens
@@ -52,45 +52,41 @@ from simko.verifiers import VERIFIERS, get_verifier
 
 logger = logging.getLogger("simko")
 
-_NOT_OF_THE_NUMBERS = {
+_BOOKKEEPING_OPTIONS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
     "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
 }  # fmt: skip
-_SCHEDULES_WITHOUT_END = ("constant", "constant_with_warmup", "inverse_sqrt")
-_LENGTH = (
+_ENDLESS_SCHEDULES = ("constant", "constant_with_warmup", "inverse_sqrt")
+_OTHER_LENGTH = (
     "of another length ({}), on which its learning rates or intervals depend (a run with lr_scheduler_type constant and "
     "whole numbers for warmup_steps, save_steps and logging_steps can be extended)"
 )
-_WHY = {
-    "max_steps": _LENGTH.format("max_steps"),
-    "num_train_epochs": _LENGTH.format("num_train_epochs"),
-}
+_REASONS = {name: _OTHER_LENGTH.format(name) for name in ("max_steps", "num_train_epochs")}
 
 
 def train(recipe: Recipe) -> Path:
-    """Train to the end, continuing from the newest whole checkpoint if the run directory has one.
+    """Train to the end, from the newest intact checkpoint of the run directory if there is one. Returns the last checkpoint.
 
-    Returns the last checkpoint. ValueError, with nothing overwritten, for an option that does not fit or a directory
-    that holds another run.
+    ValueError, with nothing overwritten, for an option that does not fit, and for a directory that holds another run.
     """
     args, directory = recipe.training, Path(str(recipe.training.output_dir))
     task = _task(recipe)
     problems = task.load("train", recipe.run.train_problems)
     dataset = problems_to_dataset(problems, chat=recipe.run.chat)
-    _check_rollout_is_filled(len(problems), args)
+    _check_problem_count(len(problems), args)
     per_epoch = updates_per_epoch(len(problems), args)
-    _check_the_run_can_be_continued(args, per_epoch)
+    _check_resumable(args, per_epoch)
     held_out = _held_out(recipe) if recipe.run.passk_every else None
     main_process = os.environ.get("RANK", "0") == "0"
-    with claimed(directory) if main_process else nullcontext():
+    with locked(directory) if main_process else nullcontext():
         updates, last = updates_in_all(args, per_epoch), latest_checkpoint(directory, weights_only=True)
         done = step_of(last) if last else 0
         if main_process:
             changed = {DATA: f"on other problems: {recipe.run.train_file or recipe.run.task} has changed since then"}
-            check_config(directory, _config(recipe, problems), _free_options(args, updates, done), _WHY | changed)
+            check_config(directory, _config(recipe, problems), _free_options(args, updates, done), _REASONS | changed)
         if last and done >= updates:
             return last
-        checkpoint = _newest_that_continues(directory, args, per_epoch)
+        checkpoint = _resumable_checkpoint(directory, args, per_epoch)
         if main_process:
             rewind_logs(directory, step_of(checkpoint) if checkpoint else -1)
             write_json(directory / "versions.json", versions())
@@ -103,43 +99,48 @@ def train(recipe: Recipe) -> Path:
     return latest_checkpoint(directory, weights_only=True) or directory
 
 
-def _newest_that_continues(directory: Path, args: TrainingConfig, per_epoch: int) -> Path | None:
-    """The newest whole checkpoint at a rollout's begin; None where there is none but what a kill left half-written.
+def _resumable_checkpoint(directory: Path, args: TrainingConfig, per_epoch: int) -> Path | None:
+    """The newest intact checkpoint at the start of a rollout; None if there are none, or only half-written ones.
 
-    Says which it passes over; ValueError where that is all that there is."""
-    passed_over: list[tuple[Path, str]] = []
+    Warns about the checkpoints that it skips. ValueError if all complete ones are unusable.
+    """
+    skipped: list[tuple[Path, str]] = []
     for checkpoint in checkpoints(directory):
         fault = damage(checkpoint, needed=needed_files(args))
         if fault is None and opens_a_rollout(step_of(checkpoint), args, per_epoch):
             break
-        passed_over.append((checkpoint, fault or "it lies inside a rollout"))
+        skipped.append((checkpoint, fault or "it lies inside a rollout"))
     else:
         checkpoint = None
-        for written, fault in passed_over:
+        for written, fault in skipped:
             if was_written(written):
                 raise ValueError(
                     f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
                     "output directory, or remove this one"
                 )
-    for skipped, fault in passed_over:
-        logger.warning("%s is passed over: %s", skipped, fault)
+    for unusable, fault in skipped:
+        logger.warning("%s is skipped: %s", unusable, fault)
     return checkpoint
 
 
 class MetricsLog(TrainerCallback):
-    """Appends what the trainer logs to a JSONL file, and has it log wherever it saves: a mean over several steps then
-    never goes across a checkpoint, from which a continued run would not know its first half."""
+    """Appends the trainer's logs to a JSONL file, and makes the trainer log whenever it saves.
+
+    A logged mean then never spans a checkpoint. A run continued from that checkpoint would not know its first half.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Appends a line; inf and nan become null."""
         if not state.is_world_process_zero or not logs:
             return
         row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
         append(self.path, json.dumps({"step": state.global_step} | row) + "\n")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Logs if the step saves."""
         control.should_log |= control.should_save
 
     on_epoch_end = on_step_end
@@ -152,7 +153,7 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> M
         reward = recipe.reward_function()
     else:
         judge = recipe.verifier("verifier", task.verifier)
-        name, judge = (judge, get_verifier(judge)) if isinstance(judge, str) else (_function_of(recipe), judge)
+        name, judge = (judge, get_verifier(judge)) if isinstance(judge, str) else (_function_name(recipe), judge)
         reward = reward_function(judge, name=name, samples=directory / "samples.jsonl")
     model, tokenizer = load_model(recipe)
     _end_at_stop_strings(model, tokenizer, task.stop)
@@ -168,7 +169,7 @@ def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> M
 
 
 def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> None:
-    """Rollouts end, as evaluation does, at any token that contains a stop string."""
+    """Ends rollouts, like evaluation, at any token that contains a stop string."""
     if not stop:
         return
     named = model.generation_config.eos_token_id
@@ -180,45 +181,43 @@ def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> N
 def _held_out(recipe: Recipe) -> tuple[list[Problem], str | Verifier]:
     """The problems on which pass@K is measured during training, and their verifier."""
     name = str(recipe.run.passk_task or recipe.run.task)
-    task = read_file(name, _form_of(recipe.run.passk_verifier)) if is_file(name) else get_task(name)
+    task = read_file(name, _file_verifier(recipe.run.passk_verifier)) if is_file(name) else get_task(name)
     return task.load("test", recipe.run.passk_problems), recipe.verifier("passk_verifier", task.verifier)
 
 
 def _task(recipe: Recipe) -> Task:
     if recipe.run.task:
         return get_task(recipe.run.task)
-    return read_file(str(recipe.run.train_file), _form_of(recipe.run.verifier))
+    return read_file(str(recipe.run.train_file), _file_verifier(recipe.run.verifier))
 
 
-def _form_of(verifier: str | None) -> str:
-    """The verifier of simko's that says in which form a file's rows are read: prompt and answer for one's own."""
+def _file_verifier(verifier: str | None) -> str:
+    """The verifier that decides how a file's rows are read. A user's own reads prompts and answers, as last_box does."""
     return verifier if verifier in VERIFIERS else "last_box"
 
 
-def _function_of(recipe: Recipe) -> str:
-    """The name under which TRL logs the rewards of a verifier of one's own."""
+def _function_name(recipe: Recipe) -> str:
+    """The name under which TRL logs the rewards of the user's own verifier."""
     return str(recipe.run.verifier).rpartition(":")[2]
 
 
 def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     parts = asdict(recipe.run) | recipe.training.to_dict() | asdict(recipe.model)
-    unread: tuple[str, ...] = ("passk_", "probe_")  # measured beside the training, which they leave alone
+    unread: tuple[str, ...] = ("passk_", "probe_")  # measurements that do not change the training
     if recipe.training.method != "simko":
         unread += ("simko_",)
-    kept = {k: v for k, v in parts.items() if k not in _NOT_OF_THE_NUMBERS and not k.startswith(unread)}
-    return (
-        kept
-        | recipe.judges()
-        | {"objective": plan_method(recipe.training).objective(recipe.training), DATA: digest(problems)}
-    )
+    kept = {k: v for k, v in parts.items() if k not in _BOOKKEEPING_OPTIONS and not k.startswith(unread)}
+    objective = plan_method(recipe.training).objective(recipe.training)
+    return kept | recipe.judges() | {"objective": objective, DATA: digest(problems)}
 
 
 def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
-    """What may change in a run that was begun: where its problems lie, and its length, if its past does not depend on it.
+    """The options that may change in a continued run: the path of its problems, and its length if its past does not depend on it.
 
-    ValueError where it is to be shorter than it is."""
+    ValueError if the run is longer already.
+    """
     shares = (args.warmup_steps, args.save_steps, args.logging_steps)
-    if args.lr_scheduler_type not in _SCHEDULES_WITHOUT_END or any(0 < share < 1 for share in shares):
+    if args.lr_scheduler_type not in _ENDLESS_SCHEDULES or any(0 < share < 1 for share in shares):
         return {"train_file"}
     if updates < done:
         raise ValueError(
@@ -227,8 +226,8 @@ def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
     return {"train_file", "max_steps", "num_train_epochs"}
 
 
-def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:
-    """TRL drops a last, partial rollout of an epoch: with too few problems it would end at once, untrained."""
+def _check_problem_count(problems: int, args: TrainingConfig) -> None:
+    """ValueError for too few problems. TRL drops a partial rollout at the end of an epoch, so it would train nothing."""
     wanted = int(args.generation_batch_size or 1) // int(args.num_generations or 1)
     if problems < wanted:
         raise ValueError(
@@ -237,7 +236,7 @@ def _check_rollout_is_filled(problems: int, args: TrainingConfig) -> None:
         )
 
 
-def _check_the_run_can_be_continued(args: TrainingConfig, per_epoch: int) -> None:
+def _check_resumable(args: TrainingConfig, per_epoch: int) -> None:
     if args.save_strategy not in ("steps", "epoch"):
         raise ValueError("nothing of what is trained would be kept: set save_strategy to steps or epoch")
     refuse_inexact_options(args)

@@ -1,9 +1,9 @@
-"""What a run leaves on disk, and what of it can be continued.
+"""The files of a run, and which of them can be continued.
 
-config.json      every option that decides the run's numbers     versions.json   the packages that made them
-metrics.jsonl    a line a logged step                            samples.jsonl   a line a graded response
-diagnostics.jsonl  a line a probe                                checkpoint-N/   weights (safetensors), optimizer ...
-held-out/samples.db  the responses to held-out problems, where passk_every asks for them
+config.json          every option that decides the run's numbers     versions.json   the versions of packages
+metrics.jsonl        one line per logged step                        samples.jsonl   one line per graded response
+diagnostics.jsonl    one line per probe                              checkpoint-N/   weights (safetensors), optimizer ...
+held-out/samples.db  the responses to held-out problems, with passk_every
 """
 
 import json
@@ -31,7 +31,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that decide a run's numbers."""
+    """The versions of Python, the platform and the packages that decide a run's numbers."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -42,10 +42,15 @@ def versions() -> dict[str, str]:
 
 
 def check_config(directory: Path, config: Mapping[str, Any], free: Collection[str], why: Mapping[str, str]) -> None:
-    """Keep `config` in the directory; ValueError if it holds a run of another configuration, which is left alone.
+    """Write `config` to the directory. ValueError if the directory holds a run with another configuration.
 
-    free: keys that may differ, of which the new value is kept; why: what is said of other keys that do. A configuration
-    under which nothing was trained yet is replaced.
+    A configuration with which nothing was trained yet is replaced.
+
+    Args:
+        directory: the run's directory.
+        config: the run's options.
+        free: keys that may differ; their new values are written.
+        why: {key: the message if it differs}.
     """
     path = directory / "config.json"
     config = json.loads(json.dumps(config, default=str))
@@ -63,9 +68,9 @@ def check_config(directory: Path, config: Mapping[str, Any], free: Collection[st
             free = {*free, DATA} - {"train_file"}
         for key in sorted(kept.keys() | config.keys()):
             if kept.get(key) != config.get(key) and key not in free:
-                said = f"with {key}={kept.get(key)!r}, this one has {config.get(key)!r}"
+                default = f"with {key}={kept.get(key)!r}, this one has {config.get(key)!r}"
                 raise ValueError(
-                    f"{directory} holds a run {why.get(key, said)}: choose another output directory, or remove that one"
+                    f"{directory} holds a run {why.get(key, default)}: choose another output directory, or remove that one"
                 )
         if kept == config:
             return
@@ -73,7 +78,7 @@ def check_config(directory: Path, config: Mapping[str, Any], free: Collection[st
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """checkpoint-N folders, newest first, whole or not."""
+    """The checkpoint-N folders, newest first, intact or not."""
     found = [p for p in directory.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
     return sorted(found, key=step_of, reverse=True)
 
@@ -84,18 +89,17 @@ def step_of(checkpoint: Path) -> int:
 
 
 def latest_checkpoint(directory: Path, *, weights_only: bool = False) -> Path | None:
-    """The newest checkpoint that was written to its end; others are passed over. weights_only: as far as it can be
-    evaluated, whether or not it can be continued."""
+    """The newest intact checkpoint. weights_only: intact enough for an evaluation, if not for a continuation."""
     return next((p for p in checkpoints(directory) if damage(p, weights_only=weights_only) is None), None)
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has whole weights, optimizer, scheduler and random state, and the state file written last."""
+    """Whether a checkpoint has its weights, optimizer, scheduler and random state, and the state file that is written last."""
     return damage(checkpoint) is None
 
 
 def was_written(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end, whatever became of it since."""
+    """Whether a checkpoint was written to its end, even if it was damaged later."""
     try:
         return read_json(checkpoint / "trainer_state.json").get("global_step") == step_of(checkpoint)
     except (OSError, ValueError):
@@ -103,7 +107,7 @@ def was_written(checkpoint: Path) -> bool:
 
 
 def damage(checkpoint: Path, *, needed: Collection[str] = (), weights_only: bool = False) -> str | None:
-    """What is missing or broken in a checkpoint, None where it is whole. needed: further files that it must have."""
+    """What is missing or broken in a checkpoint; None if it is intact. needed: further files that it must have."""
     if not was_written(checkpoint):
         return "it was not written to its end: trainer_state.json is missing, broken or of another step"
     parts: list[tuple[str, ...]] = [("config.json", "adapter_config.json"), ("*.safetensors*",)]
@@ -120,11 +124,11 @@ def damage(checkpoint: Path, *, needed: Collection[str] = (), weights_only: bool
     tensors = {*checkpoint.glob("*.safetensors"), *(checkpoint / name for name in shards)}
     if not weights_only:
         tensors |= set(checkpoint.glob("*.pt*"))
-    return next((f"{path.name} is missing or broken" for path in sorted(tensors) if not _opens(path)), None)
+    return next((f"{path.name} is missing or broken" for path in sorted(tensors) if not _is_readable(path)), None)
 
 
-def _opens(path: Path) -> bool:
-    """Whether a file of tensors can be read as far as its table of contents, and a random state has all its parts."""
+def _is_readable(path: Path) -> bool:
+    """Whether the table of contents of a tensor file can be read, and a random state has all its parts."""
     import torch
     from transformers.trainer_pt_utils import safe_globals
 
@@ -134,7 +138,7 @@ def _opens(path: Path) -> bool:
                 return True
         with safe_globals():
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # a broken file fails in as many ways as there are bytes in it
+    except Exception:  # a broken file raises almost any error
         return False
     return not path.name.startswith("rng_state") or (
         isinstance(loaded, dict) and {"python", "numpy", "cpu"} <= loaded.keys()
@@ -142,9 +146,9 @@ def _opens(path: Path) -> bool:
 
 
 def rewind_logs(directory: Path, step: int) -> None:
-    """Drop what an interrupted run logged after the checkpoint it continues from: metrics and probes beyond `step`.
+    """Drop the lines that an interrupted run logged after `step`, the checkpoint from which it continues.
 
-    ValueError names a line that is broken, other than a last one that a kill has cut, and nothing is dropped.
+    ValueError, with nothing dropped, names a broken line other than a truncated last one.
     """
     kept = {}
     for name, last in (("metrics.jsonl", step), ("samples.jsonl", step - 1), ("diagnostics.jsonl", step - 1)):
@@ -152,12 +156,12 @@ def rewind_logs(directory: Path, step: int) -> None:
         if path.is_file():
             lines = path.read_bytes().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith(b"\n")]
-            kept[path] = [line for i, line in enumerate(whole, start=1) if _step_logged(path, i, line) <= last]
+            kept[path] = [line for i, line in enumerate(whole, start=1) if _logged_step(path, i, line) <= last]
     for path, lines in kept.items():
         write_whole(path, b"".join(lines).decode())
 
 
-def _step_logged(path: Path, number: int, line: bytes) -> int:
+def _logged_step(path: Path, number: int, line: bytes) -> int:
     try:
         return int(json.loads(line).get("step", 0))
     except (ValueError, AttributeError, TypeError) as error:

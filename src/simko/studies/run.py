@@ -1,6 +1,6 @@
-"""Methods compared on one protocol: train each from the same base with the same recipe, evaluate, report.
+"""Compares methods on one protocol: trains each from the same base with the same recipe, evaluates, reports.
 
-Every step is a `simko` command in a process of its own, some side by side, and each continues where it was stopped.
+Every step is a `simko` command in its own process, several in parallel. An interrupted step continues.
 """
 
 import json
@@ -12,54 +12,70 @@ from simko.adapters.trl import may_skip_rows
 from simko.evaluate import SampleStore
 from simko.evaluate.files import read_json
 from simko.report import write_report
-from simko.studies.jobs import Job, run_jobs
+from simko.studies.commands import Command, run_commands
 from simko.tasks import get_task
 from simko.training.run_directory import latest_checkpoint, step_of, write_json
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What is compared. steps: the updates after which checkpoints are evaluated, the last being the run's length;
-    samples: responses a problem; other_temperatures: at which base and methods are also evaluated, for pass@1, with
-    `samples_there` responses; base_label: what the page calls the base; overrides: further options of `simko train`,
-    the same for every method."""
+class StudyPlan:
+    """What a study trains and evaluates."""
 
     title: str
+    """The page's title."""
     task: str
+    """The task's name."""
     setting: str
+    """The training setup, in words."""
     command: str
+    """The command that runs the study, for the page."""
     recipe: Path
+    """The recipe of every run."""
     base_model: str
+    """A checkpoint folder or hub id."""
     base_label: str
+    """The base model's name on the page."""
     methods: tuple[str, ...]
+    """The methods."""
     seeds: tuple[int, ...]
+    """The training seeds of each method."""
     steps: tuple[int, ...]
+    """The updates after which checkpoints are evaluated; the last is the run's length."""
     headline_step: int
+    """The step that the curves show."""
     samples: int
+    """The responses per problem."""
     ks: tuple[int, ...]
+    """The ks of the curves."""
     other_temperatures: tuple[float, ...]
+    """Further temperatures at which base and methods are evaluated, for pass@1."""
     samples_there: int
+    """The responses per problem at these temperatures."""
     batch_size: int
+    """Of the evaluations."""
     problems: int | None = None
+    """The number of problems; None for all."""
     overrides: tuple[str, ...] = ()
+    """Further options of `simko train`, the same for every method."""
     dtype: str = "float32"
+    """Of the evaluations."""
 
 
-def run_comparison(plan: Comparison, out: Path, *, workers: int) -> Path:
-    """Train, evaluate and report; the path of the page. ValueError where `out` holds another study."""
+def run_study(plan: StudyPlan, out: Path, *, workers: int) -> Path:
+    """Train, evaluate and report, and return the path of the page. ValueError if `out` holds another study."""
     runs = [(f"{method}-seed{seed}", method, seed) for seed in plan.seeds for method in plan.methods]
     evaluations = _evaluations(plan, runs)
     _write_study(plan, out, runs, evaluations)
-    training = [_training_job(plan, out, *run) for run in runs]
+    training = [_training_command(plan, out, *run) for run in runs]
     headline_first = sorted(evaluations, key=lambda e: e["step"] not in (0, plan.headline_step))
-    grading = [_evaluation_job(plan, out, e) for e in headline_first]
-    for stage in (training, grading):  # one after the other: a run's checkpoints are there before they are graded
-        run_jobs(stage, out / "logs", workers)
+    grading = [_evaluation_command(plan, out, e) for e in headline_first]
+    for stage in (training, grading):  # a run's checkpoints must exist before they are evaluated
+        run_commands(stage, out / "logs", workers)
     return write_report(out)
 
 
-def _evaluations(plan: Comparison, runs: Sequence[tuple[str, str, int]]) -> list[dict[str, object]]:
-    """The base at every temperature, then each run at every step, and at every temperature at the headline step."""
+def _evaluations(plan: StudyPlan, runs: Sequence[tuple[str, str, int]]) -> list[dict[str, object]]:
+    """The base at every temperature, and each run at every step; at the headline step also at every temperature."""
     rows: list[dict[str, object]] = []
     models = [("base", None, "base", None, 0)]
     models += [(f"{name}-step{s}", name, method, seed, s) for name, method, seed in runs for s in plan.steps]
@@ -80,7 +96,7 @@ def _evaluations(plan: Comparison, runs: Sequence[tuple[str, str, int]]) -> list
 
 
 def _write_study(
-    plan: Comparison, out: Path, runs: Sequence[tuple[str, str, int]], evaluations: list[dict[str, object]]
+    plan: StudyPlan, out: Path, runs: Sequence[tuple[str, str, int]], evaluations: list[dict[str, object]]
 ) -> None:
     study = {
         "title": plan.title,
@@ -113,11 +129,11 @@ def _write_study(
     write_json(path, study)
 
 
-def _training_job(plan: Comparison, out: Path, name: str, method: str, seed: int) -> Job:
+def _training_command(plan: StudyPlan, out: Path, name: str, method: str, seed: int) -> Command:
     directory, length = out / "runs" / name, max(plan.steps)
     words = ["train", str(plan.recipe), "--method", method, "--seed", str(seed), "--output_dir", str(directory)]
     words += ["--model_name_or_path", plan.base_model, "--max_steps", str(length), "--disable_tqdm", "True"]
-    if not may_skip_rows(method):  # a saving of time alone
+    if not may_skip_rows(method):  # skipping only saves time
         words += ["--skip_zero_advantage", "false"]
 
     def done() -> int:
@@ -126,10 +142,10 @@ def _training_job(plan: Comparison, out: Path, name: str, method: str, seed: int
             return length
         return min(_last_step(directory / "metrics.jsonl"), length - 1)
 
-    return Job(f"train {name}", (*words, *plan.overrides), done, length, "step")
+    return Command(f"train {name}", (*words, *plan.overrides), done, length, "step")
 
 
-def _evaluation_job(plan: Comparison, out: Path, row: dict[str, object]) -> Job:
+def _evaluation_command(plan: StudyPlan, out: Path, row: dict[str, object]) -> Command:
     directory = out / "evaluations" / str(row["name"])
     samples = plan.samples if row["temperature"] == 1 else plan.samples_there
     model = f"{out}/runs/{row['run']}/checkpoint-{row['step']}" if row["run"] else plan.base_model
@@ -146,7 +162,7 @@ def _evaluation_job(plan: Comparison, out: Path, row: dict[str, object]) -> Job:
         with SampleStore(directory / "samples.db", read_only=True) as store:
             return sum(n for setting in store.settings() for n, _ in store.counts(setting).values())
 
-    return Job(f"evaluate {row['name']}", tuple(words), done, samples * problems, "sample")
+    return Command(f"evaluate {row['name']}", tuple(words), done, samples * problems, "sample")
 
 
 def _last_step(metrics: Path) -> int:
