@@ -115,7 +115,7 @@ def train(options):
     method = options.get("method")
     looked_up = options.pop("looked_up", False)  # a GPU's way to the candidates
     tie, steps = options.pop("tie", True), Steps()
-    way = mock.patch("simko.adapters.trl.trainer.one_pass_candidates", return_value=None)
+    way = mock.patch("simko.adapters.trl.loss.one_pass_candidates", return_value=None)
     with way if looked_up else nullcontext(), tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             Path(folder),

@@ -204,7 +204,7 @@ WAYS = {
 @pytest.mark.parametrize("name", UNPLANNED)
 def test_variants_of_simko(tmp_path, monkeypatch, name, way):
     if way == "looked up":
-        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
+        monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)
     plan = check(tmp_path, monkeypatch, replace(UNPLANNED[name], name="composed"))
     assert plan.way() == WAYS.get(name, "TRL's loss with its token links")
 

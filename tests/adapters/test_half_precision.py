@@ -23,7 +23,7 @@ HEAD = trl_utils._ChunkedLogProbFunction
 def way(request, monkeypatch):
     """Both ways to the candidates: the CPU's one pass over the head, and a GPU's second look at the gated tokens."""
     if request.param == "looked up":
-        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
+        monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)
 
 
 def large_logits(mode):
@@ -162,7 +162,7 @@ def test_rank_one_is_a_token_that_the_sampler_ranks_first(tmp_path, monkeypatch,
     """The sampler's rounded logits tie where float32 products do not: rank 1 is one of those that it puts first."""
     seen = []
     monkeypatch.setattr(
-        "simko.adapters.trl.trainer.read_candidates", lambda *args: seen.append(read_candidates(*args)) or seen[-1]
+        "simko.adapters.trl.loss.read_candidates", lambda *args: seen.append(read_candidates(*args)) or seen[-1]
     )
     trainer = trainer_of(tmp_path, mode, max_steps=1, simko_gate_quantile=None)
     batches, loss = [], trainer._compute_loss
@@ -214,7 +214,7 @@ ROWS = {
 def test_the_gradient_is_float32s_but_for_rounding(tmp_path, monkeypatch, name, mode, lora):
     """In bfloat16 off by no more than the formula on the model's own logits in the same precision, and a little."""
     if name == "simko, looked up":
-        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
+        monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)
         name = "simko"
     trainer = trainer_of(
         tmp_path, "autocast" if mode == "fp32" else mode, MethodTrainer, method=name, method_options=ROWS[name],

@@ -56,7 +56,7 @@ def make(smol, tmp_path, name, mode, *, lora=False, **options):
 @pytest.mark.parametrize("name", [*OPTIONS, "simko, looked up"])
 def test_gradients_of_a_real_model(smol, tmp_path, monkeypatch, name, mode, lora):
     if name == "simko, looked up":  # a GPU's way to the candidates
-        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
+        monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)
         name = "simko"
     trainer = make(smol, tmp_path, name, mode, lora=lora)
     twin = Twin(trainer, METHODS[name].with_options(**OPTIONS[name]))

@@ -237,7 +237,7 @@ def test_candidates_take_the_cheaper_way_and_say_so(tmp_path, monkeypatch, caplo
     """TRL scores and the gated tokens are looked at again, or one pass over the head gives everything."""
     positions = []
     monkeypatch.setattr(
-        "simko.adapters.trl.trainer.one_pass_candidates",
+        "simko.adapters.trl.loss.one_pass_candidates",
         lambda method, _: one_pass_candidates(method, torch.device(device)),
     )
     original = trl_utils._ChunkedLogProbFunction.apply
@@ -264,7 +264,7 @@ def test_old_log_probabilities_are_scored_the_same_way(tmp_path, monkeypatch):
         errors.append(float((logp - inputs["old_per_token_logps"]).abs()[counted_tokens(inputs)].max()))
         return link_loss(method, logp, entropy, inputs)
 
-    monkeypatch.setattr("simko.adapters.trl.trainer.link_loss", compare)
+    monkeypatch.setattr("simko.adapters.trl.loss.link_loss", compare)
     trainer.train()
     assert errors == [0]
 

@@ -46,7 +46,7 @@ def trained(tmp_path, **options) -> GradientCheck:
 def way(request, monkeypatch):
     """Both ways to the candidates: the CPU's one pass over the head, and a GPU's second look at the gated tokens."""
     if request.param == "looked up":
-        monkeypatch.setattr("simko.adapters.trl.trainer.one_pass_candidates", lambda method, device: None)
+        monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)
 
 
 def assert_paper(check, tolerance=1e-5):

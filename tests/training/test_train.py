@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simko.adapters.trl import may_skip_rows
+from simko.adapters.trl import MethodConfig, may_skip_rows
 from simko.evaluate import SampleStore
 from simko.objectives import METHODS
 from simko.tasks import get_task
-from simko.training import run as run_module
-from simko.training.recipe import find_recipe, read_recipe
+from simko.training.recipe import TrainingConfig, find_recipe, read_recipe
 from simko.training.run import train
 
 RECIPE = """
@@ -183,10 +182,10 @@ def test_a_recipe_of_simko_runs_with_another_method(recipe_file, tiny_base):
 
 
 def test_grpo_is_the_row_grpo(recipe_file, tiny_base, tmp_path, monkeypatch):
-    """TRL's own trainer, which takes TRL's options, and MethodTrainer's row end on the same weights."""
+    """TRL's own objective under TRL's options, and the row that sets them, end on the same weights."""
     face = recipe(recipe_file, tiny_base, tmp_path / "face", "--method", "grpo")
     weights = [load_file(train(face) / "model.safetensors")]
-    monkeypatch.setattr(run_module, "RLVRTrainer", run_module.MethodTrainer)
+    monkeypatch.setattr(TrainingConfig, "row", MethodConfig.row)
     row = recipe(recipe_file, tiny_base, tmp_path / "row", "--method", "grpo")
     weights.append(load_file(train(row) / "model.safetensors"))
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])

@@ -1,4 +1,7 @@
-"""Weights that hold inf or nan."""
+"""A model as it is measured: weights that hold inf or nan, evaluation mode."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -10,3 +13,15 @@ def refuse_broken_weights(model: nn.Module, source: str) -> None:
         local = getattr(weight, "_local_tensor", weight)
         if local.is_floating_point() and local.element_size() > 1 and not torch.isfinite(local).all():
             raise ValueError(f"{source}: the weight {name} holds inf or nan; restore the model, or take another one")
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; each module's own mode is put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

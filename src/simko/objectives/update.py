@@ -5,13 +5,14 @@ and logs the same metrics however an update is split:
 
     candidate_tokens        where the row's links read candidates, so that an engine need not look up every token's
     Method.link             the row's token links, for an engine that keeps its own loss; part of Method.policy_terms
-    select_tokens           the row's selection, over the whole update
-    update_denominator      what the row's reduction divides by
+    open_update             the row's selection over the whole update, and what its reduction divides by
     MetricSums              metrics as sums and counts
+    check_group_size        whether the row's advantages are defined on an engine's groups
+    group_outcomes          which groups of a rollout can train
     Adaptation              a row that changes from update to update
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -175,6 +176,58 @@ def update_denominator(
         method.denominator(advantages, mask, marked=m) for (advantages, mask), m in zip(batches, marked, strict=True)
     ]
     return processes.sum(torch.stack(sizes).float().sum()).clamp(min=1) / processes.count
+
+
+class Update(NamedTuple):
+    """What the micro-batches of one update share."""
+
+    denominator: Float[Tensor, ""]
+    """policy_loss's, of the whole update over the number of processes."""
+    marked: Sequence[Tensor | None]
+    """policy_loss's, one a micro-batch; None for a row that selects nothing."""
+
+
+def open_update(
+    method: Method,
+    batches: Sequence[tuple[Shaped[Tensor, " B"], Shaped[Tensor, "B T"]]],
+    score: Callable[[], Sequence[Scored]],
+    processes: Processes,
+    generator: torch.Generator,
+) -> Update:
+    """The update of this process's micro-batches, advantages and mask of each, and those of the other processes.
+
+    score: scores the micro-batches, where the row selects tokens. generator: seeded alike on every process.
+    """
+    marked: Sequence[Tensor | None] = [None] * len(batches)
+    if method.selects:
+        marked = select_tokens(method, score(), processes, generator)
+    return Update(update_denominator(method, batches, marked, processes), marked)
+
+
+def one_outcome(rewards: Float[Tensor, "G N"]) -> Bool[Tensor, " G"]:
+    """Groups whose scorable responses have one reward, or of which none is scorable. nan is unscorable."""
+    return rewards.nan_to_num(-torch.inf).amax(1) <= rewards.nan_to_num(torch.inf).amin(1)
+
+
+def group_outcomes(rewards: Float[Tensor, "G N"]) -> dict[str, float]:
+    """Shares of the groups with a scorable response that are all_right (rewards equal and positive), all_wrong (equal
+    otherwise) and mixed, which alone train; and unscorable, the share of responses whose reward is nan."""
+    found = {"unscorable": rewards.isnan().float().mean().item()}
+    rewards = rewards[~rewards.isnan().all(1)]
+    if not len(rewards):
+        return found
+    equal, positive = one_outcome(rewards), rewards.nan_to_num(-torch.inf).amax(1) > 0
+    shares = {"all_right": equal & positive, "mixed": ~equal, "all_wrong": equal & ~positive}
+    return found | {name: groups.float().mean().item() for name, groups in shares.items()}
+
+
+def check_group_size(method: Method, option: str, size: int) -> None:
+    """ValueError, naming the option, where the row's advantages are not defined on groups of so many responses."""
+    nothing, tokens = torch.zeros(size), torch.zeros(size, 1)
+    try:
+        method.advantages(nothing, torch.zeros(size, dtype=torch.long), old_logp=tokens, mask=tokens)
+    except ValueError as error:
+        raise ValueError(f"{option}={size} does not fit {method.name}: {error}") from error
 
 
 class Adaptation:

@@ -14,7 +14,7 @@ from transformers.integrations import is_tensorboard_available
 from trl import ModelConfig
 
 import simko
-from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method
+from simko.adapters.trl import MethodConfig, SimKOConfig, grpo_objective, plan_method, simko_objective
 from simko.adapters.trl.config import check_count
 from simko.adapters.trl.rewards import checked_rewards
 from simko.objectives import Method
@@ -91,6 +91,10 @@ class TrainingConfig(SimKOConfig):
         if self.method == "grpo":
             return None
         return self.simko_row() if self.method == "simko" else MethodConfig.row(self)
+
+    def face(self) -> str | None:
+        faces = {"grpo": grpo_objective, "simko": simko_objective}
+        return faces[self.method](self) if self.method in faces else None
 
 
 RECIPE_PARTS = (RunArguments, TrainingConfig, ModelConfig)

@@ -4,8 +4,6 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor, is_tensor
 
 from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.loss import counted_tokens
-from simko.diagnostics import concentration_summary
+from simko.diagnostics import concentration_summary, evaluating
 from simko.evaluate.files import append
 from simko.objectives.reduction import Mean
 from simko.objectives.tokens import Metrics
@@ -85,27 +83,6 @@ def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor
     return found
 
 
-def one_outcome(rewards: Tensor) -> tuple[Tensor, Tensor]:
-    """Of groups [groups, N]: whether the rewards of its scorable responses are all equal, or none is scorable; and the
-    largest reward. nan is unscorable."""
-    highest, lowest = rewards.nan_to_num(-torch.inf).amax(1), rewards.nan_to_num(torch.inf).amin(1)
-    return highest <= lowest, highest
-
-
-def log_group_outcomes(rewards: Tensor, logged: Logged) -> None:
-    """Shares of outcomes among groups [groups, N] with a response that could be scored: rewards all equal and positive
-    (all right), all equal otherwise (all wrong), or mixed, which alone train. And the share of responses that no reward
-    function could score."""
-    logged["groups/unscorable"].append(rewards.isnan().float().mean().item())
-    rewards = rewards[~rewards.isnan().all(1)]
-    if not len(rewards):
-        return
-    equal, highest = one_outcome(rewards)
-    right = equal & (highest > 0)
-    for name, groups in (("all_right", right), ("mixed", ~equal), ("all_wrong", equal & ~right)):
-        logged[f"groups/{name}"].append(groups.float().mean().item())
-
-
 class UnscoredRollouts:
     """Counts rollouts of which no response could be scored; they train nothing."""
 
@@ -116,39 +93,35 @@ class UnscoredRollouts:
         """Say so where none was; ValueError after many such rollouts in a row."""
         if training:
             self.in_a_row = 0 if scored else self.in_a_row + 1
-            if self.in_a_row >= _UNSCORED_ROLLOUTS:
-                raise ValueError(
-                    f"no response of {self.in_a_row} rollouts in a row could be scored: {functions} gave None to all "
-                    "of them"
-                )
-        if not scored:
-            logger.warning(
-                "no response of the %s at step %d could be scored, %s gave None to all: %s",
-                "rollout" if training else "evaluation batch",
-                step,
-                functions,
-                f"it trains nothing ({self.in_a_row} in a row)" if training else "it is left out",
+        if self.in_a_row >= _UNSCORED_ROLLOUTS:
+            raise ValueError(
+                f"no response of {self.in_a_row} rollouts in a row could be scored: {functions} gave None to all of them; "
+                "let it give a number to a response that it can judge"
             )
+        if not scored:
+            where, then = "evaluation batch", "it is left out"
+            if training:
+                where, then = "rollout", f"it trains nothing ({self.in_a_row} in a row)"
+            said = "no response of the %s at step %d could be scored, %s gave None to all: %s"
+            logger.warning(said, where, step, functions, then)
 
 
 def warn_of_poor_rollout(metrics: Logged, longest: int | None) -> None:
     """Say where most of the first rollout cannot train: truncated responses, groups of one outcome."""
     truncated, mixed = metrics["completions/clipped_ratio"][-1], metrics["groups/mixed"][-1]
     if truncated > 0.5:
-        logger.warning(
-            "%.0f%% of the first rollout's completions were cut at max_completion_length=%d: the model is rarely "
-            "judged on a finished answer; raise it, or see that the model ends its answers",
-            100 * truncated,
-            longest,
+        said = (
+            "%.0f%% of the first rollout's completions were cut at max_completion_length=%d: the model is rarely judged "
+            "on a finished answer; raise it, or see that the model ends its answers"
         )
+        logger.warning(said, 100 * truncated, longest)
     if mixed < 0.5:
-        logger.warning(
+        said = (
             "%.0f%% of the first rollout's groups have one outcome (%.0f%% all right, %.0f%% all wrong) and train "
-            "nothing: choose problems nearer the model's ability, or more generations",
-            100 * (1 - mixed),
-            100 * metrics["groups/all_right"][-1],
-            100 * metrics["groups/all_wrong"][-1],
+            "nothing: choose problems nearer the model's ability, or more generations"
         )
+        right, wrong = (metrics[f"groups/all_{outcome}"][-1] for outcome in ("right", "wrong"))
+        logger.warning(said, 100 * (1 - mixed), 100 * right, 100 * wrong)
 
 
 class Receipt:
@@ -162,17 +135,15 @@ class Receipt:
         """changed: share of the update's tokens that the links changed."""
         if not self._given:
             self._given = True
-            logger.warning(
-                "%s; the first update changes %.1f%% of its tokens%s", self._objective, 100 * changed, self._candidates
-            )
+            said = "%s; the first update changes %.1f%% of its tokens%s"
+            logger.warning(said, self._objective, 100 * changed, self._candidates)
         self._idle_steps = 0 if changed else self._idle_steps + 1
         if self._idle_steps and self._idle_steps % _IDLE_STEPS == 0:
-            logger.warning(
-                "%s has changed no token for %d updates: the run is GRPO so far. Usual causes: no group has both "
-                "right and wrong responses, alpha is 0 and lambda 1, or responses too short for the gate",
-                self._objective.split(" ")[0],
-                self._idle_steps,
+            said = (
+                "%s has changed no token for %d updates: the run is GRPO so far. Usual causes: no group has both right "
+                "and wrong responses, alpha is 0 and lambda 1, or responses too short for the gate"
             )
+            logger.warning(said, self._objective.split(" ")[0], self._idle_steps)
 
 
 # The probe.
@@ -241,18 +212,6 @@ class Probe:
             with watch_head(observe, top_k=_PROBE_CANDIDATES):
                 self._trainer.score_by_trl(batch)
         return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; each module's own mode is put back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:

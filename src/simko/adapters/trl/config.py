@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 from trl import GRPOConfig
 
-from simko.objectives import METHODS, Method, check_simko_options
+from simko.objectives import METHODS, Method
 
 logger = logging.getLogger("simko")
 
@@ -89,6 +89,10 @@ class MethodConfig(GRPOConfig):
         follow_machine(self)
         super().__post_init__()
 
+    def face(self) -> str | None:
+        """One line that names the objective, where the configuration has plainer words than a row's options."""
+        return None
+
     def row(self) -> Method | None:
         """The method with its options; None for TRL's own objective, as TRL's options say.
 
@@ -107,88 +111,6 @@ class MethodConfig(GRPOConfig):
                 f"method_options to {example} with your values"
             )
         return method
-
-
-@dataclass
-class RLVRConfig(MethodConfig):
-    """GRPOConfig with the aids of MethodConfig, for TRL's own objective under TRL's options."""
-
-    method: str = field(default="grpo", init=False)
-    method_options: dict[str, Any] | str | None = field(default=None, init=False)
-    correctness: str | None = field(default=None, init=False)
-    use_bias_correction_kl: bool = field(default=True, metadata={"help": "As in TRL."})
-
-    def row(self) -> None:
-        return None
-
-
-@dataclass
-class SimKOConfig(MethodConfig):
-    """GRPOConfig with SimKO's settings; the paper's values are the defaults (arXiv 2510.14807)."""
-
-    method: str = field(default="simko", init=False)
-    method_options: dict[str, Any] | str | None = field(default=None, init=False)
-    correctness: str | None = field(default=None, init=False)
-
-    simko_alpha: float = field(
-        default=0.01, metadata={"help": "Share of a correct token's reward that is spread over the candidates."}
-    )
-    simko_top_k: int = field(default=3, metadata={"help": "Number of candidates: the K most likely tokens."})
-    simko_top_penalty: float = field(
-        default=1.1, metadata={"help": "lambda: factor on rank-1 tokens of incorrect responses; 1 turns it off."}
-    )
-    simko_gate_quantile: float | None = field(
-        default=0.8,
-        metadata={"help": "Only tokens above this entropy quantile of their response are touched; null: all of them."},
-    )
-    simko_weights: str = field(
-        default="uniform",
-        metadata={"help": "Candidate weights.", "choices": ["uniform", "softmax"]},
-    )
-    simko_penalty: str = field(
-        default="ratio",
-        metadata={
-            "help": "Where lambda sits: on the ratio, before the clip (the paper), or on the advantage (its code).",
-            "choices": ["ratio", "advantage"],
-        },
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.simko_row()
-
-    def row(self) -> Method | None:
-        return self.simko_row()
-
-    def simko_row(self) -> Method:
-        """The row simko with the simko_* options. ValueError, naming the option, for a value outside its range."""
-        alpha, top_penalty, quantile = self.simko_alpha, self.simko_top_penalty, self.simko_gate_quantile
-        weights: Any = self.simko_weights
-        try:
-            check_simko_options(alpha, top_penalty, quantile, weights, self.simko_penalty)
-            row = METHODS["simko" if self.simko_penalty == "ratio" else "simko_reference"].with_options(
-                alpha=alpha, top_penalty=top_penalty, gate_quantile=quantile, top_k=self.simko_top_k
-            )
-        except ValueError as error:  # which begins with the option's name in objectives
-            raise ValueError(f"simko_{error}") from error
-        return replace(row, name="simko", candidate_weights=weights)
-
-
-def simko_objective(args: SimKOConfig) -> str:
-    """One line that names the objective of SimKOTrainer under `args`."""
-    quantile = args.simko_gate_quantile
-    gate = "every token" if quantile is None else f"tokens with entropy above quantile {quantile:g}"
-    return (
-        f"SimKO on {args.loss_type} (alpha={args.simko_alpha:g}, K={args.simko_top_k}, {args.simko_weights} weights, "
-        f"lambda={args.simko_top_penalty:g} on the {args.simko_penalty}; {gate}; beta={args.beta:g})"
-    )
-
-
-def grpo_objective(args: GRPOConfig) -> str:
-    """One line that names the objective of GRPOTrainer under `args`."""
-    return (
-        f"GRPO on {args.loss_type} (clip -{args.epsilon:g}/+{args.epsilon_high or args.epsilon:g}, beta={args.beta:g})"
-    )
 
 
 def check_count(name: str, value: Any, least: int) -> None:

@@ -4,7 +4,7 @@ TRL never materialises the logits: it calls one autograd function on (hidden sta
 model's forward, where the weights that FSDP or ZeRO-3 shards are gathered; ZeRO-3 releases the head's afterwards and
 gathers it again for the backward pass. This file stands in for that call and either lets it score the labels and takes
 the few logits that a method needs from the same tensors, or takes all statistics in one pass of its own
-(fused_token_stats), where so many positions need candidates that looking at their logits twice costs more.
+(head_token_stats), where so many positions need candidates that looking at their logits twice costs more.
 
 Legend: N scored positions, H hidden size, V vocabulary, K candidates.
 """
@@ -18,7 +18,7 @@ import torch
 import trl.trainer.utils as trl_utils
 from torch import Tensor
 
-from simko.token_stats import Head, LogitTransform, TokenStats, candidate_logits, fused_token_stats
+from simko.token_stats import Head, LogitTransform, TokenStats, candidate_logits, head_token_stats
 from simko.token_stats.head import without_autocast
 
 _TRL_HEAD = "_ChunkedLogProbFunction"
@@ -58,7 +58,7 @@ class HeadCall:
         hidden, labels = self.hidden[rows].float(), self.labels[rows]
         weight, bias = self.head.weight.float(), None if self.head.bias is None else self.head.bias.float()
         with without_autocast(hidden):
-            ours = _stats(hidden, Head(weight, bias, self.head.transform), labels, 1).logp
+            ours = head_token_stats(hidden, Head(weight, bias, self.head.transform), labels, top_k=1).logp
             theirs = self.trl_head(hidden, weight, bias, labels)
         error = (ours - theirs).abs() / theirs.abs().clamp(min=1)
         return float(error.max()) if len(error) else 0.0
@@ -67,7 +67,7 @@ class HeadCall:
 @contextmanager
 def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) -> Iterator[None]:
     """While open, `observe` is called inside every call of TRL's fused head, after its labels are scored: by TRL, or
-    where `top_k` is given by fused_token_stats, with so many candidates for every position."""
+    where `top_k` is given by head_token_stats, with so many candidates for every position."""
     original = getattr(trl_utils, _TRL_HEAD)
     _Watched.observe, _Watched.top_k, _Watched.trl_head = observe, top_k, original
     setattr(trl_utils, _TRL_HEAD, _Watched)
@@ -99,17 +99,13 @@ class _Watched:
         if top_k is None:
             scored = by_trl(hidden, weight, bias, labels)
         elif set(outputs) <= {"log_probs", "entropy"}:
-            stats = _stats(ours, head, labels, top_k)
+            stats = head_token_stats(ours, head, labels, top_k=top_k)
             scored = (stats.logp, stats.entropy, None, None, None)
         else:
             raise RuntimeError(f"TRL asks its head for {', '.join(outputs)}: simko gives log_probs and entropy")
         logp, entropy = scored[:2]
         _Watched.observe(HeadCall(ours, head, labels, logp, entropy, stats, lambda *inputs: by_trl(*inputs)[0]))
         return scored
-
-
-def _stats(hidden: Tensor, head: Head, labels: Tensor, top_k: int) -> TokenStats:
-    return fused_token_stats(hidden, head.weight, labels, top_k=top_k, **head.options())
 
 
 def completion_rows(positions: int, valid: Tensor) -> Tensor:

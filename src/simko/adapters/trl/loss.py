@@ -5,7 +5,6 @@ log-probabilities and advantages that it works with, and nothing of it is rewrit
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -94,21 +93,11 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
     return logp, metrics | {"changed": over_counted(changed, before), "raised": over_counted(raised, before)}
 
 
-def own_loss(
-    method: Method,
-    inputs: dict[str, Any],
-    logp: Tensor,
-    old_logp: Tensor,
-    entropy: Tensor,
-    denominator: Tensor | None,
-    marked: Tensor | None,
-) -> tuple[Tensor, Metrics, Metrics]:
-    """policy_loss of a micro-batch, the row's metrics, and those that TRL's loss would log."""
-    tokens = tokens_of(inputs, logp, old_logp, entropy, marked)
-    loss, metrics = method.policy_terms(tokens, denominator)
-    clipped = metrics["clipped"].total if "clipped" in metrics else logp.new_zeros(())
+def core_metrics(tokens: Tokens, metrics: Metrics) -> Metrics:
+    """What TRL's loss logs too: the entropy, and the share of counted tokens at which the clip acts."""
+    clipped = metrics["clipped"].total if "clipped" in metrics else tokens.logp.new_zeros(())
     region = Mean(clipped, tokens.mask.sum() + tokens.left_out)
-    return loss, metrics, {"clip_ratio/region_mean": region, "entropy": mean_over(entropy, tokens.mask)}
+    return {"clip_ratio/region_mean": region, "entropy": mean_over(tokens.entropy, tokens.mask)}
 
 
 def refuse_not_finite(x: Any, step: int, *, gradient: bool = False) -> None:
@@ -122,16 +111,6 @@ def refuse_not_finite(x: Any, step: int, *, gradient: bool = False) -> None:
             "optimizer's step; the last checkpoint is as it was"
         )
     raise FloatingPointError(f"the loss is {float(x)} at step {step}: stopped before it reached the weights")
-
-
-@dataclass(frozen=True)
-class Update:
-    """What the micro-batches of one update share: the denominator over the number of processes, and a mask of marked
-    tokens for each, or None."""
-
-    step: int
-    denominator: Tensor
-    marked: list[Any]
 
 
 class AcceleratedProcesses:

@@ -19,8 +19,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import Trainer, TrainerCallback
 from trl import GRPOTrainer, is_conversational
 
-from simko.adapters.trl.aids import evaluating
 from simko.adapters.trl.rewards import message_text
+from simko.diagnostics import evaluating
 from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
 from simko.evaluate.run import digest
 from simko.records import Problem, Sample, Verdict, VerifierLike
@@ -103,21 +103,22 @@ class PassAtKCallback(TrainerCallback):
         began = time.perf_counter()
         trainer, step = self.trainer, int(self.trainer.state.global_step)
         name = f"step={step}, T={trainer.args.temperature:g}"
-        tally = _Tally(self.problems)
+        seen: list[tuple[str, str, bool]] = []  # problem id, outcome, whether truncated
         store_path = self.store if trainer.accelerator.is_main_process else None
         with SampleStore(store_path) if store_path else nullcontext() as store, training_untouched(trainer):
             setting, kept = self._begin(store, name)
-            for problem_id, _, outcome, truncated in kept:
-                tally.add(problem_id, outcome, truncated)
+            seen += [(problem_id, outcome, truncated) for problem_id, _, outcome, truncated in kept]
             there = {(problem_id, index) for problem_id, index, *_ in kept}
             rows = [(p, i) for p in self.problems for i in range(self.n) if (p.id, i) not in there]
             for samples, verdicts in self._drawn(rows, name):
                 if store is not None:
                     store.add(setting, samples, verdicts)
-                for sample, verdict in zip(samples, verdicts, strict=True):
-                    tally.add(sample.problem_id, verdict.outcome, sample.truncated)
-        curve = pass_at_k_curve(tally.counts(), self.ks)
-        self._log(curve, tally, time.perf_counter() - began)
+                seen += [(s.problem_id, v.outcome, s.truncated) for s, v in zip(samples, verdicts, strict=True)]
+        correct = Counter(problem_id for problem_id, outcome, _ in seen if outcome == "correct")
+        curve = pass_at_k_curve({p.id: (self.n, correct[p.id]) for p in self.problems}, self.ks)
+        outcomes = Counter(outcome for _, outcome, _ in seen)
+        shares = {"truncated": sum(t for *_, t in seen), "unparsed": outcomes["unparsed"], "errors": outcomes["error"]}
+        self._log(curve, {name: count / len(seen) for name, count in shares.items()}, time.perf_counter() - began)
         self._last = step
         return curve
 
@@ -230,37 +231,15 @@ class PassAtKCallback(TrainerCallback):
                 raise failed
         return [s for some, _ in graded for s in some], [v for _, some in graded for v in some]
 
-    def _log(self, curve: Curve, tally: "_Tally", seconds: float) -> None:
-        logs: dict[str, float] = {}
+    def _log(self, curve: Curve, shares: dict[str, float], seconds: float) -> None:
+        logs = {f"eval_{name}": share for name, share in shares.items()}
         for point in curve.points:
             logs[f"eval_pass@{point.k}"] = point.estimate
             logs[f"eval_pass@{point.k}_low"], logs[f"eval_pass@{point.k}_high"] = point.low, point.high
-        total = len(self.problems) * self.n
-        logs["eval_truncated"] = tally.truncated / total
-        logs["eval_unparsed"] = tally.outcomes["unparsed"] / total
-        logs["eval_errors"] = tally.outcomes["error"] / total
         logs["eval_passk_seconds"] = seconds
         due = self.trainer.control.should_log
         Trainer.log(self.trainer, logs)  # TRL's own would log and clear the training metrics gathered so far
         self.trainer.control.should_log = due  # which logging clears: the step's own log is still to come
-
-
-class _Tally:
-    """Counts over the samples of one evaluation."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self._drawn = dict.fromkeys((p.id for p in problems), 0)
-        self._correct = Counter[str]()
-        self.outcomes, self.truncated = Counter[str](), 0
-
-    def add(self, problem_id: str, outcome: str, truncated: bool) -> None:
-        self._drawn[problem_id] += 1
-        self._correct[problem_id] += outcome == "correct"
-        self.outcomes[outcome] += 1
-        self.truncated += truncated
-
-    def counts(self) -> dict[str, tuple[int, int]]:
-        return {problem_id: (n, self._correct[problem_id]) for problem_id, n in self._drawn.items()}
 
 
 @contextmanager

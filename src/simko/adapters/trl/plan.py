@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig
 
-from simko.adapters.trl.config import MethodConfig, SimKOConfig, grpo_objective, simko_objective
+from simko.adapters.trl.config import MethodConfig
 from simko.objectives import METHODS, Method
 from simko.objectives.advantages import centred, standardised
 from simko.objectives.reduction import reduce_loss
@@ -49,10 +49,8 @@ class Plan:
     def objective(self, args: MethodConfig) -> str:
         """One line that names the objective under `args`."""
         method = self.method
-        if method is None:
-            return grpo_objective(args)
-        if isinstance(args, SimKOConfig) and args.method == "simko":
-            return simko_objective(args)
+        if (said := args.face()) or method is None:
+            return said or "TRL's own objective"
         held: dict[str, Any] = {}
         if not self.own_loss:
             high = args.epsilon if args.epsilon_high is None else args.epsilon_high
@@ -84,8 +82,9 @@ def plan_method(args: MethodConfig) -> Plan:
         for name, value in plan.trl_options.items():
             if getattr(args, name) not in (_DEFAULTS[name], value):
                 raise ValueError(
-                    f"{method.name} sets {name}={value!r}, you set {getattr(args, name)!r}: leave it out, or change "
-                    f"the method by method_options ({', '.join(method.options) or 'it has none'})"
+                    f"{method.name} sets {name}={value!r}, you set {getattr(args, name)!r}: leave it out, change the "
+                    f"method by method_options ({', '.join(method.options) or 'it has none'}), or train TRL's own "
+                    "objective with RLVRTrainer"
                 )
             setattr(args, name, value)
         if plan.links:
@@ -171,37 +170,38 @@ def _refuse_ignored_options(plan: Plan, method: Method, args: MethodConfig) -> N
         )
 
 
-def refuse_conflicts_with_links(method: Method, args: Any) -> None:
+def refuse_conflicts_with_links(method: Method, args: MethodConfig) -> None:
     """ValueError with the way out where TRL would train another objective than the row's links make."""
     changed = links_change(method)
     on_ratio = "old_logp" in changed
-    penalty = 'set simko_penalty="advantage" or simko_top_penalty=1'
-    if args.importance_sampling_level == "sequence" and changed - {"logp"}:
-        raise ValueError(
-            f'importance_sampling_level="sequence" turns what {method.name} does to single tokens into a rescaling of '
-            'whole responses: set it to "token", or simko_top_penalty=1 (SimKO\'s positive part is exact there)'
-        )
-    if args.loss_type == "vespo" and on_ratio:
-        raise ValueError(
-            f'loss_type="vespo" sums log-ratios over a response, so lambda on the ratio would rescale it whole: {penalty}'
-        )
+    names = "simko_top_penalty=1", 'simko_penalty="advantage"'
+    if not hasattr(args, "simko_penalty"):
+        names = "method_options={'top_penalty': 1}", 'method="simko_reference"'
+    off, on_advantage = names
     highest = args.epsilon if args.epsilon_high is None else args.epsilon_high
-    if args.loss_type == "cispo" and on_ratio and highest < method.options.get("top_penalty", 1.0):
-        raise ValueError(
-            f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: set '
-            'epsilon_high=5 as its paper does, or simko_penalty="advantage"'
-        )
-    if args.delta is not None and on_ratio:
-        raise ValueError(
-            f"delta={args.delta:g} caps the ratio, lambda included, above which incorrect responses have no gradient: "
-            'leave delta out, or set simko_penalty="advantage"'
-        )
-    if args.use_bias_correction_kl and args.beta != 0 and changed - {"advantages"}:
-        raise ValueError(
-            "use_bias_correction_kl=True multiplies the KL term by SimKO's ratio: set it to False, or beta to 0"
-        )
-    if getattr(args, "use_liger_loss", False):
-        raise ValueError("Liger's loss computes its own log-probabilities, which SimKO never reaches: turn it off")
+    conflicts = {
+        f'importance_sampling_level="sequence" turns what {method.name} does to single tokens into a rescaling of whole '
+        f'responses: set it to "token", or {off} (SimKO\'s positive part is exact there)': (
+            args.importance_sampling_level == "sequence" and changed - {"logp"}
+        ),
+        'loss_type="vespo" sums log-ratios over a response, so lambda on the ratio would rescale it whole: set '
+        f"{on_advantage} or {off}": args.loss_type == "vespo" and on_ratio,
+        f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: set '
+        f"epsilon_high=5 as its paper does, or {on_advantage}": (
+            args.loss_type == "cispo" and on_ratio and highest < method.options.get("top_penalty", 1.0)
+        ),
+        f"delta={args.delta} caps the ratio, lambda included, above which incorrect responses have no gradient: leave "
+        f"delta out, or set {on_advantage}": args.delta is not None and on_ratio,
+        "use_bias_correction_kl=True multiplies the KL term by SimKO's ratio: set it to False, or beta to 0": (
+            args.use_bias_correction_kl and args.beta != 0 and changed - {"advantages"}
+        ),
+        f"Liger's loss computes its own log-probabilities, which {method.name} never reaches: turn it off": (
+            getattr(args, "use_liger_loss", False)
+        ),
+    }
+    for conflict, holds in conflicts.items():
+        if holds:
+            raise ValueError(conflict)
 
 
 def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
@@ -229,20 +229,22 @@ def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
             )
 
 
-def refuse_group_sizes(method: Method, trainer: Any) -> None:
-    """ValueError naming the option for groups of a size on which the row's advantages are not defined."""
-    for option in ("num_generations", "num_generations_eval"):
-        size = int(getattr(trainer, option) or 1)
-        nothing, tokens = torch.zeros(size), torch.zeros(size, 1)
-        try:
-            method.advantages(nothing, torch.zeros(size, dtype=torch.long), old_logp=tokens, mask=tokens)
-        except ValueError as error:
-            raise ValueError(f"{option}={size} does not fit {method.name}: {error}") from error
-
-
-def refuse_unfit_steps(method: Method, trainer: Any) -> None:
-    """ValueError for steps, or a model, with which the row's own loss would be another."""
-    args = trainer.args
+def refuse_unfit_runs(plan: Plan, trainer: Any) -> None:
+    """ValueError for steps, a model or a dataset with which the row would be trained otherwise, or could not be."""
+    method, args = plan.method, trainer.args
+    if args.skip_zero_advantage and trainer.aux_loss_enabled:
+        raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
+    if method is None:
+        return
+    if plan.own_loss or method.needs_old_logp:
+        columns = set(getattr(trainer.train_dataset, "column_names", None) or ())
+        if columns & {"image", "images"}:
+            raise ValueError(
+                f"{method.name} scores responses itself and does not know images: drop those columns, or take a method "
+                "that `simko methods` lists as trained by TRL's loss without old log-probabilities, such as rloo or simko"
+            )
+    if not plan.own_loss:
+        return
     accumulate, steps = args.gradient_accumulation_steps, int(args.steps_per_generation or 1)
     if steps % accumulate:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""GRPOTrainer with a row of METHODS as its objective, and two plain faces of it.
+"""GRPOTrainer with a row of METHODS as its objective.
 
 plan.py decides by what the row is made of how TRL trains it: by TRL's own options; by TRL's loss with the row's
 advantages, its token links, or both; or by the row's own loss. No row does half of the last.
@@ -6,7 +6,7 @@ advantages, its token links, or both; or by the row's own loss. No row does half
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,35 +15,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from trl import GRPOTrainer
 
-from simko.adapters.trl import resume
-from simko.adapters.trl.aids import (
-    Probe,
-    Receipt,
-    UnscoredRollouts,
-    log_group_outcomes,
-    name_local_models,
-    one_outcome,
-    only_rows,
-    rows_to_score,
-    take_means,
-    warn_of_poor_rollout,
-)
-from simko.adapters.trl.config import MethodConfig, RLVRConfig, SimKOConfig, warn_of_shifted_sampling
+from simko.adapters.trl import aids, loss, plan, resume
+from simko.adapters.trl.config import MethodConfig, warn_of_shifted_sampling
 from simko.adapters.trl.lm_head import HeadCall, watch_head
-from simko.adapters.trl.loss import (
-    AcceleratedProcesses,
-    Candidates,
-    Update,
-    check_head,
-    counted_tokens,
-    link_loss,
-    one_pass_candidates,
-    own_loss,
-    read_candidates,
-    refuse_not_finite,
-    refuse_unread_heads,
-)
-from simko.adapters.trl.plan import plan_method, refuse_changed_plan, refuse_group_sizes, refuse_unfit_steps
+from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
 from simko.adapters.trl.rewards import checked_rewards
 from simko.objectives import Method
 from simko.objectives.tokens import Metrics
@@ -51,9 +26,12 @@ from simko.objectives.update import (
     Adaptation,
     MetricSums,
     Scored,
+    Update,
+    check_group_size,
+    group_outcomes,
+    one_outcome,
+    open_update,
     reads_candidates_elsewhere,
-    select_tokens,
-    update_denominator,
 )
 
 
@@ -82,26 +60,25 @@ class MethodTrainer(GRPOTrainer):
     def __init__(self, model: Any, reward_funcs: Any = None, args: MethodConfig | None = None, **kwargs: Any) -> None:
         args = args if args is not None else self._config(self._name)
         if not isinstance(args, self._config):
-            article = "an" if self._config is RLVRConfig else "a"
+            article = "an" if self._config.__name__.startswith("RL") else "a"
             raise ValueError(
                 f"{type(self).__name__} needs {article} {self._config.__name__}, got {type(args).__name__}"
             )
-        self.plan = plan_method(args)
+        self.plan = plan.plan_method(args)
         several = isinstance(reward_funcs, list | tuple)
         checked = [checked_rewards(f) for f in (reward_funcs if several else [reward_funcs])]
         super().__init__(model, checked if several else checked[0], args, **kwargs)
         warn_of_shifted_sampling(args, self.model)
-        if args.skip_zero_advantage and self.aux_loss_enabled:
-            raise ValueError("skip_zero_advantage would change the mixture-of-experts auxiliary loss: turn one off")
+        plan.refuse_unfit_runs(self.plan, self)
 
         self.processes = AcceleratedProcesses(self.accelerator)
-        self.probe = Probe(self)
+        self.probe = aids.Probe(self)
         self._rewards = torch.empty(0)
-        self._unscored = UnscoredRollouts()
+        self._unscored = aids.UnscoredRollouts()
         self._rollout_judged, self._rollout_has_rewards, self._update_has_rewards = False, True, False
         self._loss_inputs: dict[str, Any] | None = None  # the micro-batch whose loss is being scored
         self._sums = MetricSums()
-        self._update: Update | None = None
+        self._update: tuple[int, Update] | None = None  # and the step that opened it
         self._rollout_step = -1
         self._head_checked = self._read_in_rollout = False
         self._prefix = ""
@@ -113,21 +90,17 @@ class MethodTrainer(GRPOTrainer):
         """ValueError for a model, groups or steps with which the row cannot be trained."""
         looked_up = ""
         if method.needs_candidates:
-            refuse_unread_heads(self.model, method.top_k or 1)
+            loss.refuse_unread_heads(self.model, method.top_k or 1)
             self._reads_everywhere = reads_candidates_elsewhere(method)
-            one_pass = one_pass_candidates(method, self.accelerator.device) is not None
-            looked_up = (
-                "; one pass over the head scores and finds candidates"
-                if one_pass
-                else "; TRL's head scores, gated tokens are looked at again for candidates"
-            )
-        self._receipt = Receipt(self.plan.objective(self.args), looked_up)
+            one_pass = loss.one_pass_candidates(method, self.accelerator.device) is not None
+            second_look = "; TRL's head scores, gated tokens are looked at again for candidates"
+            looked_up = "; one pass over the head scores and finds candidates" if one_pass else second_look
+        self._receipt = aids.Receipt(self.plan.objective(self.args), looked_up)
         self._prefix = "simko" if method.needs_candidates else method.name
         if self.plan.own_advantages:
-            refuse_group_sizes(method, self)
+            for option in ("num_generations", "num_generations_eval"):
+                check_group_size(method, option, int(getattr(self, option) or 1))
             self._correct = self._column_of_correctness(method) if method.binary else None
-        if self.plan.own_loss:
-            refuse_unfit_steps(method, self)
 
     @property
     def method(self) -> Method | None:
@@ -147,7 +120,8 @@ class MethodTrainer(GRPOTrainer):
         if training:
             self._rollout_has_rewards = scored
         self._unscored.see(scored, training, self.state.global_step, ", ".join(self.reward_func_names))
-        log_group_outcomes(self.scored_rewards().view(-1, self.group_size()), self._mode_metrics())
+        for name, share in group_outcomes(self.scored_rewards().view(-1, self.group_size())).items():
+            self._mode_metrics()[f"groups/{name}"].append(share)
         return rewards
 
     def group_size(self) -> int:
@@ -181,7 +155,7 @@ class MethodTrainer(GRPOTrainer):
         if self.model.training:
             if not self._rollout_judged and self._rollout_has_rewards:
                 self._rollout_judged = True
-                warn_of_poor_rollout(self._metrics["train"], self.max_completion_length)
+                aids.warn_of_poor_rollout(self._metrics["train"], self.max_completion_length)
             if self.probe.is_due():
                 self.probe.measure(rollout)
             self._update, self._rollout_step = None, self.state.global_step
@@ -224,7 +198,7 @@ class MethodTrainer(GRPOTrainer):
     def _drop_one_outcome_groups(self, rollout: dict[str, Any]) -> None:
         """Mask out the responses of groups whose scorable responses have one reward, or of which none is scorable."""
         rewards = self.scored_rewards().view(-1, self.group_size())
-        dropped = one_outcome(rewards)[0][:, None].expand_as(rewards)
+        dropped = one_outcome(rewards)[:, None].expand_as(rewards)
         dropped = self.own_rows(dropped.flatten(), rollout)
         rollout["completion_mask"] = rollout["completion_mask"].masked_fill(dropped[:, None], 0)
         rollout["num_items_in_batch"] = self.accelerator.gather(counted_tokens(rollout).sum()).sum()
@@ -240,15 +214,12 @@ class MethodTrainer(GRPOTrainer):
         inputs = self._loss_inputs if acts else None  # None: old or reference log-probabilities, or GRPO's own
         if method is None or not (acts or (self.plan.links and self.model.training and self._read_in_rollout)):
             return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-        if method.needs_candidates:
-            with self._reading_candidates(method, inputs):
-                scored = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-        else:
+        with self._reading_candidates(method, inputs) if method.needs_candidates else nullcontext():
             scored = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
         if inputs is None or self.plan.own_loss:
             return scored
         logp, entropy, aux_loss = scored
-        logp, metrics = link_loss(method, logp, entropy, inputs)
+        logp, metrics = loss.link_loss(method, logp, entropy, inputs)
         self._add(metrics)
         return logp, entropy, aux_loss
 
@@ -260,10 +231,10 @@ class MethodTrainer(GRPOTrainer):
         def observe(call: HeadCall) -> None:
             if inputs is None:
                 return
-            found.append(read_candidates(method, self._reads_everywhere, call, inputs))
+            found.append(loss.read_candidates(method, self._reads_everywhere, call, inputs))
             self._check_head(call)
 
-        with watch_head(observe, one_pass_candidates(method, self.accelerator.device)):
+        with watch_head(observe, loss.one_pass_candidates(method, self.accelerator.device)):
             yield
         if inputs is not None:
             if len(found) != 1:
@@ -272,7 +243,7 @@ class MethodTrainer(GRPOTrainer):
 
     def _check_head(self, call: HeadCall) -> None:
         if not self._head_checked and len(call.labels):
-            check_head(call, self.model)
+            loss.check_head(call, self.model)
             self._head_checked = True
 
     def _score(self, batch: dict[str, Any], *, batch_size: int | None = None, model: Any = None) -> Any:
@@ -293,21 +264,21 @@ class MethodTrainer(GRPOTrainer):
         inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
         counted, training = counted_tokens(inputs).sum(), self.model.training
         if self.args.skip_zero_advantage and training:
-            inputs = only_rows(inputs, rows_to_score(inputs["advantages"], self.accelerator))
+            inputs = aids.only_rows(inputs, aids.rows_to_score(inputs["advantages"], self.accelerator))
         inputs["left_out"] = counted - counted_tokens(inputs).sum()
         self._loss_inputs = inputs
         try:
-            loss = self.base_loss(model, inputs)
+            value = self.base_loss(model, inputs)
         finally:
             self._loss_inputs = None
-        refuse_not_finite(loss, self.state.global_step)
+        loss.refuse_not_finite(value, self.state.global_step)
         if training:
             self._update_has_rewards |= self._rollout_has_rewards
         if not self.plan.own_loss:
-            self._sums.add(take_means(self._mode_metrics(), self.args.loss_type, counted, inputs["left_out"]))
+            self._sums.add(aids.take_means(self._mode_metrics(), self.args.loss_type, counted, inputs["left_out"]))
         if not training or self.accelerator.sync_gradients:
             self._end_update(training)
-        return loss
+        return value
 
     def base_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """The loss of a micro-batch: TRL's, or the row's policy_loss."""
@@ -316,11 +287,12 @@ class MethodTrainer(GRPOTrainer):
         logp, entropy = self._score(inputs, model=model)
         self._loss_inputs = None  # what is scored from here on is no loss's
         old_logp = self._old_logp(inputs, logp)
-        denominator, marked = self._of_this_update(self.method, inputs, logp, old_logp, entropy)
-        loss, metrics, core = own_loss(self.method, inputs, logp, old_logp, entropy, denominator, marked)
+        denominator, marked = self._of_update(self.method, inputs)
+        tokens = loss.tokens_of(inputs, logp, old_logp, entropy, marked)
+        value, metrics = self.method.policy_terms(tokens, denominator)
         self._add(metrics)
-        self._sums.add(core)
-        return loss
+        self._sums.add(loss.core_metrics(tokens, metrics))
+        return value
 
     def _old_logp(self, batch: dict[str, Any], logp: Tensor) -> Tensor:
         """log pi_old; `logp` itself while the policy is still the rollout's: TRL's, of another pass, differ from it by
@@ -328,33 +300,27 @@ class MethodTrainer(GRPOTrainer):
         unchanged = not self.model.training or self.state.global_step == self._rollout_step
         return logp.detach() if unchanged else batch.get("old_per_token_logps", logp.detach())
 
-    def _of_this_update(
-        self, method: Method, inputs: dict[str, Any], logp: Tensor, old_logp: Tensor, entropy: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _of_update(self, method: Method, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """The denominator of the whole update and this micro-batch's marked tokens; an evaluation batch stands alone."""
         if not self.model.training:
-            if not method.selects:
-                return None, None
-            advantages, mask = inputs["advantages"], counted_tokens(inputs)
-            return None, method.select(logp, old_logp, entropy, advantages, mask, generator=self._generator())[1]
-        at = self._step % int(self.args.steps_per_generation or 1)
-        first = at - at % self.current_gradient_accumulation_steps
-        opened = self._step - at + first
-        if self._update is None or self._update.step != opened:
-            batches: list[Any] = list(self._buffered_inputs or [])
-            self._update = self._open_update(
-                method, opened, batches[first : first + self.current_gradient_accumulation_steps]
-            )
-        return self._update.denominator, self._update.marked[at - first]
+            update = self._open_update(method, [inputs])
+            return update.denominator, update.marked[0]
+        at, size = self._step % int(self.args.steps_per_generation or 1), self.current_gradient_accumulation_steps
+        place = at % size
+        if self._update is None or self._update[0] != self._step - place:
+            batches: Any = self._buffered_inputs
+            self._update = self._step - place, self._open_update(method, batches[at - place : at - place + size])
+        return self._update[1].denominator, self._update[1].marked[place]
 
-    def _open_update(self, method: Method, step: int, batches: list[dict[str, Any]]) -> Update:
-        marked: list[Any] = [None] * len(batches)
-        if method.selects:
-            start = time.perf_counter()
-            marked = select_tokens(method, [self._scored(b) for b in batches], self.processes, self._generator())
-            self._metrics["train"][f"{self._prefix}/select_seconds"].append(time.perf_counter() - start)
+    def _open_update(self, method: Method, batches: list[dict[str, Any]]) -> Update:
+        start = time.perf_counter()
         counted = [(b["advantages"], counted_tokens(b)) for b in batches]
-        return Update(step, update_denominator(method, counted, marked, self.processes), marked)
+        update = open_update(
+            method, counted, lambda: [self._scored(b) for b in batches], self.processes, self._generator()
+        )
+        if method.selects and self.model.training:
+            self._metrics["train"][f"{self._prefix}/select_seconds"].append(time.perf_counter() - start)
+        return update
 
     @torch.no_grad()
     def _scored(self, batch: dict[str, Any]) -> Scored:
@@ -386,7 +352,7 @@ class MethodTrainer(GRPOTrainer):
         if training and self._acts() and self._adaptation is not None and self._adaptation.method.controller:
             own = f"{self._prefix}/"
             self._adaptation.step({k.removeprefix(own): v for k, v in means.items() if k.startswith(own)})
-            refuse_changed_plan(self.plan, self._adaptation.method, self.args)
+            plan.refuse_changed_plan(self.plan, self._adaptation.method, self.args)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm of the gradient of an update, before the optimizer's step.
@@ -396,7 +362,7 @@ class MethodTrainer(GRPOTrainer):
         """
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16:
-            refuse_not_finite(norm, self.state.global_step, gradient=True)
+            loss.refuse_not_finite(norm, self.state.global_step, gradient=True)
         if not self._update_has_rewards:
             model.zero_grad()
         self._update_has_rewards = False
@@ -428,7 +394,7 @@ class MethodTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
             directory = Path(str(self.args.output_dir))
             checkpoint = directory / f"checkpoint-{self.state.global_step}"  # which TRL saves next
-            name_local_models(directory / "README.md", self.model.config, checkpoint)
+            aids.name_local_models(directory / "README.md", self.model.config, checkpoint)
 
 
 def _scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
@@ -436,33 +402,3 @@ def _scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     return ids, attention, batch["completion_ids"].size(1)
-
-
-class RLVRTrainer(MethodTrainer):
-    """MethodTrainer with TRL's own objective, as TRL's options say, and the aids alone."""
-
-    _name = "RLVR"
-    _config = RLVRConfig
-    args: RLVRConfig
-
-
-class SimKOTrainer(MethodTrainer):
-    """MethodTrainer with SimKO, set by the simko_* options.
-
-    ValueError for a setting under which TRL would train another objective than SimKO. Logs at every step: simko/gated,
-    the share of counted tokens above the entropy gate; simko/raised and simko/penalised, the shares of counted tokens
-    whose candidates are raised and whose ratio is penalised; simko/gap (nats) and simko/rank1, the mean gap and the
-    share of rank-1 tokens over the gated tokens of responses with an advantage. Under skip_zero_advantage simko/gated
-    covers the responses that are scored; the other shares cover all.
-    """
-
-    _name = "SimKO"
-    _config = SimKOConfig
-    _paper: ClassVar = {
-        "title": "SimKO: Simple Pass@K Policy Optimization",
-        "id": "2510.14807",
-        "citation": "@article{peng2025simko, title={SimKO: Simple Pass@K Policy Optimization}, author={Peng, Ruotian "
-        "and Ren, Yi and Yu, Zhouliang and Liu, Weiyang and Wen, Yandong}, journal={arXiv preprint arXiv:2510.14807}, "
-        "year={2025}}",
-    }
-    args: SimKOConfig
