@@ -141,7 +141,7 @@ def test_receipt(tmp_path, caplog):
 
 
 def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("simko.adapters.trl.aids._IDLE_STEPS", 2)
+    monkeypatch.setattr("simko.diagnostics.messages._IDLE_STEPS", 2)
     with caplog.at_level(logging.INFO, "simko"):
         make_trainer(tmp_path / "a", max_steps=4, reward=lambda completions, **_: [1.0] * len(completions)).train()
     assert [m.split("changed no token for ")[1][:9] for m in messages(caplog) if "changed no token" in m] == [
@@ -155,9 +155,9 @@ def test_a_run_that_changes_no_token_says_so(tmp_path, caplog, monkeypatch):
 
 
 def test_the_warning_comes_after_50_updates():
-    from simko.adapters.trl import aids
+    from simko.diagnostics import messages as run_messages
 
-    assert aids._IDLE_STEPS == 50
+    assert run_messages._IDLE_STEPS == 50
 
 
 @pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer])

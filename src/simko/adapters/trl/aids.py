@@ -1,4 +1,4 @@
-"""What goes on around any objective: skipped responses, the probe, what rewards and first updates say, honest means."""
+"""What goes on around any objective: skipped responses, honest means, the probe, the model card."""
 
 import json
 import logging
@@ -25,8 +25,6 @@ logger = logging.getLogger("simko")
 _PROBE_CANDIDATES = 6
 _PROBE_ROWS = 256
 _ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a probe scores
-_UNSCORED_ROLLOUTS = 10
-_IDLE_STEPS = 50
 
 Logged = defaultdict[str, list[float]]
 
@@ -63,7 +61,7 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     return inputs
 
 
-# Metrics and messages.
+# Metrics.
 
 
 def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor) -> Metrics:
@@ -81,69 +79,6 @@ def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor
             if not values:
                 del logged[name]
     return found
-
-
-class UnscoredRollouts:
-    """Counts rollouts of which no response could be scored; they train nothing."""
-
-    def __init__(self) -> None:
-        self.in_a_row = 0
-
-    def see(self, scored: bool, training: bool, step: int, functions: str) -> None:
-        """Say so where none was; ValueError after many such rollouts in a row."""
-        if training:
-            self.in_a_row = 0 if scored else self.in_a_row + 1
-        if self.in_a_row >= _UNSCORED_ROLLOUTS:
-            raise ValueError(
-                f"no response of {self.in_a_row} rollouts in a row could be scored: {functions} gave None to all of them; "
-                "let it give a number to a response that it can judge"
-            )
-        if not scored:
-            where, then = "evaluation batch", "it is left out"
-            if training:
-                where, then = "rollout", f"it trains nothing ({self.in_a_row} in a row)"
-            said = "no response of the %s at step %d could be scored, %s gave None to all: %s"
-            logger.warning(said, where, step, functions, then)
-
-
-def warn_of_poor_rollout(metrics: Logged, longest: int | None) -> None:
-    """Say where most of the first rollout cannot train: truncated responses, groups of one outcome."""
-    truncated, mixed = metrics["completions/clipped_ratio"][-1], metrics["groups/mixed"][-1]
-    if truncated > 0.5:
-        said = (
-            "%.0f%% of the first rollout's completions were cut at max_completion_length=%d: the model is rarely judged "
-            "on a finished answer; raise it, or see that the model ends its answers"
-        )
-        logger.warning(said, 100 * truncated, longest)
-    if mixed < 0.5:
-        said = (
-            "%.0f%% of the first rollout's groups have one outcome (%.0f%% all right, %.0f%% all wrong) and train "
-            "nothing: choose problems nearer the model's ability, or more generations"
-        )
-        right, wrong = (metrics[f"groups/all_{outcome}"][-1] for outcome in ("right", "wrong"))
-        logger.warning(said, 100 * (1 - mixed), 100 * right, 100 * wrong)
-
-
-class Receipt:
-    """Says once what a row's token links do, and every so many updates that they do nothing."""
-
-    def __init__(self, objective: str, candidates: str) -> None:
-        self._objective, self._candidates = objective, candidates
-        self._given, self._idle_steps = False, 0
-
-    def see(self, changed: float) -> None:
-        """changed: share of the update's tokens that the links changed."""
-        if not self._given:
-            self._given = True
-            said = "%s; the first update changes %.1f%% of its tokens%s"
-            logger.warning(said, self._objective, 100 * changed, self._candidates)
-        self._idle_steps = 0 if changed else self._idle_steps + 1
-        if self._idle_steps and self._idle_steps % _IDLE_STEPS == 0:
-            said = (
-                "%s has changed no token for %d updates: the run is GRPO so far. Usual causes: no group has both right "
-                "and wrong responses, alpha is 0 and lambda 1, or responses too short for the gate"
-            )
-            logger.warning(said, self._objective.split(" ")[0], self._idle_steps)
 
 
 # The probe.

@@ -33,6 +33,13 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
     return mask & (batch["tool_mask"] != 0) if "tool_mask" in batch else mask
 
 
+def scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
+    """The token ids, the attention mask and the width of the completions, as TRL's scoring takes them."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    return ids, attention, batch["completion_ids"].size(1)
+
+
 def one_pass_candidates(method: Method, device: torch.device) -> int | None:
     """K where one pass of ours over the head gives all statistics: without a gate, when every token needs candidates,
     and on CPUs, where TRL's head has no kernel and costs more than twice as much.
@@ -100,17 +107,12 @@ def core_metrics(tokens: Tokens, metrics: Metrics) -> Metrics:
     return {"clip_ratio/region_mean": region, "entropy": mean_over(tokens.entropy, tokens.mask)}
 
 
-def refuse_not_finite(x: Any, step: int, *, gradient: bool = False) -> None:
-    """FloatingPointError for a loss, or the norm of a gradient, that is nan or infinite."""
+def refuse_not_finite(x: Any, said: str) -> None:
+    """FloatingPointError for a loss, or the norm of a gradient, that is nan or infinite; said: the message around it."""
     x = x.full_tensor() if hasattr(x, "full_tensor") else x  # FSDP2's
-    if x is None or math.isfinite(x.item() if isinstance(x, Tensor) else x):
-        return
-    if gradient:
-        raise FloatingPointError(
-            f"the gradient's norm is {float(x)} at step {step}, though the loss is finite: stopped before the "
-            "optimizer's step; the last checkpoint is as it was"
-        )
-    raise FloatingPointError(f"the loss is {float(x)} at step {step}: stopped before it reached the weights")
+    x = x.item() if isinstance(x, Tensor) else x
+    if x is not None and not math.isfinite(x):
+        raise FloatingPointError(said.format(x))
 
 
 class AcceleratedProcesses:

@@ -1,6 +1,7 @@
 """How TRL trains a row of METHODS, by what the row is made of; and what TRL or the row would ignore, refused."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -265,6 +266,18 @@ def refuse_unfit_runs(plan: Plan, trainer: Any) -> None:
             "the only one here: the run trains without it; set num_iterations or steps_per_generation higher",
             method.name,
         )
+
+
+def column_of_correctness(method: Method, names: Sequence[str], wanted: str | None) -> int:
+    """The place among the reward functions of the one that says correct (1) or incorrect (0)."""
+    if wanted is None and len(names) == 1:
+        return 0
+    if wanted not in names:
+        raise ValueError(
+            f"{method.name} is defined on right and wrong: name the reward function that says so by correctness, one of "
+            f"{', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
+        )
+    return list(names).index(wanted)
 
 
 def refuse_changed_plan(plan: Plan, method: Method, args: MethodConfig) -> None:

@@ -20,6 +20,7 @@ from simko.adapters.trl.config import MethodConfig, warn_of_shifted_sampling
 from simko.adapters.trl.lm_head import HeadCall, watch_head
 from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
 from simko.adapters.trl.rewards import checked_rewards
+from simko.diagnostics import Receipt, UnscoredRollouts, warn_of_poor_rollout
 from simko.objectives import Method
 from simko.objectives.tokens import Metrics
 from simko.objectives.update import (
@@ -74,7 +75,7 @@ class MethodTrainer(GRPOTrainer):
         self.processes = AcceleratedProcesses(self.accelerator)
         self.probe = aids.Probe(self)
         self._rewards = torch.empty(0)
-        self._unscored = aids.UnscoredRollouts()
+        self._unscored = UnscoredRollouts()
         self._rollout_judged, self._rollout_has_rewards, self._update_has_rewards = False, True, False
         self._loss_inputs: dict[str, Any] | None = None  # the micro-batch whose loss is being scored
         self._sums = MetricSums()
@@ -95,12 +96,13 @@ class MethodTrainer(GRPOTrainer):
             one_pass = loss.one_pass_candidates(method, self.accelerator.device) is not None
             second_look = "; TRL's head scores, gated tokens are looked at again for candidates"
             looked_up = "; one pass over the head scores and finds candidates" if one_pass else second_look
-        self._receipt = aids.Receipt(self.plan.objective(self.args), looked_up)
+        self._receipt = Receipt(self.plan.objective(self.args), looked_up)
         self._prefix = "simko" if method.needs_candidates else method.name
         if self.plan.own_advantages:
             for option in ("num_generations", "num_generations_eval"):
                 check_group_size(method, option, int(getattr(self, option) or 1))
-            self._correct = self._column_of_correctness(method) if method.binary else None
+            if method.binary:
+                self._correct = plan.column_of_correctness(method, self.reward_func_names, self.args.correctness)
 
     @property
     def method(self) -> Method | None:
@@ -120,7 +122,8 @@ class MethodTrainer(GRPOTrainer):
         if training:
             self._rollout_has_rewards = scored
         self._unscored.see(scored, training, self.state.global_step, ", ".join(self.reward_func_names))
-        for name, share in group_outcomes(self.scored_rewards().view(-1, self.group_size())).items():
+        self._outcomes = group_outcomes(self.scored_rewards().view(-1, self.group_size()))
+        for name, share in self._outcomes.items():
             self._mode_metrics()[f"groups/{name}"].append(share)
         return rewards
 
@@ -136,17 +139,6 @@ class MethodTrainer(GRPOTrainer):
         total = (self._rewards * self.reward_weights.to(self._rewards.device)).nansum(1)
         return total.masked_fill(self._rewards.isnan().all(1), torch.nan)
 
-    def _column_of_correctness(self, method: Method) -> int:
-        names, wanted = list(self.reward_func_names), self.args.correctness
-        if wanted is None and len(names) == 1:
-            return 0
-        if wanted not in names:
-            raise ValueError(
-                f"{method.name} is defined on right and wrong: name the reward function that says so by correctness, "
-                f"one of {', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
-            )
-        return names.index(wanted)
-
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         if self.model.training:  # one rendering of the log-probabilities a rollout: roundings of two would differ
             last = self.state.global_step + self.probe.updates_per_rollout
@@ -155,7 +147,8 @@ class MethodTrainer(GRPOTrainer):
         if self.model.training:
             if not self._rollout_judged and self._rollout_has_rewards:
                 self._rollout_judged = True
-                aids.warn_of_poor_rollout(self._metrics["train"], self.max_completion_length)
+                truncated = self._metrics["train"]["completions/clipped_ratio"][-1]
+                warn_of_poor_rollout(truncated, self.max_completion_length, self._outcomes)
             if self.probe.is_due():
                 self.probe.measure(rollout)
             self._update, self._rollout_step = None, self.state.global_step
@@ -252,11 +245,11 @@ class MethodTrainer(GRPOTrainer):
             raise ValueError(f"{self.method.name} scores responses itself and does not know multimodal batches")
         model = self.model if model is None else model
         words = {"batch_size": batch_size, "compute_entropy": True}
-        return self._get_per_token_logps_and_entropies(model, *_scored_ids(batch), **words)[:2]
+        return self._get_per_token_logps_and_entropies(model, *loss.scored_ids(batch), **words)[:2]
 
     def score_by_trl(self, batch: dict[str, Any]) -> Any:
         """TRL's scoring of a batch's completions alone, for a probe that watches the head itself."""
-        return super()._get_per_token_logps_and_entropies(self.model, *_scored_ids(batch), compute_entropy=True)
+        return super()._get_per_token_logps_and_entropies(self.model, *loss.scored_ids(batch), compute_entropy=True)
 
     # Loss, on each micro-batch.
 
@@ -271,7 +264,8 @@ class MethodTrainer(GRPOTrainer):
             value = self.base_loss(model, inputs)
         finally:
             self._loss_inputs = None
-        loss.refuse_not_finite(value, self.state.global_step)
+        said = f"the loss is {{}} at step {self.state.global_step}: stopped before it reached the weights"
+        loss.refuse_not_finite(value, said)
         if training:
             self._update_has_rewards |= self._rollout_has_rewards
         if not self.plan.own_loss:
@@ -361,8 +355,12 @@ class MethodTrainer(GRPOTrainer):
         whose responses could not be scored loses its gradient, so that the optimizer's momentum and decay do not act.
         """
         norm = super()._get_grad_norm(model, grad_norm)
+        said = (
+            f"the gradient's norm is {{}} at step {self.state.global_step}, though the loss is finite: stopped before the "
+            "optimizer's step; the last checkpoint is as it was"
+        )
         if not self.args.fp16:
-            loss.refuse_not_finite(norm, self.state.global_step, gradient=True)
+            loss.refuse_not_finite(norm, said)
         if not self._update_has_rewards:
             model.zero_grad()
         self._update_has_rewards = False
@@ -395,10 +393,3 @@ class MethodTrainer(GRPOTrainer):
             directory = Path(str(self.args.output_dir))
             checkpoint = directory / f"checkpoint-{self.state.global_step}"  # which TRL saves next
             aids.name_local_models(directory / "README.md", self.model.config, checkpoint)
-
-
-def _scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
-    """The token ids, the attention mask and the width of the completions, as TRL's scoring takes them."""
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    return ids, attention, batch["completion_ids"].size(1)
