@@ -277,7 +277,7 @@ def column_of_correctness(method: Method, names: Sequence[str], wanted: str | No
             f"{method.name} is defined on right and wrong: name the reward function that says so by correctness, one of "
             f"{', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
         )
-    return list(names).index(wanted)
+    return list(names).index(str(wanted))
 
 
 def refuse_changed_plan(plan: Plan, method: Method, args: MethodConfig) -> None:
