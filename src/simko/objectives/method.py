@@ -1,4 +1,4 @@
-"""A policy-gradient method as a composition of links; methods.py is the table of them.
+"""A policy-gradient method as a composition of links. methods.py is the table of them.
 
     rewards -> [reward transform] -> estimator -> [reweighting] -> advantages [B]              Method.advantages
     [selection]                                                    -> counted, marked [B, T]   Method.select
@@ -34,44 +34,61 @@ TOKEN_MEAN = partial(reduce_loss, reduction="token_mean")
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One row of the table: what a method is, where it comes from, what it needs, and its links.
-
-    title, arxiv: the source; summary: one line; formula: what sets it apart, plain text; note: traps; edges: what
-    groups of one, and all right or all wrong, get.
-    binary: rewards must be 1 (right) or 0 (wrong). needs_old_logp: advantages needs old_logp and mask.
-    candidate_weights, top_k: of the candidate_gap that policy_loss needs, None where it needs none. needs_top1:
-    policy_loss needs is_top1. controller: (state, metrics of an update, by name) -> (state, options of the next update);
-    state is a dict of numbers, empty at first, which update.Adaptation keeps. inert_zero_rows: a response with advantage 0 changes neither the loss's numerator nor
-    other responses, so an engine may leave it out if the denominator still counts it. metrics: what policy_loss reports.
-    """
+    """One row of the table: what a method is, where it comes from, what it needs, and its links."""
 
     name: str
+    """The row's name in METHODS."""
     title: str
+    """The title of the paper."""
     arxiv: str
+    """The paper's number on arXiv."""
     summary: str
+    """What the method does, in one line."""
     formula: str
+    """What sets the method apart, as plain text."""
     note: str = ""
+    """Traps, and where sources differ."""
     edges: str = "A group of one, or with equal rewards, gets 0."
+    """The advantages of groups of one, and of groups whose responses are all correct or all incorrect."""
 
     estimator: partial
+    """(rewards, Groups) -> advantages."""
     reward_transform: partial | None = None
+    """(rewards, Groups, mean_logp) -> rewards for the estimator."""
     reweighting: partial | None = None
+    """(advantages, rewards, Groups, mean_logp) -> advantages."""
     selection: partial | None = None
+    """(Tokens of the whole update, generator) -> counted, marked."""
     token_mask: partial = EVERY_TOKEN
+    """Tokens -> TokenMask."""
     token_links: tuple[partial, ...] = ()
+    """Tokens -> Tokens and metrics, one after the other."""
     ratio: partial = TOKEN_RATIO
+    """(logp, old_logp, mask) -> importance ratio."""
     surrogate: partial = PPO_CLIP
+    """(ratio, logp, advantages) -> loss of each token, and where the clip acts."""
     auxiliary: partial | None = None
+    """Tokens -> a further loss of each token, and metrics."""
     reduction: partial = TOKEN_MEAN
+    """(loss of each token, mask, denominator) -> the loss."""
     controller: partial | None = None
+    """(state, metrics of an update) -> state, options of the next update. See update.Adaptation."""
 
     binary: bool = False
+    """Rewards must be 1 (correct) or 0 (incorrect)."""
     needs_old_logp: bool = False
+    """`advantages` needs old_logp and mask."""
     candidate_weights: CandidateWeights | None = None
+    """The weights of the candidate_gap that `policy_loss` needs; None if it needs none."""
     top_k: int | None = None
+    """The number of candidates of that gap."""
     needs_top1: bool = False
+    """`policy_loss` needs is_top1."""
     inert_zero_rows: bool = True
+    """A response with advantage 0 changes neither the numerator of the loss nor other responses. An engine may then leave
+    it out, as long as the denominator counts it."""
     metrics: tuple[str, ...] = ("ratio", "clipped")
+    """The names of `policy_loss`'s metrics."""
 
     def __post_init__(self) -> None:
         if self.ratio.func is sequence_ratio and any(link.func is penalise_ratio for link in self.token_links):
@@ -127,10 +144,15 @@ class Method:
     ) -> Float[Tensor, " B"]:
         """Advantages of whole groups.
 
-        groups: integers, equal for responses to one prompt, in any order; the same prompt drawn twice under two
-        integers is two groups. A nan reward means unscorable: advantage 0, outside its group's statistics. old_logp,
-        mask: log pi_old and counted tokens, where needs_old_logp. ValueError for an infinite reward, for rewards other
-        than 1 and 0 where binary, and for an option that has no default and was not given.
+        Args:
+            rewards: [B]. nan marks a response that could not be scored: its advantage is 0, and its group's statistics
+                leave it out.
+            groups: [B], integers that are equal for responses to the same prompt, in any order.
+            old_logp: log pi_old of each token, where needs_old_logp.
+            mask: counted tokens, where needs_old_logp.
+
+        ValueError for an infinite reward, for rewards other than 1 and 0 if binary, and for an option that has no default
+        and was not given.
         """
         if missing := self.missing_options:
             given = ", ".join(f"{name}=..." for name in missing)
@@ -158,10 +180,17 @@ class Method:
         *,
         generator: torch.Generator | None,
     ) -> tuple[Bool[Tensor, "B T"], Bool[Tensor, "B T"]]:
-        """counted and marked of the whole update batch: the tokens of the denominator, and policy_loss's `marked`.
+        """counted and marked [B, T] of the whole update: the tokens of the denominator, and policy_loss's `marked`.
 
-        logp and entropy are the current policy's. generator: for methods that draw, seeded alike on every process.
-        ValueError where the method selects nothing.
+        Args:
+            logp: log pi of each token under the current policy, nats.
+            old_logp: at sampling.
+            entropy: of the current policy, nats.
+            advantages: [B] or [B, T].
+            mask: nonzero for counted tokens.
+            generator: for methods that draw at random, seeded alike on every process.
+
+        ValueError if the method selects nothing.
         """
         if self.selection is None:
             raise ValueError(f"{self.name} selects no tokens: call policy_loss alone")
@@ -178,8 +207,8 @@ class Method:
     ) -> Shaped[Tensor, ""]:
         """What a micro-batch adds to the denominator of its update.
 
-        Summed over the micro-batches and processes of an update and divided by the number of processes, it is
-        policy_loss's `denominator`.
+        policy_loss's `denominator` is the sum over the micro-batches and processes of an update, divided by the number of
+        processes. See update.update_denominator.
         """
         self._check_marked(marked)
         check_tensors(advantages=advantages, mask=mask)
@@ -202,14 +231,22 @@ class Method:
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The loss of a micro-batch, and detached metrics.
 
-        logp, old_logp: log pi(y_t) now and at sampling, nats; entropy: of the current policy; gap: candidate_gap under
-        candidate_weights; is_top1: y_t is the most likely token; mask: non-zero where a token counts. Gradient flows
-        through logp, gap and, where the method rewards it, entropy. denominator: of the whole update, see
-        Method.denominator; None: of this micro-batch. marked: select's second answer for these rows.
+        Gradient flows through logp, gap and, if the method rewards it, entropy. Metrics are means over counted tokens
+        unless the link that makes them says otherwise. ratio is the mean ratio, clipped the share of tokens at which the
+        clip acts.
 
-        Metrics are means over counted tokens unless the link that makes them says otherwise; ratio and clipped: mean
-        ratio, and share of tokens at which the clip acted. ValueError for shapes that do not match and for an input
-        that the method needs and did not get.
+        Args:
+            logp: log pi of each token under the current policy, nats.
+            old_logp: at sampling.
+            entropy: of the current policy, nats.
+            gap: candidate_gap under candidate_weights, if the method has them.
+            is_top1: whether the token is the most likely one, if needs_top1.
+            advantages: [B] or [B, T].
+            mask: nonzero for counted tokens.
+            denominator: of the whole update, see Method.denominator; None for that of this micro-batch.
+            marked: the rows of select's second answer, if the method selects tokens.
+
+        ValueError for shapes that do not match, and for an input that the method needs and did not get.
         """
         self._check_marked(marked)
         for name, x, needed in (("gap", gap, self.candidate_weights), ("is_top1", is_top1, self.needs_top1)):
@@ -220,7 +257,7 @@ class Method:
         return loss, {name: metric.value() for name, metric in metrics.items()}
 
     def policy_terms(self, tokens: Tokens, denominator: Denominator | None = None) -> tuple[Float[Tensor, ""], Metrics]:
-        """policy_loss of read_tokens' answer with each metric as a Mean, for an engine that adds them up over an update."""
+        """policy_loss of Tokens, with each metric as a Mean that an engine can add up over an update."""
         active, counted, metrics = self.token_mask(tokens)
         if counted is not tokens.mask:  # a mask that restricts what is counted
             tokens = tokens._replace(left_out=torch.zeros_like(tokens.left_out))
@@ -238,7 +275,7 @@ class Method:
         return self.reduction(token_loss, counted, denominator=denominator), metrics
 
     def link(self, tokens: Tokens) -> tuple[Tokens, Metrics]:
-        """The tokens after the row's token links, for an engine whose own loss takes it from there."""
+        """The tokens after the row's token links, and the links' metrics, for an engine that keeps its own loss."""
         metrics: Metrics = {}
         for link in self.token_links:
             tokens, found = link(tokens)
@@ -258,7 +295,10 @@ class Method:
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """advantages, select and policy_loss on one batch that is the whole update."""
+        """advantages, select and policy_loss on one batch that is the whole update.
+
+        Args: as there. logp, old_logp, entropy, gap, is_top1 and mask are [B, T], rewards and groups [B].
+        """
         advantages = self.advantages(rewards, groups, old_logp=old_logp, mask=mask)
         marked = None
         if self.selects:

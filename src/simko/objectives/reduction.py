@@ -15,7 +15,7 @@ Denominator = int | float | Shaped[Tensor, ""]
 def reduction_size(
     mask: Shaped[Tensor, "B T"], reduction: str = "token_mean", *, length: int | None = None
 ) -> Shaped[Tensor, ""]:
-    """What a reduction divides by; see reduce_loss. Sizes of the micro-batches of an update add up to that of the whole.
+    """What a reduction divides by; see reduce_loss. The sizes of an update's micro-batches add up to that of the update.
 
     length: of "constant", in tokens; None for T.
     """
@@ -43,9 +43,15 @@ def reduce_loss(
         sequence_mean  sum_i (sum_t m l / sum_t m) / D    D = responses with a counted token    (GRPO's equation)
         constant       sum_it m l / D    D = B length, length T if not given                    (Dr. GRPO)
 
-    denominator replaces D. An engine that splits an update into micro-batches over P processes and averages their
-    gradients gives D of the whole update divided by P; then the split changes nothing. Nothing counted: 0, also where
-    the denominator is 0.
+    Nothing counted gives 0, whatever the denominator.
+
+    Args:
+        token_loss: the loss of each token.
+        mask: nonzero for counted tokens.
+        reduction: one of the above.
+        denominator: replaces D. An engine that splits an update into micro-batches on P processes, and averages their
+            gradients, gives D of the whole update divided by P. The split then changes nothing.
+        length: of "constant", in tokens; None for T.
     """
     local = reduction_size(mask, reduction, length=length)
     if denominator is not None:
@@ -58,7 +64,7 @@ def reduce_loss(
 
 
 def _check_denominator(denominator: Any) -> None:
-    """ValueError unless it is one number: a Python one finite and not negative, of a tensor its value is not read."""
+    """ValueError unless it is one number, finite and not negative. The value of a tensor is not read."""
     if isinstance(denominator, Tensor):
         fits = denominator.numel() == 1 and not denominator.is_complex()
     else:
@@ -68,10 +74,12 @@ def _check_denominator(denominator: Any) -> None:
 
 
 class Mean(NamedTuple):
-    """A metric in two terms, which add up over the micro-batches and processes of an update; sizes are in tokens."""
+    """A metric as sum and count, both of which add up over the micro-batches and processes of an update."""
 
     total: Float[Tensor, ""]
+    """The sum."""
     size: Float[Tensor, ""]
+    """The count, in tokens."""
 
     def value(self) -> Float[Tensor, ""]:
         """total / size; 0 over no tokens."""

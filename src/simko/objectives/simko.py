@@ -50,19 +50,31 @@ def simko_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """SimKO (arXiv 2510.14807): GRPO's clipped loss on the effective ratio exp(logp_eff - old_eff).
 
-    On gated tokens a correct response's reward is spread over the top-K candidates by the share alpha, and in an
-    incorrect response the ratio of a rank-1 token is multiplied by lambda = top_penalty >= 1; see objectives/effective.py.
-    alpha = 0 and top_penalty = 1 give GRPO.
+    At gated tokens, a share alpha of a correct response's reward is spread over the top-K candidates. In an incorrect
+    response the ratio of a gated rank-1 token is multiplied by lambda = top_penalty. See objectives/effective.py. alpha = 0
+    and top_penalty = 1 give GRPO. Gradient flows through logp and topk_logp only.
 
-    logp, old_logp: log pi(y_t) now and at sampling, nats; entropy: of the current policy; topk_logp: its K largest
-    log-probabilities, differentiable; is_top1: y_t is the most likely token; advantages: one a response or one a
-    token; mask: non-zero where a token counts. Gradient flows through logp and topk_logp only.
-    gate_quantile: see entropy_gate; penalty: "ratio" (the paper) or "advantage" (the authors' code: lambda after the
-    clip); weights: see candidate_gap; reduction and denominator: see reduce_loss.
+    Args:
+        logp: [B, T], log pi(y_t) under the current policy, nats.
+        old_logp: [B, T], at sampling.
+        entropy: [B, T], of the current policy, nats.
+        topk_logp: [B, T, K], its K largest log-probabilities.
+        is_top1: [B, T], whether y_t is the most likely token.
+        advantages: [B] or [B, T].
+        mask: [B, T], nonzero for counted tokens.
+        alpha: in [0, 1].
+        top_penalty: lambda, at least 1.
+        gate_quantile: see entropy_gate.
+        clip_low: the ratio is clipped below 1 - clip_low.
+        clip_high: the ratio is clipped above 1 + clip_high.
+        penalty: "ratio" (the paper), or "advantage" (the authors' code: lambda after the clip).
+        weights: see candidate_gap.
+        reduction: see reduce_loss.
+        denominator: see reduce_loss.
 
-    Returns the loss and detached metrics, all shares of the counted tokens unless said otherwise: gated; penalised;
-    gap (mean over gated tokens, nats); rank1 (share of gated tokens); clipped; ratio (mean). ValueError for an option
-    outside its range, shapes that do not match, and an argument that is no tensor or not of its type.
+    Returns the loss and detached metrics, all shares of counted tokens unless stated otherwise: gated; penalised; gap (mean
+    over gated tokens, nats); rank1 (share of gated tokens); clipped; ratio (mean). ValueError for an option outside its range,
+    for shapes that do not match, and for an argument that is no tensor or not of its type.
     """
     check_simko_options(alpha, top_penalty, gate_quantile, weights, penalty)
     check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, is_top1=is_top1, mask=mask)

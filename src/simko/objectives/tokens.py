@@ -1,7 +1,7 @@
 """The links of a method that work token by token, before the ratio and after the surrogate.
 
-A link takes the Tokens of a micro-batch. Masks answer which tokens have a loss; token links answer changed Tokens;
-auxiliary terms answer a further loss a token. All of them answer metrics beside it: a Mean by name.
+A link takes the Tokens of a micro-batch. A mask returns which tokens have a loss, a token link returns changed Tokens, an
+auxiliary term returns a further loss of each token. All return metrics beside it, a Mean by name.
 """
 
 from typing import Any, NamedTuple
@@ -19,31 +19,43 @@ Metrics = dict[str, Mean]
 
 
 class Tokens(NamedTuple):
-    """One micro-batch; nats. What lies outside the mask is 0 or False. Gradient flows through logp, entropy and gap.
-
-    A token link adds the tokens that it changes to `changed`.
-    """
+    """One micro-batch, in nats. Values outside the mask are 0 or False. Gradient flows through logp, entropy and gap."""
 
     logp: Float[Tensor, "B T"]
+    """log pi of the current policy."""
     old_logp: Float[Tensor, "B T"]
+    """log pi at sampling."""
     entropy: Float[Tensor, "B T"]
-    gap: Float[Tensor, "B T"] | None  # candidate_gap
+    """Entropy of the current policy."""
+    gap: Float[Tensor, "B T"] | None
+    """candidate_gap; 0 outside `scored`."""
     is_top1: Bool[Tensor, "B T"] | None
+    """Whether the token is the most likely one; False outside `scored`."""
     advantages: Float[Tensor, "#B #T"]
-    mask: Bool[Tensor, "B T"]  # counted tokens
-    gate: Bool[Tensor, "B T"]  # tokens that SimKO's links touch
-    marked: Bool[Tensor, "B T"]  # second answer of the method's selection
-    left_out: Float[Tensor, ""]  # counted tokens of responses with advantage 0 that the engine did not score
-    scored: Bool[Tensor, "B T"]  # tokens whose gap and is_top1 are known
-    changed: Bool[Tensor, "B T"]  # tokens that a link has changed
+    """One for each response, or one for each token."""
+    mask: Bool[Tensor, "B T"]
+    """Counted tokens."""
+    gate: Bool[Tensor, "B T"]
+    """Tokens that SimKO's links may change. A link that ignores it reads candidates of every token."""
+    marked: Bool[Tensor, "B T"]
+    """The second answer of the method's selection."""
+    left_out: Float[Tensor, ""]
+    """The number of counted tokens of responses with advantage 0 that the engine did not score."""
+    scored: Bool[Tensor, "B T"]
+    """Tokens whose gap and is_top1 are known."""
+    changed: Bool[Tensor, "B T"]
+    """Tokens that a link has changed. Each link adds its own."""
 
 
 class TokenMask(NamedTuple):
-    """active: tokens with a loss; counted: tokens that the reduction counts, active or not."""
+    """Which tokens train."""
 
     active: Bool[Tensor, "B T"]
+    """Tokens with a loss."""
     counted: Bool[Tensor, "B T"]
+    """Tokens that the reduction counts, active or not."""
     metrics: Metrics
+    """Shares of these tokens."""
 
 
 def read_tokens(
@@ -58,7 +70,16 @@ def read_tokens(
     left_out: Tensor | float = 0.0,
     scored: Tensor | None = None,
 ) -> Tokens:
-    """Tokens of [B, T] tensors, advantages [B] or [B, T]; scored: every counted token if None. ValueError as check_batch."""
+    """Tokens of a batch.
+
+    Args:
+        logp, old_logp, entropy, gap, is_top1, mask, marked: [B, T]; see Tokens.
+        advantages: [B] or [B, T].
+        left_out: a number of tokens.
+        scored: [B, T]; None for every counted token.
+
+    ValueError as check_batch.
+    """
     optional = not_none(gap=gap, is_top1=is_top1, marked=marked)
     check_batch(logp, advantages, old_logp=old_logp, entropy=entropy, mask=mask, **optional)
     counted = mask != 0
@@ -80,8 +101,7 @@ def read_tokens(
 
 
 def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
-    """ValueError naming the argument that is no tensor of its kind, or not [B, T] as logp is (advantages: [B] or
-    [B, T])."""
+    """ValueError that names an argument of another kind, or of another shape than logp's [B, T] (advantages: [B] too)."""
     check_tensors(logp=logp, advantages=advantages, **others)
     for name, x in {"advantages": advantages, **others}.items():
         if x.device != logp.device:
@@ -94,7 +114,7 @@ def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
 
 
 def over_counted(x: Shaped[Tensor, "B T"], tokens: Tokens) -> Mean:
-    """Mean over the counted tokens of something that is 0 wherever the advantage is, so at the tokens left out too."""
+    """Mean over counted tokens of an x that is 0 wherever the advantage is 0, and so at the tokens left out."""
     total, size = mean_over(x, tokens.mask)
     return Mean(total, size + tokens.left_out)
 
@@ -121,7 +141,7 @@ def unmarked_tokens(tokens: Tokens) -> TokenMask:
 
 
 def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tokens, Metrics]:
-    """Restrict the links that follow to entropy_gate's tokens. gated: their share; rank1: share of rank 1 in them."""
+    """Restrict the links that follow to entropy_gate's tokens. gated: their share; rank1: the share of rank 1 in them."""
     gate = entropy_gate(tokens.entropy, tokens.mask, gate_quantile)
     metrics = {"gated": mean_over(gate, tokens.mask)}
     if tokens.is_top1 is not None:
@@ -130,8 +150,8 @@ def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tok
 
 
 GATES = (gate_by_entropy,)
-"""Links that narrow the gate and need no candidates: an engine that runs them first looks up the candidates of fewer
-tokens. A gate that is not listed here works too."""
+"""Links that narrow the gate and need no candidates. An engine runs them first and looks up candidates of fewer tokens.
+Other gates work too, at the cost of more candidates."""
 
 
 def spread_over_candidates(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
