@@ -23,7 +23,8 @@ _INTRODUCTION = """\
 Written by `simko methods --markdown`: edit the table of methods (src/simko/objectives/methods.py), not this file.
 
 In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
-`method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`.
+`method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`. In a recipe,
+simko is set by the `simko_*` options, and grpo is TRL's own objective under any of TRL's options.
 
 Notation: r is a reward; a prompt has N responses, c of them correct, rho = c / N; A is the advantage; gamma is a token's
 ratio exp(log pi - log pi_old), H its entropy; sg is stop-gradient; clip is to [1 - clip_low, 1 + clip_high]. Unless a
