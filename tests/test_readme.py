@@ -1,4 +1,5 @@
-"""README.md's Python, run as it stands: but for the model, which is a tiny one in a folder, and the number of updates."""
+"""The Python of README.md and docs/extend.md, run as it stands: but for the model, which is a tiny one in a folder, and the
+number of updates. And the walk in extend.md, held to what is called."""
 
 import re
 import sys
@@ -11,8 +12,8 @@ sys.path.insert(0, str(ROOT / "tests" / "adapters"))
 MODEL, STEPS = "Qwen/Qwen2.5-0.5B", "max_steps=100"
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page: str = "README.md") -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def folder(tmp_path_factory) -> Path:
 
 def run(code: str, folder: Path, names: dict) -> dict:
     assert MODEL in code
-    exec(compile(code.replace(MODEL, str(folder)).replace(STEPS, "max_steps=2"), "README.md", "exec"), names)
+    shorter = code.replace(MODEL, str(folder)).replace(STEPS, "max_steps=2, logging_steps=1")
+    exec(compile(shorter, "an example", "exec"), names)
     return names
 
 
@@ -61,3 +63,118 @@ def test_in_a_loop_of_ones_own(folder):
     for row in range(8):
         length = int(ends[row].argmax()) + 1 if ends[row].any() else tokens.shape[1]
         assert mask[row].tolist() == [t < length for t in range(tokens.shape[1])]
+
+
+EXTEND = "docs/extend.md"
+
+
+@pytest.fixture
+def tables():
+    """The tables to which the examples of extend.md add rows; they lose these again."""
+    from simko.objectives import METHODS, OPTIONS
+    from simko.tasks import TASKS
+    from simko.verifiers import VERIFIERS
+
+    before = [(table, dict(table)) for table in (METHODS, OPTIONS, TASKS, VERIFIERS)]
+    yield
+    for table, rows in before:
+        table.clear()
+        table.update(rows)
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_new_method_and_one_with_a_controller(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    trainer = run(blocks(EXTEND)[0], folder, names)["trainer"]
+    assert trainer.plan.way() == "TRL's loss with its token links"
+    assert trainer.method.options["sure_above"] == 0.8
+    shares = [row["spare_sure/sure"] for row in trainer.state.log_history if "loss" in row]
+    assert len(shares) == 2
+    trainer = run(blocks(EXTEND)[1], folder, names)["trainer"]
+    shares = [row["hold_sure/sure"] for row in trainer.state.log_history if "loss" in row]
+    assert trainer.method.options["sure_above"] == pytest.approx(0.9 + 0.1 * (sum(shares) - 2 * 0.3))
+
+
+def test_its_link_does_what_it_says():
+    import torch
+
+    from simko.objectives.tokens import read_tokens
+
+    names: dict = {}
+    exec(blocks(EXTEND)[0].partition("OPTIONS[")[0], names)
+    logp = torch.tensor([[0.95, 0.5], [0.95, 0.5]]).log()
+    mask = torch.ones_like(logp)
+    tokens = read_tokens(logp, logp, mask, None, None, torch.tensor([2.0, -1.0]), mask, None)
+    after, metrics = names["spare_sure_tokens"](tokens, sure_above=0.9)
+    assert after.advantages.tolist() == [[0.0, 2.0], [-1.0, -1.0]]
+    assert metrics["sure"].value() == 0.25
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_new_verifier_and_a_new_task(capsys):
+    names: dict = {}
+    exec(blocks(EXTEND)[2], names)
+    assert capsys.readouterr().out == "['correct', 'wrong', 'unparsed']\n"
+    with pytest.raises(ValueError, match="problem 'p': the gold answer '42' is not a word"):
+        names["check_problems"]("last_word", [names["Problem"]("p", "", "42")])
+    exec(blocks(EXTEND)[3], names)
+    train, test = (names["task"].load(split) for split in ("train", "test"))
+    assert {p.id for p in train} | {p.id for p in test} == set(names["WORDS"])
+    assert min(len(train), len(test)) > 1
+    assert not {p.id for p in train} & {p.id for p in test}
+
+
+@pytest.mark.parametrize("name", ["simko", "simko_reference", "pkpo", "forking_tokens", "psr", "gspo", "entropy_bonus"])
+def test_a_new_engine_trains_the_row_s_loss(name):
+    """One update in micro-batches moves the weights by the gradient of Method.loss on the whole update."""
+    import torch
+
+    from simko.objectives import METHODS
+
+    names: dict = {}
+    exec(blocks(EXTEND)[4], names)
+    row = METHODS[name].with_options(**{"k": 2} if name == "pkpo" else {})
+    policy, ids, old_logp, mask = (names[word] for word in ("policy", "ids", "old_logp", "mask"))
+    rewards, groups = names["rewards"], names["groups"]
+    logp, entropy, gap, is_top1 = names["score"](row, policy, ids)
+    generator = torch.Generator().manual_seed(0)
+    loss, metrics = row.loss(rewards, groups, logp, old_logp, entropy, gap, is_top1, mask, generator=generator)
+    (gradient,) = torch.autograd.grad(loss, policy.weight)
+    assert gradient.abs().max() > 1e-4
+    before, optimizer = policy.weight.detach().clone(), torch.optim.SGD(policy.parameters(), lr=1.0)
+    adaptation, processes = names["Adaptation"](row), names["OneProcess"]()
+    means = names["update"](adaptation, policy, optimizer, ids, old_logp, mask, rewards, groups, processes)
+    torch.testing.assert_close(before - policy.weight.detach(), gradient, rtol=1e-4, atol=1e-6)
+    assert means == pytest.approx({name: metric.item() for name, metric in metrics.items()}, rel=1e-4)
+
+
+WALKS = {"Token links in TRL's loss": "simko", "The row's own loss": "forking_tokens"}
+
+
+@pytest.mark.parametrize("heading", WALKS)
+def test_the_walk_from_forward_to_loss(heading, tmp_path):
+    """Its steps are files through which a micro-batch goes, six at most, and functions that are called there."""
+    from methods import method_trainer
+
+    trainer, called = method_trainer(tmp_path, WALKS[heading], max_steps=1), set()
+    loss = trainer._compute_loss
+
+    def watched(*args):
+        sys.setprofile(lambda frame, *_: called.add((frame.f_code.co_filename, frame.f_code.co_name)))
+        try:
+            return loss(*args)
+        finally:
+            sys.setprofile(None)
+
+    trainer._compute_loss = watched
+    trainer.train()
+    section = (ROOT / EXTEND).read_text(encoding="utf-8").partition(f"### {heading}\n")[2].partition("\n##")[0]
+    steps = re.findall(r"^\d\. (.*\n(?:   .*\n)*)", section, re.MULTILINE)
+    assert 1 < len(steps) <= 6
+    for step in steps:
+        file, *words = re.findall(r"`([\w/.]+)`", step)
+        assert str(ROOT / "src" / "simko" / file) in {path for path, _ in called}
+        functions = {word for word in words if not word.endswith(".py")}
+        assert functions <= {name for path, name in called if path.startswith(str(ROOT / "src"))}
+        assert functions

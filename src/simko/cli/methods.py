@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simko.cli.engines import Training, in_trl
+
 if TYPE_CHECKING:
     from simko.objectives import Method
 
@@ -21,12 +23,26 @@ _INTRODUCTION = """\
 Written by `simko methods --markdown`: edit the table of methods (src/simko/objectives/methods.py), not this file.
 
 In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
-`method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`.
+`method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`. In a recipe,
+simko is set by the `simko_*` options, and grpo is TRL's own objective under any of TRL's options.
 
 Notation: r is a reward; a prompt has N responses, c of them correct, rho = c / N; A is the advantage; gamma is a token's
 ratio exp(log pi - log pi_old), H its entropy; sg is stop-gradient; clip is to [1 - clip_low, 1 + clip_high]. Unless a
 method says otherwise, A is as in grpo, the loss is the mean over tokens of -min(gamma A, clip(gamma) A), and there is no
 KL term. An option that is "required" has no default, because no source gives a value.
+"""
+_IN_TRL = """
+TRL trains a method in one of these ways; [extend.md](extend.md) follows a token through each. What would have no effect, or
+would make it another method, is refused by name with the way out.
+
+- **by options**: TRL's own advantages and loss, under options of TRL's that the method sets. TRL's
+  advantages have an eps of 1e-4. `eps` in `method_options` puts the method's own in their place, also for a method by link.
+- **by advantage**: TRL's own loss, with the method's advantages.
+- **by link**: TRL's own advantages and loss, with what the method makes of each token's log-probabilities and advantage.
+- **own loss**: the method's advantages and its `policy_loss`, in the place of TRL's.
+
+By advantage and by link, the loss around the method is the user's choice: loss type, clip, KL term, vLLM's correction and
+the mixture-of-experts auxiliary loss work as in TRL, but for what the method's section names.
 """
 _TOY_NOTE = """
 Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): how
@@ -46,22 +62,25 @@ def run(args: argparse.Namespace) -> None:
     from simko.objectives import METHODS
 
     if args.markdown:
-        print(markdown(read_toy(args.toy)), end="")
+        trained = {method.name: training for method in METHODS.values() if (training := in_trl(method))}
+        print(markdown(read_toy(args.toy), trained), end="")
     elif args.name is None:
         for method in METHODS.values():
             print(f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}]")
     elif args.name in METHODS:
-        print(describe(METHODS[args.name]))
+        print(describe(METHODS[args.name], in_trl(METHODS[args.name])))
     else:
         raise ValueError(f"unknown method {args.name!r}: choose from {', '.join(METHODS)}")
 
 
-def describe(method: "Method") -> str:
-    """Everything in the table about a method, for a terminal."""
+def describe(method: "Method", training: Training | None) -> str:
+    """Everything in the table about a method, for a terminal. training: how TRL trains it, None without TRL."""
     from simko.objectives import OPTIONS
 
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
     parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
+    parts["in TRL"] = training.way if training else "pip install 'simko[trl]' to see how it is trained there"
+    parts["refused"] = ", ".join(training.refused) if training else ""
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():
         if text:
@@ -80,22 +99,29 @@ def read_toy(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def markdown(toy: Mapping[str, Mapping[str, float]]) -> str:
-    """The text of docs/methods.md: a table of all methods and a section on each."""
+def markdown(toy: Mapping[str, Mapping[str, float]], trained: Mapping[str, Training]) -> str:
+    """The text of docs/methods.md: a table of all methods and a section on each.
+
+    trained: {method: how TRL trains it}; empty without TRL, which the page then does not speak of.
+    """
     from simko.objectives import METHODS
 
-    columns = ["method", "source", "what it does", "options"] + (["modes", "accuracy", "entropy"] if toy else [])
+    columns = ["method", "source", "what it does", "options"] + ["in TRL"] * bool(trained)
+    columns += ["modes", "accuracy", "entropy"] if toy else []
     lines = [_INTRODUCTION, _line(columns), _line(["---"] * len(columns))]
     for method in METHODS.values():
         cells = [f"[{method.name}](#{method.name})", _link(method), method.summary, _options(method)]
+        cells += [trained[method.name].word] if trained else []
         lines.append(_line(cells + (_measured(toy.get(method.name)) if toy else [])))
     if toy:
         lines.append(_TOY_NOTE.rstrip())
-    lines += [_section(method) for method in METHODS.values()]
+    if trained:
+        lines.append(_IN_TRL.rstrip())
+    lines += [_section(method, trained.get(method.name)) for method in METHODS.values()]
     return "\n".join(lines) + "\n"
 
 
-def _section(method: "Method") -> str:
+def _section(method: "Method", training: Training | None) -> str:
     from simko.objectives import OPTIONS
 
     parts = [f"\n## {method.name}\n", f"{method.summary} {method.title} ({_link(method)}).\n"]
@@ -104,6 +130,9 @@ def _section(method: "Method") -> str:
         parts.append(f"{method.note}\n")
     rewards = " Rewards: correct (1) or incorrect (0) only." if method.binary else ""
     parts.append(f"Edges: {method.edges}{rewards}")
+    if training:
+        refused = f" Refused: {', '.join(training.refused)}." if training.refused else ""
+        parts.append(f"\nIn TRL: {training.way}.{refused}")
     if method.options:
         parts.append("")
     parts += [f"- `{name}` = {_value(value)}: {OPTIONS[name].meaning}" for name, value in method.options.items()]

@@ -1,0 +1,79 @@
+"""How each engine trains a row of METHODS, in words."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from simko.objectives import Method
+
+_OF_ADVANTAGES = ("scale_rewards", "multi_objective_aggregation")
+_OF_A_LOSS = (
+    "beta",
+    "loss_type",
+    "importance_sampling_level",
+    "epsilon",
+    "epsilon_high",
+    "delta",
+    "top_entropy_quantile",
+    "entropy_coef",
+    "use_adaptive_entropy",
+    "off_policy_mask_threshold",
+    "vllm_importance_sampling_correction",
+    "a mixture-of-experts auxiliary loss",
+    "steps_per_generation that is no multiple of gradient_accumulation_steps",
+)
+
+
+class Training(NamedTuple):
+    """How an engine trains a row."""
+
+    word: str
+    """For a table."""
+    way: str
+    """For a line."""
+    refused: tuple[str, ...]
+    """The engine's options, and whatever else it has, that are refused with the row."""
+
+
+def in_trl(method: "Method") -> Training | None:
+    """How TRL trains the row; None without the packages of simko[trl], whose import takes seconds."""
+    try:
+        from simko.adapters.trl.plan import plan_row
+    except ImportError:
+        return None
+
+    plan = plan_row(method)
+    word = " and ".join(["by advantage"] * plan.own_advantages + ["by link"] * plan.links) or "by options"
+    way = plan.way()
+    if plan.trl_options:
+        way += f" ({', '.join(f'{name}={value}' for name, value in plan.trl_options.items())})"
+    refused = ["another value of these options"] if plan.trl_options else []
+    if "length" in method.options and not plan.own_loss:
+        refused.append("length other than max_completion_length")
+    if plan.own_advantages:
+        refused += _OF_ADVANTAGES
+    if plan.links:
+        refused += _beside_links(method)
+    if plan.own_loss:
+        word = "own loss"
+        refused += _OF_A_LOSS
+    if plan.own_loss or method.needs_old_logp:
+        refused.append("multimodal batches")
+    if method.selects:
+        refused.append("dropout")
+    return Training(word, way, tuple(refused))
+
+
+def _beside_links(method: "Method") -> list[str]:
+    """What would make TRL's loss another objective than that of the row's token links."""
+    from simko.objectives.update import links_change
+
+    changed, refused = links_change(method), []
+    if changed - {"logp"}:
+        refused.append("importance_sampling_level=sequence")
+    if "old_logp" in changed:
+        refused += ["loss_type=vespo", "loss_type=cispo with epsilon_high below top_penalty", "delta"]
+    if changed - {"advantages"}:
+        refused.append("use_bias_correction_kl with beta")
+    if method.needs_candidates:
+        refused.append("an adapter on the LM head")
+    return refused
