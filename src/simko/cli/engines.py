@@ -34,12 +34,9 @@ class Training(NamedTuple):
     """The engine's options, and whatever else it has, that are refused with the row."""
 
 
-def in_trl(method: "Method") -> Training | None:
-    """How TRL trains the row; None without the packages of simko[trl], whose import takes seconds."""
-    try:
-        from simko.adapters.trl.plan import plan_row
-    except ImportError:
-        return None
+def in_trl(method: "Method") -> Training:
+    """How TRL trains the row."""
+    from simko.adapters.trl_rows import plan_row
 
     plan = plan_row(method)
     word = " and ".join(["by advantage"] * plan.own_advantages + ["by link"] * plan.links) or "by options"

@@ -77,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _warnings_shown(), exits_raised():
             args.execute(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+        return 0
     except KeyboardInterrupt:
         where = "from its last complete checkpoint, if there is one" if args.command == "train" else "where it stopped"
         print(f"simko: interrupted; the same command continues {where}", file=sys.stderr)

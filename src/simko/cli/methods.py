@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simko.cli.engines import Training, in_trl
+from simko.cli.engines import in_trl
 
 if TYPE_CHECKING:
     from simko.objectives import Method
@@ -62,25 +62,26 @@ def run(args: argparse.Namespace) -> None:
     from simko.objectives import METHODS
 
     if args.markdown:
-        trained = {method.name: training for method in METHODS.values() if (training := in_trl(method))}
-        print(markdown(read_toy(args.toy), trained), end="")
+        print(markdown(read_toy(args.toy)), end="")
     elif args.name is None:
         for method in METHODS.values():
-            print(f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}]")
+            print(
+                f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}] (TRL: {in_trl(method).word})"
+            )
     elif args.name in METHODS:
-        print(describe(METHODS[args.name], in_trl(METHODS[args.name])))
+        print(describe(METHODS[args.name]))
     else:
         raise ValueError(f"unknown method {args.name!r}: choose from {', '.join(METHODS)}")
 
 
-def describe(method: "Method", training: Training | None) -> str:
-    """Everything in the table about a method, for a terminal. training: how TRL trains it, None without TRL."""
+def describe(method: "Method") -> str:
+    """Everything in the table about a method, and how TRL trains it, for a terminal."""
     from simko.objectives import OPTIONS
 
+    training = in_trl(method)
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
     parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
-    parts["in TRL"] = training.way if training else "pip install 'simko[trl]' to see how it is trained there"
-    parts["refused"] = ", ".join(training.refused) if training else ""
+    parts["in TRL"], parts["refused"] = training.way, ", ".join(training.refused)
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():
         if text:
@@ -99,29 +100,25 @@ def read_toy(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def markdown(toy: Mapping[str, Mapping[str, float]], trained: Mapping[str, Training]) -> str:
-    """The text of docs/methods.md: a table of all methods and a section on each.
-
-    trained: {method: how TRL trains it}; empty without TRL, which the page then does not speak of.
-    """
+def markdown(toy: Mapping[str, Mapping[str, float]]) -> str:
+    """The text of docs/methods.md: a table of all methods and a section on each."""
     from simko.objectives import METHODS
 
-    columns = ["method", "source", "what it does", "options"] + ["in TRL"] * bool(trained)
+    columns = ["method", "source", "what it does", "options", "in TRL"]
     columns += ["modes", "accuracy", "entropy"] if toy else []
     lines = [_INTRODUCTION, _line(columns), _line(["---"] * len(columns))]
     for method in METHODS.values():
         cells = [f"[{method.name}](#{method.name})", _link(method), method.summary, _options(method)]
-        cells += [trained[method.name].word] if trained else []
+        cells.append(in_trl(method).word)
         lines.append(_line(cells + (_measured(toy.get(method.name)) if toy else [])))
     if toy:
         lines.append(_TOY_NOTE.rstrip())
-    if trained:
-        lines.append(_IN_TRL.rstrip())
-    lines += [_section(method, trained.get(method.name)) for method in METHODS.values()]
+    lines.append(_IN_TRL.rstrip())
+    lines += [_section(method) for method in METHODS.values()]
     return "\n".join(lines) + "\n"
 
 
-def _section(method: "Method", training: Training | None) -> str:
+def _section(method: "Method") -> str:
     from simko.objectives import OPTIONS
 
     parts = [f"\n## {method.name}\n", f"{method.summary} {method.title} ({_link(method)}).\n"]
@@ -130,9 +127,9 @@ def _section(method: "Method", training: Training | None) -> str:
         parts.append(f"{method.note}\n")
     rewards = " Rewards: correct (1) or incorrect (0) only." if method.binary else ""
     parts.append(f"Edges: {method.edges}{rewards}")
-    if training:
-        refused = f" Refused: {', '.join(training.refused)}." if training.refused else ""
-        parts.append(f"\nIn TRL: {training.way}.{refused}")
+    training = in_trl(method)
+    refused = f" Refused: {', '.join(training.refused)}." if training.refused else ""
+    parts.append(f"\nIn TRL: {training.way}.{refused}")
     if method.options:
         parts.append("")
     parts += [f"- `{name}` = {_value(value)}: {OPTIONS[name].meaning}" for name, value in method.options.items()]

@@ -69,15 +69,15 @@ def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) ->
     """While open, `observe` is called inside every call of TRL's fused head, after its labels are scored: by TRL, or
     where `top_k` is given by head_token_stats, with so many candidates for every position."""
     original = getattr(trl_utils, _TRL_HEAD)
-    _Watched.observe, _Watched.top_k, _Watched.trl_head = observe, top_k, original
-    setattr(trl_utils, _TRL_HEAD, _Watched)
+    _ObservedHead.observe, _ObservedHead.top_k, _ObservedHead.trl_head = observe, top_k, original
+    setattr(trl_utils, _TRL_HEAD, _ObservedHead)
     try:
         yield
     finally:
         setattr(trl_utils, _TRL_HEAD, original)
 
 
-class _Watched:
+class _ObservedHead:
     """What stands in for TRL's head: one class for all calls, since a compiled forward pass is compiled anew for another."""
 
     observe: Callable[[HeadCall], None]
@@ -87,7 +87,7 @@ class _Watched:
     @staticmethod
     @torch.compiler.disable
     def apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs):  # type: ignore[no-untyped-def]
-        trl_head, top_k = _Watched.trl_head, _Watched.top_k
+        trl_head, top_k = _ObservedHead.trl_head, _ObservedHead.top_k
 
         def by_trl(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Any:
             return trl_head.apply(hidden, weight, bias, labels, temperature, chunk_size, softcap, scale, outputs)
@@ -104,7 +104,7 @@ class _Watched:
         else:
             raise RuntimeError(f"TRL asks its head for {', '.join(outputs)}: simko gives log_probs and entropy")
         logp, entropy = scored[:2]
-        _Watched.observe(HeadCall(ours, head, labels, logp, entropy, stats, lambda *inputs: by_trl(*inputs)[0]))
+        _ObservedHead.observe(HeadCall(ours, head, labels, logp, entropy, stats, lambda *inputs: by_trl(*inputs)[0]))
         return scored
 
 

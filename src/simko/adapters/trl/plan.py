@@ -1,19 +1,17 @@
-"""How TRL trains a row of METHODS, by what the row is made of; and what TRL or the row would ignore, refused."""
+"""TRL's options set to those of the row, and what TRL or the row would ignore, refused."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
 from trl import GRPOConfig
 
 from simko.adapters.trl.config import MethodConfig
+from simko.adapters.trl_rows import Plan, plan_row
 from simko.objectives import METHODS, Method
-from simko.objectives.advantages import centred, standardised
-from simko.objectives.reduction import reduce_loss
-from simko.objectives.surrogate import cap_weight, clip_ratio, sequence_ratio, token_ratio
-from simko.objectives.tokens import every_token, log_ratio_penalty
+from simko.objectives.tokens import log_ratio_penalty
 from simko.objectives.update import links_change
 
 logger = logging.getLogger("simko")
@@ -24,51 +22,8 @@ _LOSS_OPTIONS = (
     "beta", "loss_type", "importance_sampling_level", "epsilon", "epsilon_high", "delta", "top_entropy_quantile",
     "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold",
 )  # fmt: skip
-_TRL_EPS = 1e-4
 _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _LOSSES_THAT_SKIP = ("dapo", "cispo")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How TRL trains a row."""
-
-    method: Method | None
-    """The row; None for TRL's own objective under TRL's options."""
-    own_advantages: bool
-    """The row's advantages take the place of TRL's."""
-    own_loss: bool
-    """The row's policy_loss takes the place of TRL's loss; otherwise the row's token links act in TRL's."""
-    trl_options: dict[str, Any]
-    """TRL's options that the row sets."""
-
-    @property
-    def links(self) -> bool:
-        """Whether token links of the row act in TRL's own loss."""
-        return self.method is not None and bool(self.method.token_links) and not self.own_loss
-
-    def objective(self, args: MethodConfig) -> str:
-        """One line that names the objective under `args`."""
-        method = self.method
-        if (said := args.face()) or method is None:
-            return said or "TRL's own objective"
-        held: dict[str, Any] = {}
-        if not self.own_loss:
-            high = args.epsilon if args.epsilon_high is None else args.epsilon_high
-            held = {"clip_low": args.epsilon, "clip_high": high, "length": args.max_completion_length}
-            held |= {} if self.own_advantages else {"eps": _TRL_EPS}
-        options = {name: held.get(name, value) for name, value in method.options.items()}
-        words = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in options.items()]
-        words += [] if self.own_loss else [f"beta={args.beta:g}"]
-        loss = "its own loss" if self.own_loss else f"TRL’s {args.loss_type} loss"
-        return f"{method.name} ({', '.join(words) or 'no options'}; {loss})"
-
-    def way(self) -> str:
-        """How the row is trained, in words."""
-        if self.own_loss:
-            return "own advantages and own loss"
-        parts = ["own advantages"] * self.own_advantages + ["token links"] * self.links
-        return f"TRL's loss with its {' and '.join(parts)}" if parts else "TRL's options"
 
 
 def plan_method(args: MethodConfig) -> Plan:
@@ -97,50 +52,6 @@ def plan_method(args: MethodConfig) -> Plan:
         )
     _refuse_inexact_aids(plan, args)
     return plan
-
-
-def plan_row(method: Method, given: Any = None) -> Plan:
-    """The plan by what the row is made of. given: options that the user set, of which TRL's advantages cannot have eps."""
-    loss, advantages = _trl_loss(method), _trl_advantages(method, given or {})
-    if loss is None:
-        return Plan(method, own_advantages=True, own_loss=True, trl_options={})
-    if advantages is None or method.token_links:  # a GRPO but for these: the user chooses TRL's loss around it
-        usual = _trl_loss(METHODS["grpo"]) or {}
-        loss = {name: value for name, value in loss.items() if usual.get(name) != value}
-        usual = _trl_advantages(METHODS["grpo"], {}) or {}
-        advantages = {k: v for k, v in advantages.items() if usual[k] != v} if advantages is not None else None
-    return Plan(method, advantages is None, own_loss=False, trl_options=loss | (advantages or {}))
-
-
-def _trl_loss(method: Method) -> dict[str, Any] | None:
-    """TRL's options under which its loss is the row's; None where there are none."""
-    plain = method.auxiliary is None and not method.selects and method.token_mask.func is every_token
-    if not plain or method.reduction.func is not reduce_loss or method.ratio.func not in (token_ratio, sequence_ratio):
-        return None
-    kind, surrogate = method.reduction.keywords.get("reduction", "token_mean"), method.surrogate
-    level = "sequence" if method.ratio.func is sequence_ratio else "token"
-    if surrogate.func is clip_ratio:
-        loss = {"token_mean": "dapo", "sequence_mean": "grpo", "constant": "dr_grpo"}[kind]
-        clip = {"epsilon": surrogate.keywords["clip_low"], "epsilon_high": surrogate.keywords["clip_high"]}
-        return {"loss_type": loss, "importance_sampling_level": level} | clip
-    if surrogate.func is cap_weight and kind == "token_mean":
-        cap = {"epsilon_high": surrogate.keywords["ratio_cap"]}
-        return {"loss_type": "cispo", "importance_sampling_level": level} | cap
-    return None
-
-
-def _trl_advantages(method: Method, given: dict[str, Any]) -> dict[str, Any] | None:
-    """TRL's options under which its advantages are the row's; None where there are none."""
-    changed = method.binary or method.reward_transform is not None or method.reweighting is not None
-    estimator, eps = method.estimator, given.get("eps", _TRL_EPS)
-    if changed or eps != _TRL_EPS:
-        return None
-    if estimator.func is centred:
-        return {"scale_rewards": "none"}
-    usual = {**METHODS["grpo"].estimator.keywords}
-    if estimator.func is standardised and estimator.keywords in (usual, usual | {"eps": _TRL_EPS}):
-        return {"scale_rewards": "group"}
-    return None
 
 
 def may_skip_rows(name: str) -> bool:
@@ -195,9 +106,6 @@ def refuse_conflicts_with_links(method: Method, args: MethodConfig) -> None:
         f"delta out, or set {on_advantage}": args.delta is not None and on_ratio,
         "use_bias_correction_kl=True multiplies the KL term by SimKO's ratio: set it to False, or beta to 0": (
             args.use_bias_correction_kl and args.beta != 0 and changed - {"advantages"}
-        ),
-        f"Liger's loss computes its own log-probabilities, which {method.name} never reaches: turn it off": (
-            getattr(args, "use_liger_loss", False)
         ),
     }
     for conflict, holds in conflicts.items():

@@ -281,7 +281,7 @@ class MethodTrainer(GRPOTrainer):
         logp, entropy = self._score(inputs, model=model)
         self._loss_inputs = None  # what is scored from here on is no loss's
         old_logp = self._old_logp(inputs, logp)
-        denominator, marked = self._of_update(self.method, inputs)
+        denominator, marked = self._update_terms(self.method, inputs)
         tokens = loss.tokens_of(inputs, logp, old_logp, entropy, marked)
         value, metrics = self.method.policy_terms(tokens, denominator)
         self._add(metrics)
@@ -294,7 +294,7 @@ class MethodTrainer(GRPOTrainer):
         unchanged = not self.model.training or self.state.global_step == self._rollout_step
         return logp.detach() if unchanged else batch.get("old_per_token_logps", logp.detach())
 
-    def _of_update(self, method: Method, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    def _update_terms(self, method: Method, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """The denominator of the whole update and this micro-batch's marked tokens; an evaluation batch stands alone."""
         if not self.model.training:
             update = self._open_update(method, [inputs])
