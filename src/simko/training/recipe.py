@@ -88,11 +88,13 @@ class TrainingConfig(SimKOConfig):
     correctness: str | None = field(default=None, metadata=_CHOICE["correctness"])
 
     def row(self) -> Method | None:
+        """None for grpo, the simko_* options' row for simko, else MethodConfig's."""
         if self.method == "grpo":
             return None
         return self.simko_row() if self.method == "simko" else MethodConfig.row(self)
 
     def face(self) -> str | None:
+        """The lines of grpo and simko; None for another method."""
         faces = {"grpo": grpo_objective, "simko": simko_objective}
         return faces[self.method](self) if self.method in faces else None
 

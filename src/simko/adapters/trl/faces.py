@@ -20,9 +20,10 @@ class RLVRConfig(MethodConfig):
     use_bias_correction_kl: bool = field(default=True, metadata={"help": "As in TRL."})
 
     def row(self) -> None:
-        return None
+        """None: TRL's own objective."""
 
     def face(self) -> str:
+        """grpo_objective."""
         return grpo_objective(self)
 
 
@@ -62,9 +63,11 @@ class SimKOConfig(MethodConfig):
         self.simko_row()
 
     def row(self) -> Method | None:
+        """simko_row."""
         return self.simko_row()
 
     def face(self) -> str | None:
+        """simko_objective."""
         return simko_objective(self)
 
     def simko_row(self) -> Method:

@@ -1,10 +1,10 @@
 """Reads candidates off TRL's fused LM head while it runs.
 
-TRL never materialises the logits: it calls one autograd function on (hidden states, head weight, labels), inside the
-model's forward, where the weights that FSDP or ZeRO-3 shards are gathered; ZeRO-3 releases the head's afterwards and
-gathers it again for the backward pass. This file stands in for that call and either lets it score the labels and takes
-the few logits that a method needs from the same tensors, or takes all statistics in one pass of its own
-(head_token_stats), where so many positions need candidates that looking at their logits twice costs more.
+TRL never materialises the logits. It calls one autograd function on (hidden states, head weight, labels), inside the model's
+forward pass, where weights that FSDP or ZeRO-3 shards are gathered. This file puts a class of its own in the place of that
+function. The class either lets TRL's function score the labels, and reads the few logits that a method needs from the same
+tensors, or takes all statistics in one pass of its own (head_token_stats). The second is cheaper where most positions need
+candidates.
 
 Legend: N scored positions, H hidden size, V vocabulary, K candidates.
 """
@@ -26,34 +26,37 @@ _TRL_HEAD = "_ChunkedLogProbFunction"
 
 @dataclass(frozen=True)
 class HeadCall:
-    """One call of TRL's fused head. hidden [N, H]; labels [N]; logp, entropy [N], TRL's or those of `stats`.
-
-    stats: the whole head's, or None where TRL scored; trl_head(hidden, weight, bias, labels): TRL's log-probabilities
-    under the same temperature, cap and scale.
-    """
+    """One call of TRL's fused head."""
 
     hidden: Tensor
+    """[N, H]."""
     head: Head
+    """The head and the transform of its logits."""
     labels: Tensor
+    """[N], the scored ids."""
     logp: Tensor
+    """[N], TRL's or that of `stats`."""
     entropy: Tensor
+    """[N], likewise."""
     stats: TokenStats | None
+    """The statistics of one pass; None if TRL scored."""
     trl_head: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor]
+    """(hidden, weight, bias, labels) -> TRL's log-probabilities, with the same temperature, cap and scale."""
 
     def candidate_logits(self, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the positions `rows` [n]: the K largest logits [n, K] and the label's [n], with gradient and less a number
-        that may differ by position, and the candidates' ids [n, K]."""
+        """The K largest logits [n, K] and the label's [n] at the positions `rows` [n], with gradient, and the candidates' ids
+        [n, K]. All logits of a position may be shifted by the same number."""
         if self.stats is not None:
             return self.stats.topk_logp[rows], self.stats.logp[rows], self.stats.topk_ids[rows]
         return candidate_logits(self.hidden[rows], self.head, self.labels[rows], top_k=top_k)
 
     @torch.no_grad()
     def logp_error(self, rows: Tensor) -> float:
-        """Largest difference between TRL's log-probabilities and those of `head` over `rows`, relative to 1 or the
-        log-probability itself where that is larger.
+        """The largest difference between TRL's log-probabilities and those of `head` over `rows`, divided by the size of the
+        log-probability where that is above 1.
 
-        Both are worked in float32: in half precision TRL rounds each logit, by up to an eighth where logits reach 45,
-        which would hide a head that is read wrongly.
+        Both are computed in float32. In half precision TRL rounds each logit, by up to an eighth where logits reach 45, and
+        that would hide a head that is read wrongly.
         """
         hidden, labels = self.hidden[rows].float(), self.labels[rows]
         weight, bias = self.head.weight.float(), None if self.head.bias is None else self.head.bias.float()
@@ -66,8 +69,10 @@ class HeadCall:
 
 @contextmanager
 def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) -> Iterator[None]:
-    """While open, `observe` is called inside every call of TRL's fused head, after its labels are scored: by TRL, or
-    where `top_k` is given by head_token_stats, with so many candidates for every position."""
+    """Call `observe` inside every call of TRL's fused head, after its labels are scored.
+
+    top_k: None to let TRL score; else the number of candidates, and head_token_stats scores every position.
+    """
     original = getattr(trl_utils, _TRL_HEAD)
     _ObservedHead.observe, _ObservedHead.top_k, _ObservedHead.trl_head = observe, top_k, original
     setattr(trl_utils, _TRL_HEAD, _ObservedHead)
@@ -78,7 +83,7 @@ def watch_head(observe: Callable[[HeadCall], None], top_k: int | None = None) ->
 
 
 class _ObservedHead:
-    """What stands in for TRL's head: one class for all calls, since a compiled forward pass is compiled anew for another."""
+    """Stands in for TRL's head. It is one class for all calls, because another class would compile the model anew."""
 
     observe: Callable[[HeadCall], None]
     top_k: int | None
@@ -109,10 +114,10 @@ class _ObservedHead:
 
 
 def completion_rows(positions: int, valid: Tensor) -> Tensor:
-    """Where the head's N positions hold completion token (b, t): [B, T] indices, meaningful where `valid` is True.
+    """The position of completion token (b, t) among the head's N positions, [B, T]; meaningful where `valid` is True.
 
-    TRL scores the valid completion tokens alone where it has a Triton kernel, else all B x (L - 1) positions of the
-    sequences; the two are told apart by N. valid [B, T]: the token is no padding.
+    TRL scores only the valid completion tokens if it has a Triton kernel, and else all B x (L - 1) positions of the
+    sequences. N tells the two apart. valid: [B, T], False for padding.
     """
     B, T = valid.shape
     width = positions // B

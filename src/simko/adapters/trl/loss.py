@@ -123,10 +123,12 @@ class AcceleratedProcesses:
         self.index, self.count = accelerator.process_index, accelerator.num_processes
 
     def sum(self, x: Tensor) -> Tensor:
+        """Processes.sum."""
         summed: Tensor = self._accelerator.reduce(x.to(self._accelerator.device), reduction="sum")
         return summed
 
     def gather(self, x: Tensor) -> Tensor:
+        """Processes.gather."""
         if x.dim() > 1:
             x = self._accelerator.pad_across_processes(x, dim=1)
         gathered: Tensor = self._accelerator.gather(x)

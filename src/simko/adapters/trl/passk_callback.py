@@ -86,15 +86,18 @@ class PassAtKCallback(TrainerCallback):
         self._last: int | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate before the first step."""
         self._last = None
         if state.global_step == 0:
             self.evaluate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate every `every` steps."""
         if state.global_step % self.every == 0 or control.should_training_stop:
             self.evaluate()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate after the last step, unless that was done."""
         if self._last != state.global_step and not args.load_best_model_at_end:  # else it is another step's model
             self.evaluate()
 

@@ -388,6 +388,7 @@ class MethodTrainer(GRPOTrainer):
             super()._save_checkpoint(model, trial)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """TRL's, with the folder of a local model named."""
         super().create_model_card(*args, **kwargs)
         if self.accelerator.is_main_process:
             directory = Path(str(self.args.output_dir))
