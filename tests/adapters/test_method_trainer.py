@@ -25,7 +25,7 @@ from tiny import digit_share, make_trainer, tiny_dataset, tiny_model
 from transformers import TrainerCallback
 
 from simko.adapters.trl import RLVRTrainer, SimKOTrainer
-from simko.adapters.trl.plan import plan_row
+from simko.adapters.trl_rows import plan_row
 from simko.objectives import METHODS
 
 
@@ -57,7 +57,7 @@ def test_gradient_is_that_of_the_plain_loss(tmp_path, name):
 
 def own_way(monkeypatch):
     """Rows that TRL implements run their own loss too."""
-    monkeypatch.setattr("simko.adapters.trl.plan._trl_loss", lambda method: None)
+    monkeypatch.setattr("simko.adapters.trl_rows._trl_loss", lambda method: None)
 
 
 def in_both_ways(tmp_path, monkeypatch, name, **options):
