@@ -23,14 +23,14 @@ from simko.studies.warm_start import puzzle_tokenizer
 def timed(trainer: Any) -> list[float]:
     """Seconds of each probe, a list that fills while the trainer trains."""
     spent: list[float] = []
-    probe = trainer._probe
+    probe = trainer.probe.measure
 
     def measured(rollout: dict[str, Any]) -> None:
         start = time.perf_counter()
         probe(rollout)
         spent.append(time.perf_counter() - start)
 
-    trainer._probe = measured
+    trainer.probe.measure = measured
     return spent
 
 
