@@ -145,11 +145,10 @@ def train(options):
         "moves": steps.moves,
         "weights": weights(trainer.model),
         "metrics": [
-            {k: v for k, v in row.items() if k.startswith(f"{method}/") and "seconds" not in k}
+            {k: v for k, v in row.items() if k.startswith((f"{method}/", "simko/")) and "seconds" not in k}
             for row in trainer.state.log_history
             if "loss" in row
         ],
-        "penalised": [row["simko/penalised"] for row in trainer.state.log_history if "simko/penalised" in row],
     }
 
 
