@@ -1,7 +1,7 @@
 """How TRL trains a row of METHODS, by what the row is made of; and what TRL or the row would ignore, refused."""
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -267,11 +267,12 @@ def refuse_unfit_steps(method: Method, trainer: Any) -> None:
 
 def refuse_changed_plan(plan: Plan, method: Method, args: MethodConfig) -> None:
     """ValueError where a controller has set options of the row that only TRL's could follow."""
-    if plan_row(method).trl_options != plan.trl_options:
+    if replace(plan_row(method, args.method_options), method=plan.method) != plan:
         raise ValueError(
-            f"{method.name}'s controller changes options of TRL's loss, which are set once for a run: let it change "
-            "those of token links, advantages or a loss of the row's own"
+            f"{method.name}'s controller changes options of TRL's loss or advantages, which are set once for a run: let "
+            "it change those of token links, or of advantages or a loss of the row's own"
         )
+    _refuse_ignored_options(plan, method, args)
     if plan.links:
         refuse_conflicts_with_links(method, args)
 
