@@ -32,7 +32,6 @@ ROWS = {
     "entropy_advantage": METHODS["entropy_advantage"],
     "simko_passk": BOTH,
 }
-QUICK = ("rloo", "entropy_advantage")
 
 
 def clip(low, high=None):
@@ -91,6 +90,15 @@ FEATURES = {
     "mixture of experts": Feature({"router_aux_loss_coef": 0.5}, {}),
 }  # fmt: skip
 
+
+QUICK = ("off_policy_mask_threshold", "kl", "tool tokens", "LoRA")  # of all rows; the others of two
+CASES = [
+    pytest.param(
+        name, feature, marks=() if name in ("rloo", "entropy_advantage") or feature in QUICK else pytest.mark.slow
+    )
+    for name in ROWS
+    for feature in FEATURES
+]
 
 NOTHING = Feature({}, {})
 UNSEEN = ("as it is", "accumulation", "temperature", "LoRA", "tool tokens")  # the plain loss knows of these anyway
@@ -179,8 +187,7 @@ def as_if_sampled_by_vllm(trainer):
     trainer.change_rollout, trainer._compute_loss = change_rollout, compute_loss
 
 
-@pytest.mark.parametrize("feature", FEATURES)
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ROWS])
+@pytest.mark.parametrize(("name", "feature"), CASES)
 def test_gradient_is_the_row_s_under_a_feature_of_trl_s(tmp_path, monkeypatch, name, feature):
     """Two updates of a rollout: the first on-policy, the second off."""
     monkeypatch.setitem(METHODS, name, ROWS[name])
