@@ -52,8 +52,9 @@ def high_entropy(t, share):
 
 
 def near_the_old_policy(t, threshold):
-    """0 for worse responses that have drifted away."""
-    drift = ((t["old_logp"] - t["logp"].detach()) * t["mask"]).sum(1) / t["mask"].sum(1)
+    """0 for worse responses that have drifted away from what sampled them."""
+    old_logp = t.get("sampling_per_token_logps", t["old_logp"])
+    drift = ((old_logp - t["logp"].detach()) * t["mask"]).sum(1) / t["mask"].sum(1)
     return ((t["rewards"] == 1) | (drift <= threshold))[:, None]
 
 
@@ -79,7 +80,10 @@ FEATURES = {
     "off_policy_mask_threshold": Feature(
         {"off_policy_mask_threshold": 2e-3}, {}, partial(near_the_old_policy, threshold=2e-3)
     ),
-    "vLLM's correction": Feature({}, {}, lambda t: t["importance_sampling_ratio"]),
+    "vLLM's corrections": Feature(
+        {"off_policy_mask_threshold": 2e-3}, {},
+        lambda t: t["importance_sampling_ratio"] * near_the_old_policy(t, threshold=2e-3),
+    ),
     "kl": Feature({"beta": 0.5}, {}),
     "kl per response": Feature(
         {"beta": 0.5, "loss_type": "grpo"}, {"reduction": partial(reduce_loss, reduction="sequence_mean")}
@@ -91,7 +95,13 @@ FEATURES = {
 }  # fmt: skip
 
 
-QUICK = ("off_policy_mask_threshold", "kl", "tool tokens", "LoRA")  # of all rows; the others of two
+QUICK = (
+    "off_policy_mask_threshold",
+    "vLLM's corrections",
+    "kl",
+    "tool tokens",
+    "LoRA",
+)  # of all rows; the others of two
 CASES = [
     pytest.param(
         name, feature, marks=() if name in ("rloo", "entropy_advantage") or feature in QUICK else pytest.mark.slow
@@ -170,12 +180,14 @@ def with_reference(folder):
 
 
 def as_if_sampled_by_vllm(trainer):
-    """The loss with TRL's correction for a sampler whose log-probabilities differ from the trainer's."""
+    """The loss with what TRL makes of a sampler whose log-probabilities differ from the trainer's."""
     change, loss = trainer.change_rollout, trainer._compute_loss
 
     def change_rollout(rollout):
         change(rollout)
-        rollout["importance_sampling_ratio"] = 0.5 + torch.rand(rollout["completion_ids"].shape)
+        draw = torch.rand(rollout["completion_ids"].shape)
+        rollout["importance_sampling_ratio"] = 0.5 + draw
+        rollout["sampling_per_token_logps"] = rollout["old_per_token_logps"] + draw - 0.5
 
     def compute_loss(model, inputs):
         trainer.use_vllm = True
@@ -202,7 +214,7 @@ def test_gradient_is_the_row_s_under_a_feature_of_trl_s(tmp_path, monkeypatch, n
     assert trainer.plan.way().startswith("TRL's loss with its ")
     row = ROWS[name] if trainer.plan.own_advantages else ROWS[name].with_options(eps=1e-4)  # TRL's
     check = RowLoss(trainer, row, how)
-    if feature == "vLLM's correction":
+    if feature == "vLLM's corrections":
         as_if_sampled_by_vllm(trainer)
     trainer.train()
     assert len(check.errors["row"]) == 2
