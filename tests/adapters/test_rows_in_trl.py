@@ -15,6 +15,7 @@ from test_trl_features import MIXTURES
 from tiny import LORA, fixed_rollout, tiny_model
 from transformers import TrainerCallback
 
+from simko.adapters.trl.loss import Candidates, link_loss
 from simko.objectives import METHODS, candidate_gap
 from simko.objectives import surrogate as sur
 from simko.objectives.reduction import reduce_loss
@@ -222,3 +223,20 @@ def test_gradient_is_the_row_s_under_a_feature_of_trl_s(tmp_path, monkeypatch, n
     assert min(check.errors["grpo"]) > 1e-3  # what a gradient of plain GRPO would miss
     assert feature in UNSEEN or max(check.errors["without it"]) > 1e-3
     assert check.drift[-1] > 1e-3
+
+
+def test_tokens_that_do_not_count_keep_their_log_probabilities():
+    """A tool's may be of any size: a ratio of another than its own would overflow, and 0 times infinity trains nan."""
+    logp, counted = torch.full((2, 6), -200.0), torch.tensor([[1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 1, 1]])
+    inputs = {
+        "completion_mask": torch.ones(2, 6), "tool_mask": counted, "advantages": torch.tensor([1.0, -1.0]),
+        "old_per_token_logps": logp - 0.1, "ref_per_token_logps": logp - 0.2, "left_out": torch.tensor(0),
+        "candidates": Candidates(torch.rand(2, 6), counted != 0, counted != 0),
+    }  # fmt: skip
+    before = dict(inputs)
+    after, _ = link_loss(BOTH.with_options(gate_quantile=None), logp, torch.ones(2, 6), inputs)
+    assert torch.equal(after, logp)
+    for name in ("old_per_token_logps", "ref_per_token_logps"):
+        assert torch.equal(inputs[name][counted == 0], before[name][counted == 0])
+    assert inputs["old_per_token_logps"][1, 0] < before["old_per_token_logps"][1, 0]
+    assert inputs["sampling_per_token_logps"] is before["old_per_token_logps"]
