@@ -240,3 +240,15 @@ def test_tokens_that_do_not_count_keep_their_log_probabilities():
         assert torch.equal(inputs[name][counted == 0], before[name][counted == 0])
     assert inputs["old_per_token_logps"][1, 0] < before["old_per_token_logps"][1, 0]
     assert inputs["sampling_per_token_logps"] is before["old_per_token_logps"]
+
+
+def test_advantages_that_a_link_changes_without_saying_so_count_as_changed():
+    double = partial(lambda tokens: (tokens._replace(advantages=2 * tokens.advantages), {}))
+    inputs = {
+        "completion_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]), "left_out": torch.tensor(2),
+        "advantages": torch.tensor([-1.0, 0.5, 0.0]),
+    }  # fmt: skip
+    logp = -torch.rand(3, 4)
+    _, metrics = link_loss(replace(METHODS["grpo"], token_links=(double,)), logp, torch.ones(3, 4), inputs)
+    assert metrics["changed"].value() == pytest.approx(5 / 8)
+    assert metrics["raised"].value() == pytest.approx(2 / 8)
