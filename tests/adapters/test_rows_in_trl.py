@@ -15,7 +15,7 @@ from test_trl_features import MIXTURES
 from tiny import LORA, fixed_rollout, tiny_model
 from transformers import TrainerCallback
 
-from simko.adapters.trl.loss import Candidates, link_loss
+from simko.adapters.trl.loss import Candidates, link_loss, own_loss
 from simko.objectives import METHODS, candidate_gap
 from simko.objectives import surrogate as sur
 from simko.objectives.reduction import reduce_loss
@@ -252,3 +252,12 @@ def test_advantages_that_a_link_changes_without_saying_so_count_as_changed():
     _, metrics = link_loss(replace(METHODS["grpo"], token_links=(double,)), logp, torch.ones(3, 4), inputs)
     assert metrics["changed"].value() == pytest.approx(5 / 8)
     assert metrics["raised"].value() == pytest.approx(2 / 8)
+
+
+def test_clipped_tokens_of_an_own_loss_are_a_share_of_those_left_out_too():
+    inputs = {
+        "completion_mask": torch.ones(2, 4), "left_out": torch.tensor(8), "advantages": torch.tensor([-1.0, 1.0]),
+    }  # fmt: skip
+    logp, old_logp = torch.zeros(2, 4), torch.tensor([[-1.0, 1, 1, 0], [-1, -1, 0, 1]])
+    _, _, core = own_loss(METHODS["entropy_bonus"], inputs, logp, old_logp, torch.ones(2, 4), None, None)
+    assert core["clip_ratio/region_mean"].value() == pytest.approx(4 / 16)
