@@ -19,10 +19,12 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from methods import right
+from test_controller import FOLLOWING
 from tiny import LORA, fixed_rollout, make_trainer, tiny_model
 from transformers import TrainerCallback
 
 from simko.adapters.trl import MethodTrainer
+from simko.objectives import METHODS
 
 GLOBAL_BATCH = 8
 ZERO3 = os.environ.get("SIMKO_TEST_ZERO3")
@@ -116,7 +118,8 @@ def train(options):
     looked_up = options.pop("looked_up", False)  # a GPU's way to the candidates
     tie, steps = options.pop("tie", True), Steps()
     way = mock.patch("simko.adapters.trl.loss.one_pass_candidates", return_value=None)
-    with way if looked_up else nullcontext(), tempfile.TemporaryDirectory() as folder:
+    changing = mock.patch.dict(METHODS, changing=FOLLOWING["token links"])
+    with way if looked_up else nullcontext(), changing, tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             Path(folder),
             MethodTrainer if method else None,
@@ -145,11 +148,10 @@ def train(options):
         "moves": steps.moves,
         "weights": weights(trainer.model),
         "metrics": [
-            {k: v for k, v in row.items() if k.startswith(f"{method}/") and "seconds" not in k}
+            {k: v for k, v in row.items() if k.startswith((f"{method}/", "simko/")) and "seconds" not in k}
             for row in trainer.state.log_history
             if "loss" in row
         ],
-        "penalised": [row["simko/penalised"] for row in trainer.state.log_history if "simko/penalised" in row],
     }
 
 

@@ -163,14 +163,15 @@ def select_tokens(
 
 def update_denominator(
     method: Method,
-    batches: Sequence[tuple[Shaped[Tensor, " B"], Shaped[Tensor, "B T"]]],
+    batches: Sequence[tuple[Tensor, Tensor]],
     marked: Sequence[Tensor | None],
     processes: Processes,
 ) -> Float[Tensor, ""]:
     """policy_loss's `denominator`: that of the whole update over the number of processes, whose gradients an engine
     averages.
 
-    batches: advantages and mask of this process's micro-batches; marked: select_tokens' answer, or None for each.
+    batches: advantages [B] and mask [B, T] of each micro-batch of this process, which may differ in size; marked:
+    select_tokens' answer, or None for each.
     """
     sizes = [
         method.denominator(advantages, mask, marked=m) for (advantages, mask), m in zip(batches, marked, strict=True)
@@ -239,19 +240,23 @@ class Adaptation:
     """
 
     def __init__(self, method: Method) -> None:
-        self.method, self._state = method, {}  # type: Method, dict[str, float]
+        self.method = method
+        self._state: dict[str, float] = {}
+        self._options: dict[str, Any] = {}  # those that the controller has set
 
     def step(self, metrics: dict[str, float]) -> None:
         """Let the controller see the metrics of an update, by name, and change `method`'s options."""
         if self.method.controller is not None:
             self._state, options = self.method.controller(self._state, metrics)
+            self._options |= options
             self.method = self.method.with_options(**options)
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run needs, as JSON values."""
-        return {} if self.method.controller is None else {"state": self._state, "options": self.method.options}
+        return {} if self.method.controller is None else {"state": self._state, "options": self._options}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Continue from a state_dict."""
         if kept:
-            self._state, self.method = dict(kept["state"]), self.method.with_options(**kept["options"])
+            self._state, self._options = dict(kept["state"]), dict(kept["options"])
+            self.method = self.method.with_options(**self._options)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -190,11 +190,12 @@ def column_of_correctness(method: Method, names: Sequence[str], wanted: str | No
 
 def refuse_changed_plan(plan: Plan, method: Method, args: MethodConfig) -> None:
     """ValueError where a controller has set options of the row that only TRL's could follow."""
-    if plan_row(method).trl_options != plan.trl_options:
+    if replace(plan_row(method, args.method_options), method=plan.method) != plan:
         raise ValueError(
-            f"{method.name}'s controller changes options of TRL's loss, which are set once for a run: let it change "
-            "those of token links, advantages or a loss of the row's own"
+            f"{method.name}'s controller changes options of TRL's loss or advantages, which are set once for a run: let "
+            "it change those of token links, or of advantages or a loss of the row's own"
         )
+    _refuse_ignored_options(plan, method, args)
     if plan.links:
         refuse_conflicts_with_links(method, args)
 

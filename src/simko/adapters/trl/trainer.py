@@ -32,7 +32,6 @@ from simko.objectives.update import (
     group_outcomes,
     one_outcome,
     open_update,
-    reads_candidates_elsewhere,
 )
 
 
@@ -92,7 +91,6 @@ class MethodTrainer(GRPOTrainer):
         looked_up = ""
         if method.needs_candidates:
             loss.refuse_unread_heads(self.model, method.top_k or 1)
-            self._reads_everywhere = reads_candidates_elsewhere(method)
             one_pass = loss.one_pass_candidates(method, self.accelerator.device) is not None
             second_look = "; TRL's head scores, gated tokens are looked at again for candidates"
             looked_up = "; one pass over the head scores and finds candidates" if one_pass else second_look
@@ -224,7 +222,7 @@ class MethodTrainer(GRPOTrainer):
         def observe(call: HeadCall) -> None:
             if inputs is None:
                 return
-            found.append(loss.read_candidates(method, self._reads_everywhere, call, inputs))
+            found.append(loss.read_candidates(method, call, inputs))
             self._check_head(call)
 
         with watch_head(observe, loss.one_pass_candidates(method, self.accelerator.device)):
@@ -343,7 +341,8 @@ class MethodTrainer(GRPOTrainer):
             logged[name].append(value)
         if training and changed is not None and self.accelerator.is_main_process:
             self._receipt.see(changed)
-        if training and self._acts() and self._adaptation is not None and self._adaptation.method.controller:
+        warm = self.state.global_step >= self.args.grpo_warmup_steps
+        if training and warm and self._adaptation is not None and self._adaptation.method.controller:
             own = f"{self._prefix}/"
             self._adaptation.step({k.removeprefix(own): v for k, v in means.items() if k.startswith(own)})
             plan.refuse_changed_plan(self.plan, self._adaptation.method, self.args)
