@@ -15,7 +15,7 @@ from test_trl_features import MIXTURES
 from tiny import LORA, fixed_rollout, tiny_model
 from transformers import TrainerCallback
 
-from simko.adapters.trl.loss import Candidates, link_loss, own_loss
+from simko.adapters.trl.loss import Candidates, core_metrics, link_loss, tokens_of
 from simko.objectives import METHODS, candidate_gap
 from simko.objectives import surrogate as sur
 from simko.objectives.reduction import reduce_loss
@@ -259,5 +259,6 @@ def test_clipped_tokens_of_an_own_loss_are_a_share_of_those_left_out_too():
         "completion_mask": torch.ones(2, 4), "left_out": torch.tensor(8), "advantages": torch.tensor([-1.0, 1.0]),
     }  # fmt: skip
     logp, old_logp = torch.zeros(2, 4), torch.tensor([[-1.0, 1, 1, 0], [-1, -1, 0, 1]])
-    _, _, core = own_loss(METHODS["entropy_bonus"], inputs, logp, old_logp, torch.ones(2, 4), None, None)
+    tokens = tokens_of(inputs, logp, old_logp, torch.ones(2, 4))
+    core = core_metrics(tokens, METHODS["entropy_bonus"].policy_terms(tokens)[1])
     assert core["clip_ratio/region_mean"].value() == pytest.approx(4 / 16)
