@@ -57,7 +57,7 @@ def test_gradient_is_that_of_the_plain_loss(tmp_path, name):
 
 def own_way(monkeypatch):
     """Rows that TRL implements run their own loss too."""
-    monkeypatch.setattr("simko.adapters.trl.plan._trl_loss", lambda method: None)
+    monkeypatch.setattr("simko.adapters.trl_rows._trl_loss", lambda method: None)
 
 
 def in_both_ways(tmp_path, monkeypatch, name, **options):
@@ -200,7 +200,7 @@ def test_a_method_on_right_and_wrong_asks_which_reward_says_so(tmp_path):
     with pytest.raises(ValueError, match="one of right; got 'wrong'"):
         method_trainer(tmp_path, "maxrl", correctness="wrong")
     assert method_trainer(tmp_path, "rloo", reward=both).plan.own_advantages
-    with pytest.raises(ValueError, match=r"maxrl is defined for right \(1\) and wrong \(0\) only"):
+    with pytest.raises(ValueError, match=r"maxrl is defined for correct \(1\) and incorrect \(0\) only"):
         method_trainer(tmp_path, "maxrl", reward=digit_share).train()
 
 
