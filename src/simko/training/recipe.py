@@ -87,6 +87,11 @@ class TrainingConfig(SimKOConfig):
     method_options: dict[str, Any] | str | None = field(default=None, metadata=_CHOICE["method_options"])
     correctness: str | None = field(default=None, metadata=_CHOICE["correctness"])
 
+    own_objective = "method grpo"
+
+    def penalty_settings(self) -> tuple[str, str]:
+        return (SimKOConfig if self.method == "simko" else MethodConfig).penalty_settings(self)
+
     def row(self) -> Method | None:
         if self.method == "grpo":
             return None
@@ -207,9 +212,7 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
     if method in ("grpo", "simko") and training.method_options:
         theirs = "TRL's epsilon, epsilon_high, loss_type ..." if method == "grpo" else ", ".join(_SIMKO_OPTIONS)
         raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
-    if method in ("grpo", "simko") and training.correctness is not None:
-        raise ValueError(f"correctness has no effect: {method} takes rewards of any kind")
-    plan_method(training)
+    plan_method(training, named)
 
 
 def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: NamedOptions) -> None:
