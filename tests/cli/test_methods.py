@@ -135,3 +135,13 @@ def test_of_trl_s_options_those_that_are_named_are_refused_and_no_others(tmp_pat
             assert said, name
         else:
             assert not said, name
+
+
+def test_a_method_that_a_recipe_sets_otherwise_says_so(capsys):
+    said = {}
+    for name in ("grpo", "simko", "pkpo"):
+        assert main(["methods", name]) == 0
+        said[name] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recipe:")]
+    assert said["grpo"] == ["recipe:   TRL's own objective, under any of TRL's options"]
+    assert said["simko"] == ["recipe:   set by the simko_* options"]
+    assert said["pkpo"] == []
