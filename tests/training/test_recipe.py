@@ -73,7 +73,8 @@ def test_keys_that_are_written_once(tmp_path):
         ("method: grpo\ncorrectness: judge\n", (), "correctness has no effect"),
         ("method: rloo\ncorrectness: judge\n", (), "correctness has no effect"),
         ("method: dr_grpo\nscale_rewards: group\n", (), "dr_grpo sets scale_rewards='none', you set 'group'"),
-        ("loss_type: dapo\n", ("--method", "gspo"), "gspo sets loss_type='grpo', you set 'dapo': leave it out"),
+        ("method: gspo\nloss_type: dapo\n", (), "gspo sets loss_type='grpo', you set 'dapo': leave it out"),
+        ("", ("--method", "gspo", "--loss_type", "dapo"), "gspo sets loss_type='grpo', you set 'dapo': leave it out"),
         ("method: dapo\n", ("--epsilon", "0.3"), "or train TRL's own objective with method grpo$"),
         ("load_in_8bit: true\n", (), "quantised weights cannot be trained: set use_peft"),
         ("max_steps: 1.5\n", (), "max_steps must be int, got 1.5"),
@@ -90,6 +91,11 @@ def test_keys_that_are_written_once(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, text, words, said):
     with pytest.raises(ValueError, match=rf"mine\.yaml: .*{said}"):
         written(tmp_path, text, *words)
+
+
+def test_a_recipe_for_one_method_runs_with_another(tmp_path):
+    recipe = written(tmp_path, "loss_type: dapo\nsimko_alpha: 0.1\n", "--method", "gspo")
+    assert recipe.training.loss_type == "grpo"
 
 
 CONFLICTS = {

@@ -171,7 +171,8 @@ def find_recipe(name: str | Path) -> Path:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Parse a recipe. overrides: command-line words such as --learning_rate 2e-6, which win over the file.
 
-    A recipe for simko may be run with another method. Its simko_* options then have no effect. ValueError for an unknown or
+    A recipe for one method may be run with another. Its simko_* options then have no effect, and what it names at TRL's
+    default gives way to what the method sets. ValueError for an unknown or
     invalid option, and for a method, data and reward that do not fit together.
     """
     written = read_yaml(path)
@@ -212,7 +213,8 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
     if method in ("grpo", "simko") and training.method_options:
         theirs = "TRL's epsilon, epsilon_high, loss_type ..." if method == "grpo" else ", ".join(_SIMKO_OPTIONS)
         raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
-    plan_method(training, named)
+    written_for_it = written.get("method", "simko") == method
+    plan_method(training, named if written_for_it else named.on_command_line)
 
 
 def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: NamedOptions) -> None:
