@@ -37,7 +37,7 @@ REFUSED = {
     "warm-up": ("nsr", {"grpo_warmup_steps": 5}, "grpo_warmup_steps delays a row's token links.*set it to 0 for nsr"),
     "skipping what counts": ("kl_cov", {"skip_zero_advantage": True}, "advantage 0 count in kl_cov"),
     "skipping in gspo": ("gspo", {"skip_zero_advantage": True}, "loss_type dapo or cispo"),
-    "dropping in dr_grpo": ("dr_grpo", {"drop_one_outcome_groups": True}, "divides by responses"),
+    "dropping in dr_grpo": ("dr_grpo", {"drop_one_outcome_groups": True}, "divides by responses.*set drop_one_outcome_groups to False$"),
     "steps": ("nsr", {"accumulate": 4, "steps_per_generation": 6}, "steps_per_generation=6 must be a multiple"),
     "windows over rollouts": ("clip_cov", {"accumulate": 4, "steps_per_generation": 2}, "must be a multiple"),
 }  # fmt: skip

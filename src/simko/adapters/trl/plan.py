@@ -142,13 +142,17 @@ def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
                 "False or change those options"
             )
     if args.drop_one_outcome_groups:
-        loss = args.loss_type
+        loss, way_out = (
+            f"loss_type={args.loss_type!r}",
+            "" if "loss_type" in plan.trl_options else " or loss_type to dapo",
+        )
+        by_tokens = args.loss_type in _LOSSES_BY_TOKENS
         if plan.own_loss and method is not None and method.reduction.keywords.get("reduction") == "constant":
-            loss = method.name
-        if loss not in _LOSSES_BY_TOKENS:
+            loss, way_out, by_tokens = method.name, "", False
+        if not by_tokens:
             raise ValueError(
-                f"loss_type={loss!r} divides by responses, so that dropped groups would stay in its denominator: set "
-                "drop_one_outcome_groups to False or loss_type to dapo"
+                f"{loss} divides by responses, so that dropped groups would stay in its denominator: set "
+                f"drop_one_outcome_groups to False{way_out}"
             )
 
 
