@@ -2,14 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from methods import right
+from methods import right, trained
 from paper import GradientCheck
 from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
 
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
+from simko.objectives import METHODS
 
 SPLITS = {
     "one micro-batch": {"per_device_train_batch_size": 16},
@@ -290,3 +293,16 @@ def test_a_compiled_model_trains_the_same_gradient(tmp_path, cls):
         ends.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
         assert "probe/concentration_1" in rows(trainer)[2]
     assert (ends[0] - ends[1]).abs().max() < 1e-5
+
+
+def test_tokens_that_a_link_moves_are_counted_without_its_saying_so(tmp_path, caplog, monkeypatch):
+    def lower(tokens):
+        return tokens._replace(logp=1.5 * tokens.logp), {}
+
+    monkeypatch.setitem(
+        METHODS, "lower", replace(METHODS["entropy_advantage"], name="lower", token_links=(partial(lower),))
+    )
+    trainer = trained(tmp_path, "lower", max_steps=1)
+    (row,) = rows(trainer)
+    assert row["lower/raised"] > 0
+    assert any("first update changes 100.0% of its tokens" in m for m in caplog.messages)

@@ -200,7 +200,7 @@ def test_a_method_on_right_and_wrong_asks_which_reward_says_so(tmp_path):
     with pytest.raises(ValueError, match="one of right; got 'wrong'"):
         method_trainer(tmp_path, "maxrl", correctness="wrong")
     assert method_trainer(tmp_path, "rloo", reward=both).plan.own_advantages
-    with pytest.raises(ValueError, match=r"maxrl is defined for right \(1\) and wrong \(0\) only"):
+    with pytest.raises(ValueError, match=r"maxrl is defined for correct \(1\) and incorrect \(0\) only"):
         method_trainer(tmp_path, "maxrl", reward=digit_share).train()
 
 

@@ -1,6 +1,7 @@
 """`simko methods`, and docs/methods.md, which it writes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,11 +56,13 @@ def test_it_neither_waits_for_trl_nor_needs_it():
         assert "own advantages" in done.stdout or "(TRL: by advantage)" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    done = subprocess.run(
-        f"{sys.executable} -m simko.cli methods | head -1", shell=True, capture_output=True, text=True
-    )
-    assert done.stderr == ""
+@pytest.mark.parametrize("words", [["methods"], ["methods", "pkpo"], ["tasks"], ["tasks", "aime24"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "simko.cli", *words], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_unknown_one_names_those_there_are(capsys):
@@ -132,3 +135,13 @@ def test_of_trl_s_options_those_that_are_named_are_refused_and_no_others(tmp_pat
             assert said, name
         else:
             assert not said, name
+
+
+def test_a_method_that_a_recipe_sets_otherwise_says_so(capsys):
+    said = {}
+    for name in ("grpo", "simko", "pkpo"):
+        assert main(["methods", name]) == 0
+        said[name] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recipe:")]
+    assert said["grpo"] == ["recipe:   TRL's own objective, under any of TRL's options"]
+    assert said["simko"] == ["recipe:   set by the simko_* options"]
+    assert said["pkpo"] == []

@@ -119,7 +119,7 @@ def test_one_that_ends_its_process_does_not_end_the_evaluation_well(
     [
         ("./nope.py:judge", "No such file"),
         ("judge.py", "write package.module:function or ./file.py:function"),
-        ("./judge.py:grade", "has no function grade (its functions: last, judge, share, exits, leaves)"),
+        ("./judge.py:grade", "has no function grade; its functions: last, judge, share, exits, leaves"),
         ("", "no verifier is called ''"),
         ("judg", "or your own: package.module:function or ./file.py:function"),
     ],

@@ -1,11 +1,16 @@
 """Single links: effective log-probabilities, surrogate, reduction."""
 
 import math
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from simko.objectives import (
+    METHODS,
     candidate_gap,
     clipped_surrogate,
     penalised_advantages,
@@ -122,3 +127,63 @@ def test_reduction_unknown():
     unchecked = getattr(reduce_loss, "__wrapped__", reduce_loss)
     with pytest.raises(ValueError, match="reduction"):
         unchecked(torch.zeros(1, 1), torch.ones(1, 1), "sum")
+
+
+BATCH = {
+    "logp": torch.zeros(3, 4),
+    "old_logp": torch.zeros(3, 4),
+    "entropy": torch.ones(3, 4),
+    "mask": torch.ones(3, 4),
+}
+
+
+def row(link):
+    return replace(METHODS["grpo"], name="mine", token_links=(link,))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda t: t, "its Tokens and a dict of metrics, got Tokens"),
+        (lambda t: None, "its Tokens and a dict of metrics, got NoneType"),
+        (lambda t: (t.logp, {}), "its Tokens and a dict of metrics"),
+        (lambda t: (t, {"low": 0.5}), "low as a Mean, by mean_over or over_counted, got float"),
+        (lambda t: (t, {"low": torch.zeros(())}), "low as a Mean.*got Tensor"),
+        (lambda t: (t._replace(advantages=t.advantages[:1]), {}), r"advantages of shape \[3, 4\], got \[1, 1\]"),
+        (lambda t: (t._replace(logp=t.logp[:, :1]), {}), r"logp of shape \[3, 4\], got \[3, 1\]"),
+    ],
+)
+def test_a_link_s_answer_that_is_none_is_named(answer, said):
+    """What would be an unpacking error, or be spread over other responses in silence."""
+
+    def trim(tokens, *, alpha):
+        return answer(tokens)
+
+    with pytest.raises(ValueError, match=f"mine: the token link trim must return {said}"):
+        row(partial(trim, alpha=0.1)).policy_loss(
+            **BATCH, gap=None, is_top1=None, advantages=torch.tensor([1.0, -1.0, 0])
+        )
+
+
+def test_a_link_that_is_no_partial_is_named():
+    """In a process of its own: the tests' type checker would refuse it first."""
+    code = """
+from dataclasses import replace
+from simko.objectives import METHODS
+for place, link in {"token_links": (len,), "estimator": len, "surrogate": len, "auxiliary": len}.items():
+    try:
+        replace(METHODS["grpo"], **{place: link})
+    except ValueError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = "takes functools.partial(function, option=...), got <built-in function len>"
+    places = ("token_links", "estimator", "surrogate", "auxiliary")
+    assert done.stdout.splitlines() == [f"grpo: {place} {said}" for place in places]
+
+
+def test_an_option_that_is_not_listed_says_how_to_list_it():
+    with pytest.raises(
+        ValueError, match=r"mine has no option 'flor'; .*; flor becomes one by a row of objectives\.OPTIONS$"
+    ):
+        row(partial(lambda tokens, *, flor: (tokens, {}), flor=1.0)).with_options(flor=2.0)

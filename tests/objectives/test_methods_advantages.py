@@ -157,7 +157,9 @@ def test_other_rewards_than_right_or_wrong(name):
     """Shaped and negative rewards. Rows that are defined for correct and incorrect responses refuse them."""
     for shaped in ([1, 0.5, 0], [1, -1, 0]):
         if METHODS[name].binary:
-            with pytest.raises(ValueError, match=f"{name} is defined for right .1. and wrong .0. only, sample 1 has"):
+            with pytest.raises(
+                ValueError, match=f"{name} is defined for correct .1. and incorrect .0. only, sample 1 has"
+            ):
                 of(ready(name), shaped)
         else:
             found = of(ready(name), shaped)

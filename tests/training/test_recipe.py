@@ -1,5 +1,6 @@
 """What a recipe may say: nothing in it is lost in silence, and what is wrong is named with its file, line and key."""
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,8 @@ import yaml
 from transformers import TrainingArguments
 from trl import GRPOConfig, ModelConfig
 
+from simko.adapters.trl import MethodConfig, SimKOConfig, plan_method
+from simko.objectives import METHODS
 from simko.training import recipe as recipe_module
 from simko.training.ignored import refused_options
 from simko.training.options import list_options, markdown_options
@@ -68,6 +71,11 @@ def test_keys_that_are_written_once(tmp_path):
         ("simko_top_penalty: 0.9\n", (), "simko_top_penalty .lambda. must be finite and at least 1"),
         ("method: nsr\n", ("--simko-alpha", "0.2"), "simko_alpha belongs to method simko"),
         ("method: grpo\ncorrectness: judge\n", (), "correctness has no effect"),
+        ("method: rloo\ncorrectness: judge\n", (), "correctness has no effect"),
+        ("method: dr_grpo\nscale_rewards: group\n", (), "dr_grpo sets scale_rewards='none', you set 'group'"),
+        ("method: gspo\nloss_type: dapo\n", (), "gspo sets loss_type='grpo', you set 'dapo': leave it out"),
+        ("", ("--method", "gspo", "--loss_type", "dapo"), "gspo sets loss_type='grpo', you set 'dapo': leave it out"),
+        ("method: dapo\n", ("--epsilon", "0.3"), "or train TRL's own objective with method grpo$"),
         ("load_in_8bit: true\n", (), "quantised weights cannot be trained: set use_peft"),
         ("max_steps: 1.5\n", (), "max_steps must be int, got 1.5"),
         ("num_generations: 4.0\n", (), "num_generations must be int . None, got 4.0"),
@@ -83,6 +91,37 @@ def test_keys_that_are_written_once(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, text, words, said):
     with pytest.raises(ValueError, match=rf"mine\.yaml: .*{said}"):
         written(tmp_path, text, *words)
+
+
+def test_a_recipe_for_one_method_runs_with_another(tmp_path):
+    recipe = written(tmp_path, "loss_type: dapo\nsimko_alpha: 0.1\n", "--method", "gspo")
+    assert recipe.training.loss_type == "grpo"
+
+
+CONFLICTS = {
+    "importance_sampling_level": "sequence", "loss_type": "vespo", "delta": 2.0, "use_bias_correction_kl": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("conflict", [*CONFLICTS, "cispo"])
+@pytest.mark.parametrize("config", [MethodConfig, SimKOConfig, TrainingConfig])
+def test_each_way_out_of_a_conflict_with_token_links_is_there(tmp_path, config, conflict):
+    """For the class and the method that the user has."""
+    clash = {"loss_type": "cispo"} if conflict == "cispo" else {conflict: CONFLICTS[conflict]}
+    given = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "beta": 0.1} | clash
+    methods = ["entropy_advantage", *(m for m in METHODS if m.startswith("simko"))]
+    refused = 0
+    for method in ["simko"] if config is SimKOConfig else methods:
+        named = given if config is SimKOConfig else given | {"method": method}
+        try:
+            plan_method(config(**named))
+        except ValueError as error:
+            refused += 1
+            ways = re.findall(r"set (\w+)=(\{.*?\}|\"\w+\"|\d+)", str(error))
+            for option, value in ways:
+                assert not option.startswith("simko_") or method == "simko"
+                plan_method(config(**named | {option: float(value) if value.isdigit() else ast.literal_eval(value)}))
+    assert refused
 
 
 OTHERS = {bool: True, int: 3, float: 0.25, str: "other"}

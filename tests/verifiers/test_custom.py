@@ -142,8 +142,11 @@ def test_one_that_cannot_end_is_refused_before_sampling(folder: Path) -> None:
         (":judge", "write package.module:function"),
         ("./nope.py:judge", r"cannot load \./nope\.py .*No such file"),
         ("no_such_package.judge:judge", "cannot load no_such_package.judge .*No module named 'no_such_package'"),
-        ("judge.py:grade", r"judge\.py has no function grade \(its functions: judge, burns, never_ends\)"),
-        ("judge.py:CORRECT", r"judge\.py has no function CORRECT"),
+        ("judge.py:grade", r"judge\.py has no function grade; its functions: judge, burns, never_ends"),
+        (
+            "judge.py:CORRECT",
+            r"judge\.py has no function CORRECT \(CORRECT is an object of \w+\); its functions: judge",
+        ),
         ("wanting.py:judge", r"cannot load wanting\.py \(ModuleNotFoundError: No module named 'sympyy'"),
         ("broken.py:judge", r"cannot load broken\.py \(SyntaxError: .*line 1"),
         ("script.py:judge", r"cannot load script\.py \(SystemExit: 0"),

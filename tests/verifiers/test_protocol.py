@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from simko.records import Problem, Verdict, Verifier
-from simko.verifiers import VERIFIERS, check_problems, get_verifier, grade_many, verifier_name, verify_code
+from simko.verifiers import (
+    VERIFIERS,
+    VerifierError,
+    check_problems,
+    get_verifier,
+    grade_many,
+    verifier_name,
+    verify_code,
+)
 from simko.verifiers.code import verify
 
 HUMANEVAL = {"signature": "def f(x):\n", "entry_point": "f", "test": "def check(candidate):\n    assert candidate(1)\n"}
@@ -93,3 +101,45 @@ def test_a_verifier_of_the_users_own_checks_and_grades_whole_lists() -> None:
     assert verifier_name(Longest()) == "longest"
     with pytest.raises(ValueError, match="'q' has no answer"):
         check_problems(Longest(), [problem, Problem("q", "")])
+
+
+class Own:
+    """A verifier of the user's own that answers what it is told to."""
+
+    name = "own"
+
+    def __init__(self, answers: list[Any]) -> None:
+        self.answers = answers
+
+    def check(self, problem: Problem) -> None:
+        pass
+
+    def grade(self, answers: Sequence[tuple[str, Problem]]) -> list[Any]:
+        return self.answers
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([Verdict("correct")], "the verifier own gave 1 verdicts on 2 responses"),
+        ([Verdict("correct")] * 3, "gave 3 verdicts on 2 responses"),
+        ([Verdict("correct"), None], "on problem 'q': it returned None, which is neither"),
+        ([Verdict("right"), Verdict("wrong")], "on problem 'p': its verdict's outcome is 'right'"),
+    ],
+)
+def test_grade_gives_one_verdict_on_each_response_or_is_named(answers: list[Any], said: str) -> None:
+    with pytest.raises(VerifierError, match=said):
+        grade_many(Own(answers), [("a", Problem("p", "")), ("b", Problem("q", ""))])
+
+
+def test_what_grade_gives_is_read_like_a_function_s_answer() -> None:
+    verdicts = grade_many(Own([True, 0.5]), [("a", Problem("p", "")), ("b", Problem("q", ""))])
+    assert verdicts == [Verdict("correct"), Verdict("wrong", score=0.5)]
+
+
+@pytest.mark.parametrize("other", [3, Own, object()])
+def test_what_is_no_verifier_is_refused_with_what_is_one(other: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"is no verifier: give a name, a function .* check.problem. and grade.answers."
+    ):
+        check_problems(other, [Problem("p", "")])

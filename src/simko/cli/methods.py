@@ -48,6 +48,7 @@ _TOY_NOTE = """
 Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): how
 many correct leaves the trained policy still reaches, its probability of a correct one, and its entropy in nats.
 """
+_IN_RECIPES = {"grpo": "TRL's own objective, under any of TRL's options", "simko": "set by the simko_* options"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +82,7 @@ def describe(method: "Method") -> str:
     training = in_trl(method)
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
     parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
+    parts["recipe"] = _IN_RECIPES.get(method.name, "")
     parts["in TRL"], parts["refused"] = training.way, ", ".join(training.refused)
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():

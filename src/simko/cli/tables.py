@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 _FILE_WIDTH = 160
 
 
+class _Console(Console):
+    """Leaves a closed pipe to `main`, where rich's own console would end the process with code 1."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+def terminal(file_width: int = _FILE_WIDTH) -> Console:
+    """stdout as a console, `file_width` columns wide in a file or a pipe."""
+    return _Console(width=None if sys.stdout.isatty() else file_width, highlight=False)
+
+
 def print_run(run: Path) -> None:
     """pass@k of every task and setting of a run."""
     from simko.report import read_sections
@@ -29,7 +41,7 @@ def print_sections(sections: "Sequence[Section]") -> None:
     """For each task and setting, one row per K, one column per model or pair, and notes."""
     from simko.report.runs_page import headline, notes
 
-    console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False)
+    console = terminal()
     for section in sections:
         n = (
             str(section.samples)

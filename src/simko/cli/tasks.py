@@ -30,13 +30,11 @@ def run(args: argparse.Namespace) -> None:
     if args.name is not None:
         print(visible(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name))))
         return
-    from rich.console import Console
-
+    from simko.cli.tables import terminal
     from simko.tasks import PREFIXES
     from simko.verifiers import VERIFIERS
 
-    # in a file or a pipe, each task has one line
-    console = Console(width=None if Console().is_terminal else 240, highlight=False)
+    console = terminal(file_width=240)  # each task has one line
     console.print(table())
     for prefix, make in PREFIXES.items():
         console.print(f"{prefix}/NAME: {_first_line(make.__doc__)}", markup=False)

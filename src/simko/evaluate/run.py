@@ -44,7 +44,7 @@ def evaluate(
         store: where samples and verdicts are kept.
         sampler: draws the responses.
         problems: the problems.
-        verifier: a name for `get_verifier`, or a callable.
+        verifier: a name, a function, or an object with name, check and grade: see `VerifierLike`.
         n: samples per problem.
         settings: how responses are drawn.
         task: the name of the set of problems.

@@ -24,7 +24,15 @@ from simko.objectives.options import OPTIONS, REQUIRED, checked_option
 from simko.objectives.reduction import Denominator, mean_over, reduce_loss, reduction_size
 from simko.objectives.reweighting import mean_over_response
 from simko.objectives.surrogate import clip_ratio, sequence_ratio, token_ratio
-from simko.objectives.tokens import Metrics, Tokens, every_token, over_counted, penalise_ratio, read_tokens
+from simko.objectives.tokens import (
+    Metrics,
+    Tokens,
+    checked_link,
+    every_token,
+    over_counted,
+    penalise_ratio,
+    read_tokens,
+)
 
 EVERY_TOKEN = partial(every_token)
 TOKEN_RATIO = partial(token_ratio)
@@ -91,6 +99,14 @@ class Method:
     """The names of `policy_loss`'s metrics."""
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value, partials = getattr(self, f.name), (partial, partial | None)
+            links = value if f.name == "token_links" else [value] if f.type in partials and value is not None else []
+            for link in links:
+                if not isinstance(link, partial):
+                    raise ValueError(
+                        f"{self.name}: {f.name} takes functools.partial(function, option=...), got {link!r}"
+                    )
         if self.ratio.func is sequence_ratio and any(link.func is penalise_ratio for link in self.token_links):
             raise ValueError(
                 "a ratio per sequence would turn SimKO's penalty on the ratio into a factor on the whole response: "
@@ -129,7 +145,9 @@ class Method:
         for name, value in options.items():
             if name not in own:
                 have = ", ".join(own) or "none"
-                raise ValueError(f"{self.name} has no option {name!r}; its options: {have}")
+                unlisted = any(name in link.keywords for link in self._links()) and name not in OPTIONS
+                hint = f"; {name} becomes one by a row of objectives.OPTIONS" if unlisted else ""
+                raise ValueError(f"{self.name} has no option {name!r}; its options: {have}{hint}")
             options[name] = checked_option(name, value)
         changed = {f.name: _rebound(getattr(self, f.name), options) for f in fields(self)}
         return replace(self, **changed | {name: value for name, value in options.items() if name == "top_k"})
@@ -278,7 +296,7 @@ class Method:
         """The tokens after the row's token links, and the links' metrics, for an engine that keeps its own loss."""
         metrics: Metrics = {}
         for link in self.token_links:
-            tokens, found = link(tokens)
+            tokens, found = checked_link(self.name, link, tokens)
             metrics |= found
         return tokens, metrics
 
@@ -315,8 +333,8 @@ class Method:
         if other.any():
             bad = int(other.nonzero()[0])
             raise ValueError(
-                f"{self.name} is defined for right (1) and wrong (0) only, sample {bad} has reward "
-                f"{rewards[bad].item():g}: give it correctness as the reward, or use a method for shaped rewards"
+                f"{self.name} is defined for correct (1) and incorrect (0) only, sample {bad} has reward "
+                f"{rewards[bad].item():g}: give it a reward of 1 or 0, or use a method for shaped rewards"
             )
 
     def _check_marked(self, marked: Tensor | None) -> None:

@@ -4,6 +4,7 @@ A link takes the Tokens of a micro-batch. A mask returns which tokens have a los
 auxiliary term returns a further loss of each token. All return metrics beside it, a Mean by name.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -111,6 +112,24 @@ def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
             raise ValueError(f"{name} must be [B, T] as logp {list(logp.shape)}, got {list(x.shape)}")
     if advantages.shape not in (logp.shape[:1], logp.shape):
         raise ValueError(f"advantages must be [B] or [B, T] for logp {list(logp.shape)}, got {list(advantages.shape)}")
+
+
+def checked_link(row: str, link: partial, tokens: Tokens) -> tuple[Tokens, Metrics]:
+    """What a token link of the row makes of tokens. ValueError, naming the link, for anything but Tokens of the same
+    responses and metrics that are Means."""
+    answer: Any = link(tokens)
+    said = f"{row}: the token link {getattr(link.func, '__name__', link.func)} must return"
+    if type(answer) is not tuple or len(answer) != 2 or not isinstance(answer[0], Tokens):
+        raise ValueError(f"{said} its Tokens and a dict of metrics, got {type(answer).__name__}")
+    after, metrics = answer
+    for name, metric in metrics.items():
+        if not isinstance(metric, Mean):
+            raise ValueError(f"{said} {name} as a Mean, by mean_over or over_counted, got {type(metric).__name__}")
+    for name in ("logp", "old_logp", "advantages"):
+        shape, allowed = getattr(after, name).shape, {getattr(tokens, name).shape, tokens.logp.shape}
+        if shape not in allowed:
+            raise ValueError(f"{said} {name} of shape {list(tokens.logp.shape)}, got {list(shape)}")
+    return after, metrics
 
 
 def over_counted(x: Shaped[Tensor, "B T"], tokens: Tokens) -> Mean:

@@ -87,6 +87,11 @@ class TrainingConfig(SimKOConfig):
     method_options: dict[str, Any] | str | None = field(default=None, metadata=_CHOICE["method_options"])
     correctness: str | None = field(default=None, metadata=_CHOICE["correctness"])
 
+    own_objective = "method grpo"
+
+    def penalty_settings(self) -> tuple[str, str]:
+        return (SimKOConfig if self.method == "simko" else MethodConfig).penalty_settings(self)
+
     def row(self) -> Method | None:
         """None for grpo, the simko_* options' row for simko, else MethodConfig's."""
         if self.method == "grpo":
@@ -168,7 +173,8 @@ def find_recipe(name: str | Path) -> Path:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Parse a recipe. overrides: command-line words such as --learning_rate 2e-6, which win over the file.
 
-    A recipe for simko may be run with another method. Its simko_* options then have no effect. ValueError for an unknown or
+    A recipe for one method may be run with another. Its simko_* options then have no effect, and what it names at TRL's
+    default gives way to what the method sets. ValueError for an unknown or
     invalid option, and for a method, data and reward that do not fit together.
     """
     written = read_yaml(path)
@@ -209,9 +215,8 @@ def _check_method(training: TrainingConfig, written: dict[str, Any], named: Name
     if method in ("grpo", "simko") and training.method_options:
         theirs = "TRL's epsilon, epsilon_high, loss_type ..." if method == "grpo" else ", ".join(_SIMKO_OPTIONS)
         raise ValueError(f"method {method} has no method_options in a recipe: set {theirs}")
-    if method in ("grpo", "simko") and training.correctness is not None:
-        raise ValueError(f"correctness has no effect: {method} takes rewards of any kind")
-    plan_method(training)
+    written_for_it = written.get("method", "simko") == method
+    plan_method(training, named if written_for_it else named.on_command_line)
 
 
 def _check(run: RunArguments, training: TrainingConfig, model: ModelConfig, named: NamedOptions) -> None:

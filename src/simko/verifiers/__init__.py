@@ -17,7 +17,7 @@ from simko.records import Problem, Verdict, Verifier, VerifierLike
 from simko.verifiers.choice import verify_bbh, verify_choice, verify_exact
 from simko.verifiers.code.verify import verify_code
 from simko.verifiers.custom import Custom
-from simko.verifiers.direct import Function, VerifierError
+from simko.verifiers.direct import Function, VerifierError, judged
 from simko.verifiers.importing import import_function
 from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
@@ -85,6 +85,11 @@ def as_verifier(verifier: VerifierLike) -> Verifier:
     """The verifier of a name (see `get_verifier`), a verifier itself, or one that calls a function."""
     if isinstance(verifier, str):
         return get_verifier(verifier)
+    if isinstance(verifier, type) or not (isinstance(verifier, Verifier) or callable(verifier)):
+        raise ValueError(
+            f"{verifier!r} is no verifier: give a name, a function of a response and its problem, or an object with name, "
+            "check(problem) and grade(answers)"
+        )
     return verifier if isinstance(verifier, Verifier) else Function(verifier)
 
 
@@ -98,9 +103,14 @@ def grade_many(verifier: VerifierLike, answers: Sequence[tuple[str, Problem]]) -
     """The verdicts on (response, problem) pairs, in order. Thread-safe.
 
     Equal answers and programs are judged once, where judging takes long. A function may return what `custom` lists.
-    ValueError for a problem that cannot be judged; VerifierError where a verifier raises.
+    ValueError for a problem that cannot be judged; VerifierError where a verifier raises, or where its `grade` returns
+    anything but a verdict on each pair.
     """
-    return as_verifier(verifier).grade(answers)
+    judge = as_verifier(verifier)
+    verdicts = list(judge.grade(answers))
+    if len(verdicts) != len(answers):
+        raise VerifierError(f"the verifier {judge.name} gave {len(verdicts)} verdicts on {len(answers)} responses")
+    return [judged(lambda i=i: verdicts[i], *answer) for i, answer in enumerate(answers)]
 
 
 def check_problems(verifier: VerifierLike, problems: Iterable[Problem]) -> None:

@@ -62,8 +62,9 @@ def _load(path: str, what: str, folder: Path) -> tuple[Callable[..., Any], str]:
         raise ValueError(f"{what} {path!r}: cannot load {source} ({type(error).__name__}: {error})") from error
     if not callable(function := getattr(module, name, None)):
         there = [key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"]
+        kind = f" ({name} is an object of {type(function).__name__})" if hasattr(module, name) else ""
         raise ValueError(
-            f"{what} {path!r}: {source} has no function {name} (its functions: {', '.join(there) or 'none'})"
+            f"{what} {path!r}: {source} has no function {name}{kind}; its functions: {', '.join(there) or 'none'}"
         )
     return function, hashlib.sha256(code + _code_elsewhere(module, function)).hexdigest()[:16]
 

@@ -25,6 +25,8 @@ class MethodConfig(GRPOConfig):
     """
 
     _VALID_DICT_FIELDS: ClassVar = [*GRPOConfig._VALID_DICT_FIELDS, "method_options"]
+    own_objective: ClassVar[str] = "RLVRTrainer"
+    """Where the user trains TRL's own objective, for messages."""
 
     method: str = field(default="simko", metadata={"help": "A row of METHODS.", "choices": list(METHODS)})
     method_options: dict[str, Any] | str | None = field(
@@ -32,7 +34,9 @@ class MethodConfig(GRPOConfig):
     )
     correctness: str | None = field(
         default=None,
-        metadata={"help": "The reward function that says right (1) or wrong (0), for methods defined on that alone."},
+        metadata={
+            "help": "The reward function that says correct (1) or incorrect (0), for methods that take no other rewards."
+        },
     )
     grpo_warmup_steps: int = field(
         default=0, metadata={"help": "Plain GRPO for so many updates before SimKO starts (its paper's logic runs: 50)."}
@@ -92,6 +96,11 @@ class MethodConfig(GRPOConfig):
     def face(self) -> str | None:
         """One line that names the objective, where the configuration has plainer words than a row's options."""
         return None
+
+    def penalty_settings(self) -> tuple[str, str]:
+        """Settings of the user's that turn SimKO's penalty off, and that put it on the advantage; "" where none does."""
+        off = "method_options={'top_penalty': 1}" if "top_penalty" in METHODS[self.method].options else ""
+        return off, 'method="simko_reference"' if self.method == "simko" else ""
 
     def row(self) -> Method | None:
         """The method with its options; None for TRL's own objective, as TRL's options say.

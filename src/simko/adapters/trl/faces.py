@@ -70,6 +70,9 @@ class SimKOConfig(MethodConfig):
         """simko_objective."""
         return simko_objective(self)
 
+    def penalty_settings(self) -> tuple[str, str]:
+        return "simko_top_penalty=1", 'simko_penalty="advantage"'
+
     def simko_row(self) -> Method:
         """The row simko with the simko_* options. ValueError, naming the option, for a value outside its range."""
         alpha, top_penalty, quantile = self.simko_alpha, self.simko_top_penalty, self.simko_gate_quantile

@@ -95,7 +95,8 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
         if inputs.get("ref_per_token_logps") is not None:  # so that the KL keeps the gradient of the true logp
             shift = after.logp - before.logp
             inputs["ref_per_token_logps"] = inputs["ref_per_token_logps"] + shift
-    changed = after.changed | (before.mask & (after.advantages != before.advantages))
+    moved = [getattr(after, name) != getattr(before, name) for name in ("logp", "old_logp", "advantages")]
+    changed = after.changed | (before.mask & (moved[0] | moved[1] | moved[2]))
     raised = changed & (before.advantages > 0)
     return logp, metrics | {"changed": over_counted(changed, before), "raised": over_counted(raised, before)}
 
@@ -148,7 +149,9 @@ def refuse_unread_heads(model: Any, top_k: int) -> None:
             )
     shape = getattr(head.weight, "ds_shape", head.weight.shape)  # ZeRO-3 leaves [0] of a weight it has sharded
     if top_k > (vocabulary := shape[0]):
-        raise ValueError(f"simko_top_k={top_k} exceeds the model's vocabulary of {vocabulary}")
+        raise ValueError(
+            f"top_k={top_k} exceeds the model's vocabulary of {vocabulary} tokens: lower the number of candidates"
+        )
 
 
 def check_head(call: HeadCall, model: Any) -> None:

@@ -1,7 +1,7 @@
 """TRL's options set to those of the row, and what TRL or the row would ignore, refused."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -26,22 +26,24 @@ _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _LOSSES_THAT_SKIP = ("dapo", "cispo")
 
 
-def plan_method(args: MethodConfig) -> Plan:
+def plan_method(args: MethodConfig, named: Container[str] = ()) -> Plan:
     """The plan for the row that `args` names; sets TRL's options in `args` where they make the row.
 
-    ValueError for what MethodConfig.row refuses, and for a TRL option that would be ignored or contradicts the row.
+    named: options that the user is known to have set, also where the value is TRL's default.
+
+    ValueError for what MethodConfig.row refuses, and for an option that would be ignored or contradicts the row.
     """
     method = args.row()
+    if args.correctness is not None and not (method is not None and method.binary):
+        raise ValueError(f"correctness has no effect: {args.method} takes rewards of any kind; leave it out")
     plan = Plan(None, False, False, {}) if method is None else plan_row(method, args.method_options)
     if method is not None:
         _refuse_ignored_options(plan, method, args)
         for name, value in plan.trl_options.items():
-            if getattr(args, name) not in (_DEFAULTS[name], value):
-                raise ValueError(
-                    f"{method.name} sets {name}={value!r}, you set {getattr(args, name)!r}: leave it out, change the "
-                    f"method by method_options ({', '.join(method.options) or 'it has none'}), or train TRL's own "
-                    "objective with RLVRTrainer"
-                )
+            given = getattr(args, name)
+            if given != value and (given != _DEFAULTS[name] or name in named):
+                ways = ["leave it out", *_by_options(method), f"train TRL's own objective with {args.own_objective}"]
+                raise ValueError(f"{method.name} sets {name}={value!r}, you set {given!r}: {', or '.join(ways)}")
             setattr(args, name, value)
         if plan.links:
             refuse_conflicts_with_links(method, args)
@@ -63,17 +65,17 @@ def may_skip_rows(name: str) -> bool:
 def _refuse_ignored_options(plan: Plan, method: Method, args: MethodConfig) -> None:
     """ValueError for an option of TRL's, or of the row's, that would have no effect."""
     ignored = [name for name in _ADVANTAGE_OPTIONS if plan.own_advantages and getattr(args, name) != _DEFAULTS[name]]
-    what = "advantages"
+    what = "advantages of its own, which do"
     if plan.own_loss:
-        what = "a loss"
+        what = "a loss of its own, which does"
         ignored += [name for name in _LOSS_OPTIONS if getattr(args, name) != _DEFAULTS[name]]
         if args.use_vllm and args.vllm_importance_sampling_correction:
             ignored.append("vllm_importance_sampling_correction")
     if ignored:
-        raise ValueError(
-            f"{method.name} has {what} of its own, which does not know {', '.join(ignored)}: leave that at its default "
-            f"(for vLLM's correction: False), or change the method by method_options ({', '.join(method.options)})"
-        )
+        vllm = "vllm_importance_sampling_correction"
+        left_out = [f"set {name} to False" if name == vllm else f"leave {name} out" for name in ignored]
+        ways = ", or ".join([" and ".join(left_out), *_by_options(method)])
+        raise ValueError(f"{method.name} has {what} not know {', '.join(ignored)}: {ways}")
     length = method.options.get("length")
     if not plan.own_loss and length not in (None, args.max_completion_length):
         raise ValueError(
@@ -85,32 +87,44 @@ def _refuse_ignored_options(plan: Plan, method: Method, args: MethodConfig) -> N
 def refuse_conflicts_with_links(method: Method, args: MethodConfig) -> None:
     """ValueError with the way out where TRL would train another objective than the row's links make."""
     changed = links_change(method)
-    on_ratio = "old_logp" in changed
-    names = "simko_top_penalty=1", 'simko_penalty="advantage"'
-    if not hasattr(args, "simko_penalty"):
-        names = "method_options={'top_penalty': 1}", 'method="simko_reference"'
-    off, on_advantage = names
+    off, on_advantage = args.penalty_settings()
+    unpenalised = links_change(method.with_options(top_penalty=1)) if off else changed
+    by_token = 'set it to "token"'
+    off_exactly = off if not unpenalised - {"logp"} else ""
     highest = args.epsilon if args.epsilon_high is None else args.epsilon_high
     conflicts = {
         f'importance_sampling_level="sequence" turns what {method.name} does to single tokens into a rescaling of whole '
-        f'responses: set it to "token", or {off} (SimKO\'s positive part is exact there)': (
+        f"responses: {_ways_out(by_token, off_exactly)}": (
             args.importance_sampling_level == "sequence" and changed - {"logp"}
         ),
-        'loss_type="vespo" sums log-ratios over a response, so lambda on the ratio would rescale it whole: set '
-        f"{on_advantage} or {off}": args.loss_type == "vespo" and on_ratio,
-        f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: set '
-        f"epsilon_high=5 as its paper does, or {on_advantage}": (
-            args.loss_type == "cispo" and on_ratio and highest < method.options.get("top_penalty", 1.0)
+        f'loss_type="vespo" sums log-ratios over a response, so that what {method.name} does to the ratio of single '
+        f"tokens would rescale all of it: {_ways_out('take another loss_type', on_advantage, off)}": (
+            args.loss_type == "vespo" and "old_logp" in changed
         ),
-        f"delta={args.delta} caps the ratio, lambda included, above which incorrect responses have no gradient: leave "
-        f"delta out, or set {on_advantage}": args.delta is not None and on_ratio,
-        "use_bias_correction_kl=True multiplies the KL term by SimKO's ratio: set it to False, or beta to 0": (
-            args.use_bias_correction_kl and args.beta != 0 and changed - {"advantages"}
+        f'loss_type="cispo" caps the ratio at epsilon_high={highest:g}, which swallows lambda on the ratio: '
+        f"{_ways_out('set epsilon_high=5 as its paper does', on_advantage, off)}": (
+            args.loss_type == "cispo" and "old_logp" in changed and highest < method.options.get("top_penalty", 1.0)
         ),
+        f"delta={args.delta} caps the ratio, which {method.name} changes: above delta, incorrect responses have no "
+        f"gradient: {_ways_out('leave delta out', on_advantage, off)}": (
+            args.delta is not None and "old_logp" in changed
+        ),
+        f"use_bias_correction_kl=True multiplies the KL term by the ratio that {method.name} changes: set it to False, or "
+        "beta to 0": args.use_bias_correction_kl and args.beta != 0 and changed - {"advantages"},
     }
     for conflict, holds in conflicts.items():
         if holds:
             raise ValueError(conflict)
+
+
+def _ways_out(first: str, *settings: str) -> str:
+    """The first way out, and the settings that there are."""
+    return ", or ".join([first, *(f"set {setting}" for setting in settings if setting)])
+
+
+def _by_options(method: Method) -> list[str]:
+    """The way out by the row's own options, if it has any."""
+    return [f"change the method by method_options ({', '.join(method.options)})"] if method.options else []
 
 
 def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
@@ -128,13 +142,17 @@ def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
                 "False or change those options"
             )
     if args.drop_one_outcome_groups:
-        loss = args.loss_type
+        loss, way_out = (
+            f"loss_type={args.loss_type!r}",
+            "" if "loss_type" in plan.trl_options else " or loss_type to dapo",
+        )
+        by_tokens = args.loss_type in _LOSSES_BY_TOKENS
         if plan.own_loss and method is not None and method.reduction.keywords.get("reduction") == "constant":
-            loss = method.name
-        if loss not in _LOSSES_BY_TOKENS:
+            loss, way_out, by_tokens = method.name, "", False
+        if not by_tokens:
             raise ValueError(
-                f"loss_type={loss!r} divides by responses, so that dropped groups would stay in its denominator: set "
-                "drop_one_outcome_groups to False or loss_type to dapo"
+                f"{loss} divides by responses, so that dropped groups would stay in its denominator: set "
+                f"drop_one_outcome_groups to False{way_out}"
             )
 
 
@@ -182,7 +200,8 @@ def column_of_correctness(method: Method, names: Sequence[str], wanted: str | No
         return 0
     if wanted not in names:
         raise ValueError(
-            f"{method.name} is defined on right and wrong: name the reward function that says so by correctness, one of "
+            f"{method.name} is defined for correct (1) and incorrect (0) only: name the reward function that says so by "
+            "correctness, one of "
             f"{', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
         )
     return list(names).index(str(wanted))
