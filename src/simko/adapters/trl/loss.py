@@ -16,7 +16,7 @@ from simko.adapters.trl.lm_head import HeadCall, completion_rows
 from simko.objectives import Method, candidate_gap
 from simko.objectives.reduction import Mean, mean_over
 from simko.objectives.tokens import Metrics, Tokens, over_counted, read_tokens
-from simko.objectives.update import candidate_tokens, links_change, reads_few_candidates
+from simko.objectives.update import candidate_tokens, links_change, reads_candidates_elsewhere, reads_few_candidates
 
 
 class Candidates(NamedTuple):
@@ -51,14 +51,14 @@ def one_pass_candidates(method: Method, device: torch.device) -> int | None:
     return (method.top_k or 1) if one_pass and (links_change(method) or not method.token_links) else None
 
 
-def read_candidates(method: Method, everywhere: bool, call: HeadCall, inputs: dict[str, Any]) -> Candidates:
+def read_candidates(method: Method, call: HeadCall, inputs: dict[str, Any]) -> Candidates:
     """The candidates of the tokens at which the row reads them, or of every counted token, from inside the head's call."""
     valid, counted = inputs["completion_mask"] != 0, counted_tokens(inputs)
     rows = completion_rows(len(call.labels), valid)
     entropy = call.entropy.new_zeros(valid.shape).masked_scatter(valid, call.entropy.detach()[rows[valid]])
     nothing = torch.zeros_like(entropy)
     tokens = read_tokens(nothing, nothing, entropy, None, None, inputs["advantages"], counted, None)
-    scored = counted if everywhere else candidate_tokens(method, tokens)
+    scored = counted if reads_candidates_elsewhere(method) else candidate_tokens(method, tokens)
     topk_logits, logits, ids = call.candidate_logits(rows[scored], method.top_k or 1)
     gap = candidate_gap(topk_logits, logits, method.candidate_weights or "uniform")
     gap = nothing.masked_scatter(scored, gap.to(entropy.dtype))
@@ -85,15 +85,18 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
     old_logp = logp.detach() if stored is None else stored
     before = tokens_of(inputs, logp, old_logp, entropy)
     after, metrics = method.link(before)
-    if after.old_logp is not before.old_logp:
+    if (
+        after.old_logp is not before.old_logp or after.logp is not before.logp
+    ):  # TRL's default is the value of the new logp
         inputs.setdefault("sampling_per_token_logps", old_logp)  # TRL's off-policy mask reads the true one
         inputs["old_per_token_logps"] = torch.where(before.mask, after.old_logp, old_logp)
     if after.advantages is not before.advantages:
         inputs["advantages"] = after.advantages
     if after.logp is not before.logp:
         logp = torch.where(before.mask, after.logp, logp)
+        shift = after.logp - before.logp
+        inputs["sampling_per_token_logps"] = inputs["sampling_per_token_logps"] + shift.detach()
         if inputs.get("ref_per_token_logps") is not None:  # so that the KL keeps the gradient of the true logp
-            shift = after.logp - before.logp
             inputs["ref_per_token_logps"] = inputs["ref_per_token_logps"] + shift
     changed = after.changed | (before.mask & (after.advantages != before.advantages))
     raised = changed & (before.advantages > 0)

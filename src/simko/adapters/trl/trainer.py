@@ -32,7 +32,7 @@ from simko.objectives.update import (
     group_outcomes,
     one_outcome,
     open_update,
-    reads_candidates_elsewhere,
+    refuse_unknown_denominators,
 )
 
 
@@ -92,7 +92,6 @@ class MethodTrainer(GRPOTrainer):
         looked_up = ""
         if method.needs_candidates:
             loss.refuse_unread_heads(self.model, method.top_k or 1)
-            self._reads_everywhere = reads_candidates_elsewhere(method)
             one_pass = loss.one_pass_candidates(method, self.accelerator.device) is not None
             second_look = "; TRL's head scores, gated tokens are looked at again for candidates"
             looked_up = "; one pass over the head scores and finds candidates" if one_pass else second_look
@@ -101,6 +100,8 @@ class MethodTrainer(GRPOTrainer):
         if self.plan.own_advantages:
             for option in ("num_generations", "num_generations_eval"):
                 check_group_size(method, option, int(getattr(self, option) or 1))
+            if self.plan.own_loss:
+                refuse_unknown_denominators(method)
             if method.binary:
                 self._correct = plan.column_of_correctness(method, self.reward_func_names, self.args.correctness)
 
@@ -200,7 +201,10 @@ class MethodTrainer(GRPOTrainer):
 
     def _acts(self) -> bool:
         """Whether the current update trains with the row's loss or token links."""
-        return self.plan.own_loss or (self.plan.links and self.state.global_step >= self.args.grpo_warmup_steps)
+        return self.plan.own_loss or (self.plan.links and self._is_warm())
+
+    def _is_warm(self) -> bool:
+        return self.state.global_step >= self.args.grpo_warmup_steps
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         acts, method = self._acts(), self.method
@@ -224,7 +228,7 @@ class MethodTrainer(GRPOTrainer):
         def observe(call: HeadCall) -> None:
             if inputs is None:
                 return
-            found.append(loss.read_candidates(method, self._reads_everywhere, call, inputs))
+            found.append(loss.read_candidates(method, call, inputs))
             self._check_head(call)
 
         with watch_head(observe, loss.one_pass_candidates(method, self.accelerator.device)):
@@ -343,9 +347,8 @@ class MethodTrainer(GRPOTrainer):
             logged[name].append(value)
         if training and changed is not None and self.accelerator.is_main_process:
             self._receipt.see(changed)
-        if training and self._acts() and self._adaptation is not None and self._adaptation.method.controller:
-            own = f"{self._prefix}/"
-            self._adaptation.step({k.removeprefix(own): v for k, v in means.items() if k.startswith(own)})
+        if training and self._is_warm() and self._adaptation is not None and self._adaptation.method.controller:
+            self._adaptation.step({k.removeprefix(f"{self._prefix}/"): v for k, v in means.items()})
             plan.refuse_changed_plan(self.plan, self._adaptation.method, self.args)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
