@@ -2,14 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from methods import right
+from methods import log, right, some_decided, trained
 from paper import GradientCheck
 from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
 
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
+from simko.objectives import METHODS
 
 SPLITS = {
     "one micro-batch": {"per_device_train_batch_size": 16},
@@ -290,3 +292,20 @@ def test_a_compiled_model_trains_the_same_gradient(tmp_path, cls):
         ends.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
         assert "probe/concentration_1" in rows(trainer)[2]
     assert (ends[0] - ends[1]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_clip_of_whole_responses_is_a_share_of_responses(tmp_path, monkeypatch, skip):
+    """It does not depend on the micro-batches, though responses differ in length."""
+    row = replace(METHODS["gspo"], name="odd", reduction=METHODS["grpo"].reduction)
+    monkeypatch.setitem(METHODS, "odd", row.with_options(clip_low=1e-3, clip_high=1e-3))
+    found = []
+    for accumulate in (1, 16):
+        trainer = trained(
+            tmp_path / str(accumulate), "odd", accumulate=accumulate, num_iterations=2, max_steps=2, learning_rate=3.0,
+            reward=some_decided, skip_zero_advantage=skip,
+        )  # fmt: skip
+        found.append(log(trainer)[1]["clip_ratio/region_mean"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    assert 0 < found[0] < 1
+    assert found[0] * 16 == pytest.approx(round(found[0] * 16), abs=1e-4)

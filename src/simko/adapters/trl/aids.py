@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, is_tensor
+from trl import GRPOConfig
 
 from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.loss import counted_tokens
@@ -64,18 +65,22 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
 # Metrics.
 
 
-def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor) -> Metrics:
+def take_means(
+    logged: Logged, args: GRPOConfig, tokens: tuple[Tensor, Tensor], responses: tuple[Tensor, Tensor]
+) -> Metrics:
     """TRL's means over a micro-batch, taken out of its log, as sums and counts: TRL averages them over micro-batches
     whatever their size, and has 0 for a mean over no tokens.
 
-    Shares of clipped tokens are of all counted ones, those of skipped responses included.
+    tokens, responses: how many of the micro-batch were scored, and how many there are. The clip's shares are of all counted
+    tokens, those of skipped responses included; where a response has one ratio, they are of the responses.
     """
-    if loss_type == "cispo":
+    if args.loss_type == "cispo":
         logged["clip_ratio/region_mean"].append(logged["cispo_clip_ratio"][-1])
-    scored, found = counted - left_out, {}
+    clipped, found = responses if args.importance_sampling_level == "sequence" else tokens, {}
     for name in ("entropy", "kl", *(f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region"))):
         if values := logged.get(name):
-            found[name] = Mean(values.pop() * scored, counted if name.startswith("clip") else scored)
+            scored, size = clipped if name.startswith("clip") else (tokens[0], tokens[0])
+            found[name] = Mean(values.pop() * scored, size)
             if not values:
                 del logged[name]
     return found

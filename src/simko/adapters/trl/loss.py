@@ -33,6 +33,12 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
     return mask & (batch["tool_mask"] != 0) if "tool_mask" in batch else mask
 
 
+def batch_size(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """How many counted tokens and how many responses there are."""
+    counted = counted_tokens(batch).sum()
+    return counted, counted.new_tensor(len(batch["advantages"]))
+
+
 def scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
     """The token ids, the attention mask and the width of the completions, as TRL's scoring takes them."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
