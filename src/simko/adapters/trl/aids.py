@@ -50,7 +50,8 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     if "num_images" in inputs:
         raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
     inputs = {k: v[keep] if is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
-    completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
+    used = inputs["completion_mask"].any(0).nonzero()
+    completion = max(2, int(used.max()) + 1 if len(used) else 0)  # TRL takes a width of 1 for one number a response
     width = inputs["completion_mask"].size(1)
     for key, value in inputs.items():
         if is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
