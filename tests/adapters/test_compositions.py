@@ -102,6 +102,7 @@ class WholeLoss(TrainerCallback):
 
     def __init__(self, trainer, method):
         self.trainer, self.method, self.batches = trainer, method, []
+        self.updates = trainer.num_iterations  # of a rollout
         self.errors, self.without_links = [], []
         loss = trainer._compute_loss
         trainer._compute_loss = lambda model, inputs: self.batches.append(dict(inputs)) or loss(model, inputs)
@@ -129,19 +130,19 @@ class WholeLoss(TrainerCallback):
         joined = {k: torch.cat([b[k] for b in self.batches]) for k in self.batches[0] if k != "num_items_in_batch"}
         for method, errors in ((self.method, self.errors), (replace(self.method, token_links=()), self.without_links)):
             model.zero_grad()
-            self.loss(method, joined, state.global_step % 2 == 0).backward()
+            self.loss(method, joined, state.global_step % self.updates == 0).backward()
             errors.append(relative_error(applied, gradient(model)))
         self.batches.clear()
         for name, p in model.named_parameters():
             p.grad = kept[name]
 
 
-def check(tmp_path, monkeypatch, row, **options):
-    """Two updates of a rollout, the first on-policy; the trainer's plan, or None where it refuses the row."""
+def check(tmp_path, monkeypatch, row, *, iterations=2, **options):
+    """Two updates, the first on-policy; the trainer's plan, or None where it refuses the row."""
     monkeypatch.setitem(METHODS, row.name, row)
     try:
         trainer = method_trainer(
-            tmp_path, row.name, accumulate=2, num_iterations=2, max_steps=2, learning_rate=0.05, **options
+            tmp_path, row.name, accumulate=2, num_iterations=iterations, max_steps=2, learning_rate=0.05, **options
         )
     except ValueError as error:
         assert "\n" not in str(error)  # noqa: PT017

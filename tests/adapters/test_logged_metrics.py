@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from methods import right, trained
+from methods import log, right, some_decided, trained
 from paper import GradientCheck
 from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
 
@@ -306,3 +306,20 @@ def test_tokens_that_a_link_moves_are_counted_without_its_saying_so(tmp_path, ca
     (row,) = rows(trainer)
     assert row["lower/raised"] > 0
     assert any("first update changes 100.0% of its tokens" in m for m in caplog.messages)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_clip_of_whole_responses_is_a_share_of_responses(tmp_path, monkeypatch, skip):
+    """It does not depend on the micro-batches, though responses differ in length."""
+    row = replace(METHODS["gspo"], name="odd", reduction=METHODS["grpo"].reduction)
+    monkeypatch.setitem(METHODS, "odd", row.with_options(clip_low=1e-3, clip_high=1e-3))
+    found = []
+    for accumulate in (1, 16):
+        trainer = trained(
+            tmp_path / str(accumulate), "odd", accumulate=accumulate, num_iterations=2, max_steps=2, learning_rate=3.0,
+            reward=some_decided, skip_zero_advantage=skip,
+        )  # fmt: skip
+        found.append(log(trainer)[1]["clip_ratio/region_mean"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    assert 0 < found[0] < 1
+    assert found[0] * 16 == pytest.approx(round(found[0] * 16), abs=1e-4)

@@ -6,7 +6,7 @@ from paper import GradientCheck
 from tiny import digit_share, fixed_rollout, make_trainer, tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from simko.adapters.trl.aids import rows_to_score
+from simko.adapters.trl.aids import only_rows, rows_to_score
 
 
 def some_groups_alike(completions, prompts, **_):
@@ -116,3 +116,14 @@ def test_skipping_keeps_as_many_responses_on_every_process(tmp_path, monkeypatch
     assert keep[[1, 4]].all()
     monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: mine)
     assert rows_to_score(torch.zeros(5), trainer.accelerator).sum() == 1
+
+
+def test_rows_without_tokens_are_not_mistaken_for_one_number_a_response():
+    """TRL's means take a width of 1 so. On one of several processes all that is kept may be masked out."""
+    inputs = {
+        "advantages": torch.tensor([0.0, 0.0]),
+        "completion_ids": torch.ones(2, 5, dtype=torch.long),
+        "completion_mask": torch.zeros(2, 5, dtype=torch.long),
+    }
+    kept = only_rows(inputs, torch.tensor([True, False]))
+    assert kept["completion_mask"].shape == kept["tool_mask"].shape == kept["completion_ids"].shape == (1, 2)

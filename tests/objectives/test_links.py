@@ -177,7 +177,7 @@ for place, link in {"token_links": (len,), "estimator": len, "surrogate": len, "
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    said = "takes functools.partial(function, option=...), got <built-in function len>"
+    said = "takes functools.partial(function, option=...), keywords alone, got <built-in function len>"
     places = ("token_links", "estimator", "surrogate", "auxiliary")
     assert done.stdout.splitlines() == [f"grpo: {place} {said}" for place in places]
 

@@ -10,6 +10,7 @@ from simko.objectives.surrogate import cap_weight, clip_ratio, sequence_ratio, t
 from simko.objectives.tokens import every_token
 
 _TRL_EPS = 1e-4
+_CLIPS = {"clip_low": "epsilon", "clip_high": "epsilon_high"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Plan:
 
 def plan_row(method: Method, given: Any = None) -> Plan:
     """The plan by what the row is made of. given: options that the user set, of which TRL's advantages cannot have eps."""
-    loss, advantages = _trl_loss(method), _trl_advantages(method, given or {})
+    given = given or {}
+    loss, advantages = _trl_loss(method), _trl_advantages(method, given.get("eps", _TRL_EPS))
     if loss is None:
         return Plan(method, own_advantages=True, own_loss=True, trl_options={})
     if advantages is None or method.token_links:  # a GRPO but for these: the user chooses TRL's loss around it
-        usual = _trl_loss(METHODS["grpo"]) or {}
-        loss = {name: value for name, value in loss.items() if usual.get(name) != value}
-        usual = _trl_advantages(METHODS["grpo"], {}) or {}
-        advantages = {k: v for k, v in advantages.items() if usual[k] != v} if advantages is not None else None
+        usual, wanted = _trl_loss(METHODS["grpo"]) or {}, {_CLIPS[name] for name in given if name in _CLIPS}
+        loss = {name: value for name, value in loss.items() if usual.get(name) != value or name in wanted}
+        advantages = {} if advantages == _trl_advantages(METHODS["grpo"]) else advantages
     return Plan(method, advantages is None, own_loss=False, trl_options=loss | (advantages or {}))
 
 
@@ -84,15 +85,16 @@ def _trl_loss(method: Method) -> dict[str, Any] | None:
     return None
 
 
-def _trl_advantages(method: Method, given: dict[str, Any]) -> dict[str, Any] | None:
-    """TRL's options under which its advantages are the row's; None where there are none."""
+def _trl_advantages(method: Method, eps: float = _TRL_EPS) -> dict[str, Any] | None:
+    """TRL's options under which its advantages are the row's; None where there are none. eps: that the user wants."""
     changed = method.binary or method.reward_transform is not None or method.reweighting is not None
-    estimator, eps = method.estimator, given.get("eps", _TRL_EPS)
+    estimator = method.estimator
     if changed or eps != _TRL_EPS:
         return None
+    summed = {"multi_objective_aggregation": "sum_then_normalize"}
     if estimator.func is centred:
-        return {"scale_rewards": "none"}
+        return {"scale_rewards": "none"} | summed
     usual = {**METHODS["grpo"].estimator.keywords}
     if estimator.func is standardised and estimator.keywords in (usual, usual | {"eps": _TRL_EPS}):
-        return {"scale_rewards": "group"}
+        return {"scale_rewards": "group"} | summed
     return None

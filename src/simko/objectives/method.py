@@ -32,6 +32,7 @@ from simko.objectives.tokens import (
     over_counted,
     penalise_ratio,
     read_tokens,
+    unscored_tokens,
 )
 
 EVERY_TOKEN = partial(every_token)
@@ -40,7 +41,7 @@ PPO_CLIP = partial(clip_ratio, clip_low=0.2, clip_high=0.2)
 TOKEN_MEAN = partial(reduce_loss, reduction="token_mean")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Method:
     """One row of the table: what a method is, where it comes from, what it needs, and its links."""
 
@@ -68,7 +69,7 @@ class Method:
     selection: partial | None = None
     """(Tokens of the whole update, generator) -> counted, marked."""
     token_mask: partial = EVERY_TOKEN
-    """Tokens -> TokenMask."""
+    """Tokens -> TokenMask. What it counts depends on advantages, mask and marked alone: an engine counts before it scores."""
     token_links: tuple[partial, ...] = ()
     """Tokens -> Tokens and metrics, one after the other."""
     ratio: partial = TOKEN_RATIO
@@ -99,13 +100,12 @@ class Method:
     """The names of `policy_loss`'s metrics."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value, partials = getattr(self, f.name), (partial, partial | None)
-            links = value if f.name == "token_links" else [value] if f.type in partials and value is not None else []
-            for link in links:
-                if not isinstance(link, partial):
+        for name in _LINKS:
+            value = getattr(self, name)
+            for link in value if isinstance(value, tuple) else (value,):
+                if link is not None and (not isinstance(link, partial) or link.args):
                     raise ValueError(
-                        f"{self.name}: {f.name} takes functools.partial(function, option=...), got {link!r}"
+                        f"{self.name}: {name} takes functools.partial(function, option=...), keywords alone, got {link!r}"
                     )
         if self.ratio.func is sequence_ratio and any(link.func is penalise_ratio for link in self.token_links):
             raise ValueError(
@@ -226,12 +226,16 @@ class Method:
         """What a micro-batch adds to the denominator of its update.
 
         policy_loss's `denominator` is the sum over the micro-batches and processes of an update, divided by the number of
-        processes. See update.update_denominator.
+        processes. See update.update_denominator. ValueError for a reduction other than reduce_loss.
         """
         self._check_marked(marked)
         check_tensors(advantages=advantages, mask=mask)
-        empty = torch.zeros(mask.shape, device=mask.device)
-        counted = self.token_mask(read_tokens(empty, empty, empty, None, None, advantages, mask, marked)).counted
+        if self.reduction.func is not reduce_loss:
+            raise ValueError(
+                f"{self.name} has a reduction of its own, whose denominator over an update is unknown: use reduce_loss, "
+                "and put weights of tokens into the surrogate"
+            )
+        counted = self.token_mask(unscored_tokens(advantages, mask, marked)).counted
         return reduction_size(counted, **self.reduction.keywords)
 
     def policy_loss(
@@ -347,8 +351,11 @@ class Method:
             raise ValueError(f"{self.name} selects no tokens: leave `marked` out")
 
     def _links(self) -> list[partial]:
-        values = [getattr(self, f.name) for f in fields(self)]
-        return [v for v in values if isinstance(v, partial)] + list(self.token_links)
+        links = [getattr(self, name) for name in _LINKS if name != "token_links"]
+        return [link for link in links if link is not None] + list(self.token_links)
+
+
+_LINKS = tuple(f.name for f in fields(Method) if "partial" in str(f.type))
 
 
 def _rebound(value: Any, options: Mapping[str, Any]) -> Any:

@@ -101,6 +101,12 @@ def read_tokens(
     )
 
 
+def unscored_tokens(advantages: Tensor, mask: Tensor, marked: Tensor | None) -> Tokens:
+    """Tokens [B, T] of a batch that an engine has not scored: what a policy says of them is 0 or False."""
+    nothing = torch.zeros(mask.shape, device=mask.device)
+    return read_tokens(nothing, nothing, nothing, nothing, nothing != 0, advantages, mask, marked)
+
+
 def check_batch(logp: Any, advantages: Any, **others: Any) -> None:
     """ValueError that names an argument of another kind, or of another shape than logp's [B, T] (advantages: [B] too)."""
     check_tensors(logp=logp, advantages=advantages, **others)
@@ -175,11 +181,11 @@ Other gates work too, at the cost of more candidates."""
 
 def spread_over_candidates(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
     """SimKO's positive part: logp + spread_shift. gap: mean over gated tokens, nats."""
-    assert tokens.gap is not None
-    metrics = {"gap": mean_over(tokens.gap, tokens.gate & tokens.scored)}
+    gap = _read(tokens.gap, "gap", "candidate_weights and top_k")
+    metrics = {"gap": mean_over(gap, tokens.gate & tokens.scored)}
     if alpha == 0:
         return tokens, metrics
-    shift = spread_shift(tokens.gap, tokens.advantages, tokens.gate, alpha)
+    shift = spread_shift(gap, tokens.advantages, tokens.gate, alpha)
     raised = tokens.gate & (tokens.advantages > 0)
     return tokens._replace(logp=tokens.logp + shift, changed=tokens.changed | raised), metrics
 
@@ -189,8 +195,8 @@ def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metri
 
     Not for a ratio per sequence, where it would rescale the whole response.
     """
-    assert tokens.is_top1 is not None
-    penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    is_top1 = _read(tokens.is_top1, "is_top1", "needs_top1")
+    penalised = penalised_tokens(is_top1, tokens.advantages, tokens.gate)
     metrics = {"penalised": over_counted(penalised, tokens)}
     if top_penalty == 1:
         return tokens, metrics
@@ -200,8 +206,8 @@ def penalise_ratio(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metri
 
 def penalise_advantage(tokens: Tokens, *, top_penalty: float) -> tuple[Tokens, Metrics]:
     """SimKO's negative part, in the form of the authors' code: penalised_advantages. penalised: share of such tokens."""
-    assert tokens.is_top1 is not None
-    penalised = penalised_tokens(tokens.is_top1, tokens.advantages, tokens.gate)
+    is_top1 = _read(tokens.is_top1, "is_top1", "needs_top1")
+    penalised = penalised_tokens(is_top1, tokens.advantages, tokens.gate)
     metrics = {"penalised": over_counted(penalised, tokens)}
     if top_penalty == 1:
         return tokens, metrics
@@ -239,3 +245,9 @@ def log_ratio_penalty(tokens: Tokens, *, kl_coef: float) -> tuple[Float[Tensor, 
     distance = (tokens.logp - tokens.old_logp).abs()
     metrics = {"marked": over_counted(tokens.marked, tokens), "log_ratio": mean_over(distance, tokens.marked)}
     return torch.where(tokens.marked, kl_coef * distance, 0.0), metrics
+
+
+def _read(x: Tensor | None, name: str, declared: str) -> Tensor:
+    if x is None:
+        raise ValueError(f"a token link reads {name}, which nobody looked up: set {declared} in its row")
+    return x

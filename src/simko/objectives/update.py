@@ -13,6 +13,7 @@ and logs the same metrics however an update is split:
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from simko.objectives.method import Method
-from simko.objectives.tokens import GATES, Metrics, Tokens, read_tokens
+from simko.objectives.tokens import GATES, Metrics, Tokens, read_tokens, unscored_tokens
 
 
 @runtime_checkable
@@ -55,12 +56,14 @@ def candidate_tokens(method: Method, tokens: Tokens) -> Bool[Tensor, "B T"]:
     return tokens.gate & (tokens.advantages != 0) if method.inert_zero_rows else tokens.gate
 
 
+@lru_cache(maxsize=16)
 def reads_candidates_elsewhere(method: Method) -> bool:
     """Whether the row reads candidates outside candidate_tokens, so that an engine has to look up every token's."""
     if method.selects or method.auxiliary is not None:
         return True
-    example = _example()
+    example = _example(method)
     where = candidate_tokens(method, example)
+    example = example._replace(scored=where)
     assert example.gap is not None
     assert example.is_top1 is not None
     fewer = example._replace(gap=example.gap.where(where, 0.0), is_top1=example.is_top1 & where)
@@ -68,41 +71,79 @@ def reads_candidates_elsewhere(method: Method) -> bool:
     return not all(map(torch.equal, values, others)) or bool(gradient[~where].any())
 
 
+@lru_cache(maxsize=16)
 def reads_few_candidates(method: Method) -> bool:
     """Whether the row's gates spare an engine the candidates of most tokens."""
-    example = _example()
+    example = _example(method)
     gated = candidate_tokens(method, example).sum() < (example.advantages != 0).expand_as(example.mask).sum()
     return bool(gated) and not reads_candidates_elsewhere(method)
 
 
+@lru_cache(maxsize=16)
 def links_change(method: Method) -> frozenset[str]:
     """Which of logp, old_logp and advantages the row's token links replace.
 
     Found by running them on an example; a link leaves a field as it is where it has nothing to do whatever the batch.
     """
-    before = _example()
+    before = _example(method)
     after, _ = method.link(before)
     names = ("logp", "old_logp", "advantages")
     return frozenset(name for name in names if getattr(after, name) is not getattr(before, name))
 
 
-def _example() -> Tokens:
-    """Tokens of all kinds: correct, incorrect and without an advantage, likely and unlikely, of rank 1 and not."""
+def ignores_zero_rows(method: Method) -> bool:
+    """Whether the row says so (inert_zero_rows), and its loss has no gradient that depends on responses of advantage 0."""
+    example = _example(method)
+    trained = example.advantages[:, 0] != 0
+    rest = example._replace(**{name: x[trained] for name, x in example._asdict().items() if x is not None and x.dim()})
+    pairs = list(zip(_loss_gradients(method, example), _loss_gradients(method, rest), strict=True))
+    return method.inert_zero_rows and all(torch.equal(x[trained], y) and not x[~trained].any() for x, y in pairs)
+
+
+def refuse_unknown_denominators(method: Method) -> None:
+    """ValueError for a row that divides by what an engine cannot know before it has scored the whole update."""
+    tokens = _example(method)
+    advantages, marked = tokens.advantages[:, 0], tokens.marked if method.selects else None
+    method.denominator(advantages, tokens.mask, marked=marked)
+    unscored = unscored_tokens(advantages, tokens.mask, marked)
+    if not torch.equal(method.token_mask(tokens).counted, method.token_mask(unscored).counted):
+        raise ValueError(
+            f"the token mask of {method.name} counts tokens by their log-probabilities, entropies or candidates, so that "
+            "the denominator of an update is unknown while it is scored: choose the tokens by a selection"
+        )
+
+
+def _example(method: Method) -> Tokens:
+    """Tokens of all kinds: correct, incorrect and without an advantage, likely and unlikely, of rank 1 and not, certain and
+    uncertain, on-policy and not, early and late."""
     draw = torch.Generator().manual_seed(0)
-    logp, entropy, gap = (torch.rand(6, 10, generator=draw) for _ in range(3))
-    is_top1, mask = torch.rand(6, 10, generator=draw) < 0.5, torch.ones(6, 10)
+    logp, entropy, gap, drift, kind = torch.rand(5, 6, 512, generator=draw).unbind()
+    logp, entropy, gap, is_top1, mask = -20 * logp, 12 * entropy, 12 * gap - 2, kind < 0.5, torch.ones(6, 512)
+    old_logp = torch.where(kind % 0.5 < 0.25, logp, logp + drift - 0.5)
     advantages = torch.tensor([1.0, -1.0, 0.0, 0.5, -2.0, 1.5])
-    return read_tokens(-logp, -logp, entropy, gap, is_top1, advantages, mask, None)
+    marked = drift < 0.5 if method.selects else None
+    tokens = read_tokens(logp, old_logp, entropy, gap, is_top1, advantages, mask, marked)
+    return tokens if method.needs_candidates else tokens._replace(gap=None, is_top1=None)
 
 
 def _effect(method: Method, tokens: Tokens) -> tuple[Tensor, ...]:
-    """What the row's links make of tokens: the values, and how a sum of the log-probabilities depends on the gaps."""
+    """What the row's links make of tokens: the values and metrics, and how they depend on the gaps."""
     assert tokens.gap is not None
     gap = tokens.gap.clone().requires_grad_()
     with torch.enable_grad():
-        after, _ = method.link(tokens._replace(gap=gap))
-        total = (after.logp + 0 * gap).sum()
-    return after.logp, after.old_logp, after.advantages, torch.autograd.grad(total, gap)[0]
+        after, metrics = method.link(tokens._replace(gap=gap))
+        values = torch.stack([x.expand_as(gap) for x in (after.logp, after.old_logp, after.advantages)])
+        weights = torch.rand(values.shape, generator=torch.Generator().manual_seed(1))
+        total = (weights * values).sum() + (0 * gap).sum()
+    return values, *(x for mean in metrics.values() for x in mean), torch.autograd.grad(total, gap)[0]
+
+
+def _loss_gradients(method: Method, tokens: Tokens) -> tuple[Tensor, ...]:
+    """How the row's loss, undivided, depends on the log-probabilities and entropies of tokens."""
+    leaves = tokens.logp.clone().requires_grad_(), tokens.entropy.clone().requires_grad_()
+    with torch.enable_grad():
+        loss, _ = method.policy_terms(tokens._replace(logp=leaves[0], entropy=leaves[1]), 1.0)
+        return torch.autograd.grad(loss + sum((0 * x).sum() for x in leaves), leaves)
 
 
 class MetricSums:
@@ -249,6 +290,12 @@ class Adaptation:
         if self.method.controller is not None:
             self._state, options = self.method.controller(self._state, metrics)
             self._options |= options
+            kinds = {(type(name), type(x)) for name, x in self._state.items()}
+            if not kinds <= {(str, int), (str, float), (str, bool)}:
+                raise ValueError(
+                    f"{self.method.name}'s controller must keep numbers of Python's by name, which checkpoints can hold, "
+                    f"got {self._state!r}"
+                )
             self.method = self.method.with_options(**options)
 
     def state_dict(self) -> dict[str, Any]:

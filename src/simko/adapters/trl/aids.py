@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, is_tensor
+from trl import GRPOConfig
 
 from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
 from simko.adapters.trl.loss import counted_tokens
@@ -49,7 +50,8 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     if "num_images" in inputs:
         raise ValueError("skip_zero_advantage does not know multimodal batches: set it to False")
     inputs = {k: v[keep] if is_tensor(v) and v.dim() and len(v) == len(keep) else v for k, v in inputs.items()}
-    completion = int(inputs["completion_mask"].any(0).nonzero().max()) + 1 if inputs["completion_mask"].any() else 1
+    used = inputs["completion_mask"].any(0).nonzero()
+    completion = max(2, int(used.max()) + 1 if len(used) else 0)  # TRL takes a width of 1 for one number a response
     width = inputs["completion_mask"].size(1)
     for key, value in inputs.items():
         if is_tensor(value) and value.dim() == 2 and not key.startswith("prompt") and value.size(1) == width:
@@ -64,18 +66,22 @@ def only_rows(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
 # Metrics.
 
 
-def take_means(logged: Logged, loss_type: str, counted: Tensor, left_out: Tensor) -> Metrics:
+def take_means(
+    logged: Logged, args: GRPOConfig, tokens: tuple[Tensor, Tensor], responses: tuple[Tensor, Tensor]
+) -> Metrics:
     """TRL's means over a micro-batch, taken out of its log, as sums and counts: TRL averages them over micro-batches
     whatever their size, and has 0 for a mean over no tokens.
 
-    Shares of clipped tokens are of all counted ones, those of skipped responses included.
+    tokens, responses: how many of the micro-batch were scored, and how many there are. The clip's shares are of all counted
+    tokens, those of skipped responses included; where a response has one ratio, they are of the responses.
     """
-    if loss_type == "cispo":
+    if args.loss_type == "cispo":
         logged["clip_ratio/region_mean"].append(logged["cispo_clip_ratio"][-1])
-    scored, found = counted - left_out, {}
+    clipped, found = responses if args.importance_sampling_level == "sequence" else tokens, {}
     for name in ("entropy", "kl", *(f"clip_ratio/{kind}_mean" for kind in ("low", "high", "region"))):
         if values := logged.get(name):
-            found[name] = Mean(values.pop() * scored, counted if name.startswith("clip") else scored)
+            scored, size = clipped if name.startswith("clip") else (tokens[0], tokens[0])
+            found[name] = Mean(values.pop() * scored, size)
             if not values:
                 del logged[name]
     return found

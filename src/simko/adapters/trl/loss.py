@@ -33,6 +33,12 @@ def counted_tokens(batch: dict[str, Any]) -> Tensor:
     return mask & (batch["tool_mask"] != 0) if "tool_mask" in batch else mask
 
 
+def batch_size(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """How many counted tokens and how many responses there are."""
+    counted = counted_tokens(batch).sum()
+    return counted, counted.new_tensor(len(batch["advantages"]))
+
+
 def scored_ids(batch: dict[str, Any]) -> tuple[Tensor, Tensor, int]:
     """The token ids, the attention mask and the width of the completions, as TRL's scoring takes them."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
@@ -85,15 +91,18 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
     old_logp = logp.detach() if stored is None else stored
     before = tokens_of(inputs, logp, old_logp, entropy)
     after, metrics = method.link(before)
-    if after.old_logp is not before.old_logp:
+    if (
+        after.old_logp is not before.old_logp or after.logp is not before.logp
+    ):  # TRL's default is the value of the new logp
         inputs.setdefault("sampling_per_token_logps", old_logp)  # TRL's off-policy mask reads the true one
         inputs["old_per_token_logps"] = torch.where(before.mask, after.old_logp, old_logp)
     if after.advantages is not before.advantages:
         inputs["advantages"] = after.advantages
     if after.logp is not before.logp:
         logp = torch.where(before.mask, after.logp, logp)
+        shift = after.logp - before.logp
+        inputs["sampling_per_token_logps"] = inputs["sampling_per_token_logps"] + shift.detach()
         if inputs.get("ref_per_token_logps") is not None:  # so that the KL keeps the gradient of the true logp
-            shift = after.logp - before.logp
             inputs["ref_per_token_logps"] = inputs["ref_per_token_logps"] + shift
     moved = [getattr(after, name) != getattr(before, name) for name in ("logp", "old_logp", "advantages")]
     changed = after.changed | (before.mask & (moved[0] | moved[1] | moved[2]))

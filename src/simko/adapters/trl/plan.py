@@ -12,7 +12,7 @@ from simko.adapters.trl.config import MethodConfig
 from simko.adapters.trl_rows import Plan, plan_row
 from simko.objectives import METHODS, Method
 from simko.objectives.tokens import log_ratio_penalty
-from simko.objectives.update import links_change
+from simko.objectives.update import ignores_zero_rows, links_change
 
 logger = logging.getLogger("simko")
 
@@ -131,7 +131,7 @@ def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
     """ValueError where skipping responses would change the gradient, or dropped groups would stay in a denominator."""
     method = plan.method
     if args.skip_zero_advantage:
-        if method is not None and not method.inert_zero_rows:
+        if method is not None and not ignores_zero_rows(method):
             raise ValueError(f"responses of advantage 0 count in {method.name}: set skip_zero_advantage to False")
         bonus = args.entropy_coef != 0 or args.use_adaptive_entropy
         exact = args.loss_type in _LOSSES_THAT_SKIP and args.beta == 0 and args.top_entropy_quantile == 1.0
@@ -211,8 +211,8 @@ def refuse_changed_plan(plan: Plan, method: Method, args: MethodConfig) -> None:
     """ValueError where a controller has set options of the row that only TRL's could follow."""
     if replace(plan_row(method, args.method_options), method=plan.method) != plan:
         raise ValueError(
-            f"{method.name}'s controller changes options of TRL's loss or advantages, which are set once for a run: let "
-            "it change those of token links, or of advantages or a loss of the row's own"
+            f"{method.name}'s controller changes options that TRL acts on, which are set once for a run: let it change "
+            "those of token links, or of advantages or a loss of the row's own"
         )
     _refuse_ignored_options(plan, method, args)
     if plan.links:

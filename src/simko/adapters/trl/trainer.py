@@ -32,6 +32,7 @@ from simko.objectives.update import (
     group_outcomes,
     one_outcome,
     open_update,
+    refuse_unknown_denominators,
 )
 
 
@@ -42,8 +43,8 @@ class MethodTrainer(GRPOTrainer):
     the method would ignore or contradict. Methods on right and wrong read the reward function named by args.correctness
     (the only one, if there is but one).
 
-    Every method logs entropy and clip_ratio/region_mean (the share of counted tokens at which the clip acts), and its
-    own metrics as <method>/<metric>, means over the tokens of the update; rows that read candidates as simko/<metric>,
+    Every method logs entropy and clip_ratio/region_mean (the share of counted tokens at which the clip acts, or of responses
+    where TRL's loss has one ratio for each), and its own metrics as <method>/<metric>, means over the tokens of the update; rows that read candidates as simko/<metric>,
     so that SimKO's variants share a plot. What would be a mean over no tokens is not logged. It can skip responses of
     advantage 0, probes how the policy concentrates, continues from a checkpoint as if it had not been stopped, and stops
     on a loss, a gradient or a reward that is not finite instead of training on it.
@@ -99,6 +100,8 @@ class MethodTrainer(GRPOTrainer):
         if self.plan.own_advantages:
             for option in ("num_generations", "num_generations_eval"):
                 check_group_size(method, option, int(getattr(self, option) or 1))
+            if self.plan.own_loss:
+                refuse_unknown_denominators(method)
             if method.binary:
                 self._correct = plan.column_of_correctness(method, self.reward_func_names, self.args.correctness)
 
@@ -198,7 +201,10 @@ class MethodTrainer(GRPOTrainer):
 
     def _acts(self) -> bool:
         """Whether the current update trains with the row's loss or token links."""
-        return self.plan.own_loss or (self.plan.links and self.state.global_step >= self.args.grpo_warmup_steps)
+        return self.plan.own_loss or (self.plan.links and self._is_warm())
+
+    def _is_warm(self) -> bool:
+        return self.state.global_step >= self.args.grpo_warmup_steps
 
     def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         acts, method = self._acts(), self.method
@@ -253,10 +259,11 @@ class MethodTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         inputs = dict(inputs)  # TRL reuses its buffered batches: what a method changes stays in this copy
-        counted, training = counted_tokens(inputs).sum(), self.model.training
+        before, training = loss.batch_size(inputs), self.model.training
         if self.args.skip_zero_advantage and training:
             inputs = aids.only_rows(inputs, aids.rows_to_score(inputs["advantages"], self.accelerator))
-        inputs["left_out"] = counted - counted_tokens(inputs).sum()
+        after = loss.batch_size(inputs)
+        inputs["left_out"] = before[0] - after[0]
         self._loss_inputs = inputs
         try:
             value = self.base_loss(model, inputs)
@@ -267,7 +274,7 @@ class MethodTrainer(GRPOTrainer):
         if training:
             self._update_has_rewards |= self._rollout_has_rewards
         if not self.plan.own_loss:
-            self._sums.add(aids.take_means(self._mode_metrics(), self.args.loss_type, counted, inputs["left_out"]))
+            self._sums.add(aids.take_means(self._mode_metrics(), self.args, *zip(after, before, strict=True)))
         if not training or self.accelerator.sync_gradients:
             self._end_update(training)
         return value
@@ -341,10 +348,8 @@ class MethodTrainer(GRPOTrainer):
             logged[name].append(value)
         if training and changed is not None and self.accelerator.is_main_process:
             self._receipt.see(changed)
-        warm = self.state.global_step >= self.args.grpo_warmup_steps
-        if training and warm and self._adaptation is not None and self._adaptation.method.controller:
-            own = f"{self._prefix}/"
-            self._adaptation.step({k.removeprefix(own): v for k, v in means.items() if k.startswith(own)})
+        if training and self._is_warm() and self._adaptation is not None and self._adaptation.method.controller:
+            self._adaptation.step({k.removeprefix(f"{self._prefix}/"): v for k, v in means.items()})
             plan.refuse_changed_plan(self.plan, self._adaptation.method, self.args)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
