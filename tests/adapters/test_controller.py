@@ -156,7 +156,7 @@ def test_evaluation_does_not_count_as_an_update(run):
     assert trainer.method.options["alpha"] == 0.1
 
 
-ONCE = "changing's controller changes options of TRL's"
+ONCE = "changing's controller changes options that TRL acts on"
 REFUSED = {
     "clip of TRL's loss": (changing("simko", "clip_high", 0.2, 0.4, base=SIMKO), {}, ONCE),
     "clip of TRL's loss, by advantage": (changing("rloo", "clip_low", 0.2, 0.1), {}, ONCE),

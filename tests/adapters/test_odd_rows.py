@@ -140,7 +140,7 @@ def test_rewards_are_not_aggregated_in_another_way_than_the_row_s(tmp_path, name
 
 
 def test_links_have_their_options_by_keyword():
-    with pytest.raises(ValueError, match=r"reduction of simko takes .* with keywords alone"):
+    with pytest.raises(ValueError, match=r"simko: reduction takes .*, keywords alone"):
         replace(SIMKO, reduction=partial(reduce_loss, "sequence_mean"))
 
 

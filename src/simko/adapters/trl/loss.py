@@ -91,9 +91,8 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
     old_logp = logp.detach() if stored is None else stored
     before = tokens_of(inputs, logp, old_logp, entropy)
     after, metrics = method.link(before)
-    if (
-        after.old_logp is not before.old_logp or after.logp is not before.logp
-    ):  # TRL's default is the value of the new logp
+    # TRL takes the value of the new log-probability for the old one where none is stored.
+    if after.old_logp is not before.old_logp or after.logp is not before.logp:
         inputs.setdefault("sampling_per_token_logps", old_logp)  # TRL's off-policy mask reads the true one
         inputs["old_per_token_logps"] = torch.where(before.mask, after.old_logp, old_logp)
     if after.advantages is not before.advantages:

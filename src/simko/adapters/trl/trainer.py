@@ -43,11 +43,11 @@ class MethodTrainer(GRPOTrainer):
     the method would ignore or contradict. Methods on right and wrong read the reward function named by args.correctness
     (the only one, if there is but one).
 
-    Every method logs entropy and clip_ratio/region_mean (the share of counted tokens at which the clip acts, or of responses
-    where TRL's loss has one ratio for each), and its own metrics as <method>/<metric>, means over the tokens of the update; rows that read candidates as simko/<metric>,
-    so that SimKO's variants share a plot. What would be a mean over no tokens is not logged. It can skip responses of
-    advantage 0, probes how the policy concentrates, continues from a checkpoint as if it had not been stopped, and stops
-    on a loss, a gradient or a reward that is not finite instead of training on it.
+    Every method logs entropy, clip_ratio/region_mean (the share of counted tokens at which the clip acts, or of responses
+    where TRL's loss has one ratio for each), and its own metrics as <method>/<metric>. Rows that read candidates log theirs
+    as simko/<metric>, so that SimKO's variants share a plot. All are means over the tokens of the update; a mean over no
+    tokens is not logged. The trainer can skip responses of advantage 0, probes how the policy concentrates, and continues
+    from a checkpoint as if it had not been stopped. It stops on a loss, a gradient or a reward that is not finite.
     """
 
     _tag_names: ClassVar = ["trl", "simko"]
