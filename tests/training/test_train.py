@@ -157,6 +157,7 @@ def test_recipes_that_do_not_fit_together(recipe_file, tiny_base):
         (["--method", "grpo", "--method_options", '{"clip_low": 0.1}'], "TRL's epsilon"),
         (["--method", "pkpo"], "pkpo has no default for k"),
         (["--method", "nsr", "--method_options", '{"k": 2}'], "nsr has no option 'k'"),
+        (["--method", "pkpo", "--method_options", "{k: 2}"], "method_options must be JSON"),
         (["--method", "nsr", "--beta", "0.1"], "does not know beta"),
         (["--method", "entropy_bonus"], "set skip_zero_advantage to False"),
     ):

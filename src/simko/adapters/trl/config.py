@@ -1,5 +1,6 @@
 """The configurations: TRL's GRPOConfig with a row of METHODS and the aids around it."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -91,6 +92,11 @@ class MethodConfig(GRPOConfig):
         if self.probe_rows is not None:
             check_count("probe_rows", self.probe_rows, 1)
         follow_machine(self)
+        if isinstance(text := self.method_options, str):
+            try:
+                self.method_options = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"""method_options must be JSON such as {{"k": 8}}, got {text!r}""") from error
         super().__post_init__()
 
     def face(self) -> str | None:
