@@ -159,7 +159,7 @@ def check(tmp_path, monkeypatch, row, *, iterations=2, **options):
 
 
 @settings(
-    max_examples=20, derandomize=True, deadline=None, database=None,
+    max_examples=12, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(

@@ -15,7 +15,7 @@ STRONG = {
     "pkpo": {"k": 2},
     "ordergrad": {"k": 2},
     "ds_grpo": {"gamma_right": 0.05, "gamma_wrong": 0.02},
-    "clip_cov": {"cov_share": 0.2, "cov_low": 0.0},
+    "clip_cov": {"cov_share": 0.2, "cov_low": 0.0123},  # covariances of 0 are common, and rounded to either side
     "kl_cov": {"cov_share": 0.2},
     "simko": SIMKO,
     "simko_softmax": SIMKO,
