@@ -9,6 +9,7 @@ from tiny import digit_share, make_trainer, tiny_dataset, tiny_model
 from transformers import TrainerCallback
 
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
+from simko.diagnostics import messages
 
 
 def rows(trainer):
@@ -79,7 +80,9 @@ def test_an_update_of_which_a_part_could_be_scored_is_trained(tmp_path):
     assert after.moved() == [True]
 
 
-def test_many_silent_rollouts_in_a_row_end_the_run(tmp_path):
+def test_many_silent_rollouts_in_a_row_end_the_run(tmp_path, monkeypatch):
+    assert messages._UNSCORED_ROLLOUTS == 64
+    monkeypatch.setattr(messages, "_UNSCORED_ROLLOUTS", 10)
     trainer = make_trainer(tmp_path, reward=Judge(*range(1, 40)), max_steps=20)
     with pytest.raises(ValueError, match="no response of 10 rollouts in a row could be scored: judge gave None"):
         trainer.train()

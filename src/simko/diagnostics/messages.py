@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 logger = logging.getLogger("simko")
 
-_UNSCORED_ROLLOUTS = 10
+_UNSCORED_ROLLOUTS = 64
 _IDLE_STEPS = 50
 
 

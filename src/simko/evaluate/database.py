@@ -68,7 +68,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous=FULL")
             if version != VERSION:
                 db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        except BaseException:
+        except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
     return db
@@ -96,7 +96,7 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
             _check_version(path, db)
             if not _columns(db)["settings"]:
                 raise ValueError(f"{path} holds no evaluation")
-        except BaseException:
+        except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
     return db

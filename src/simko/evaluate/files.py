@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException as error:
+    except BaseException as error:  # an interrupt too leaves no half-written file
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _unwritable(path, error) from error

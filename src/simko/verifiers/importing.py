@@ -80,7 +80,7 @@ def _load_file(file: Path) -> tuple[ModuleType, bytes]:
     module.__file__ = str(file)
     try:
         exec(compile(code, str(file), "exec"), vars(module))
-    except BaseException:
+    except BaseException:  # whatever the file raises, it is not left half imported
         del sys.modules[name]
         raise
     return module, code

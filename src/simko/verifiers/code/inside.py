@@ -165,7 +165,7 @@ def _compiled(program: str) -> types.CodeType:
 def _answer(channel: Channel, respond: Callable[[Any], Any], request: Any) -> None:
     try:
         message = {"result": respond(request)}
-    except Exception as error:
+    except Exception as error:  # whatever the program raises is its answer
         message = {"exception": type(error).__name__}
     channel.send(message)
 
@@ -276,7 +276,7 @@ def run_judge(work: dict[str, Any], channel: Channel, line_bytes: int) -> str:
         return "died"
     except Unsupported:
         return "failed"
-    except BaseException:
+    except BaseException:  # whatever a test raises is its verdict
         return "wrong" if program.asked else "failed"  # any other program would have met the same
     return "correct"
 
