@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_run_directory_holds_the_run(recipe_file, tiny_base, tmp_path, method)
     assert config["objective"].startswith(objective[method])
     assert ("simko_alpha" in config) == (method == "simko")
     assert config["loss_type"] == ("grpo" if method == "gspo" else "dapo")
-    assert json.loads((out / "versions.json").read_text())["torch"] == torch.__version__
+    assert json.loads((out / "versions.json").read_text())["torch"] == version("torch")
     steps = [row["step"] for row in lines(out / "metrics.jsonl") if "loss" in row]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in lines(out / "diagnostics.jsonl")] == [0, 2, 4]
