@@ -23,7 +23,7 @@ from simko.cli.main import main
 from simko.evaluate.files import locked
 from simko.training import run as run_module
 from simko.training.run import MetricsLog, train
-from simko.training.run_directory import is_complete, latest_checkpoint, rewind_logs
+from simko.training.run_directory import damage, latest_checkpoint, rewind_logs
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, harm):
     (tmp_path / "checkpoint-best").mkdir()
     assert latest_checkpoint(tmp_path) == checkpoint
     harm(checkpoint / part)
-    assert not is_complete(checkpoint)
+    assert damage(checkpoint)
     assert latest_checkpoint(tmp_path) is None
 
 
@@ -238,13 +238,13 @@ def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, harm):
 def test_a_checkpoint_with_a_broken_part_is_not_complete(tmp_path, part, content):
     checkpoint = whole_checkpoint(tmp_path)
     (checkpoint / part).write_bytes(content)
-    assert not is_complete(checkpoint)
+    assert damage(checkpoint)
 
 
 def test_a_random_state_is_one(tmp_path):
     checkpoint = whole_checkpoint(tmp_path)
     empty_pickle(checkpoint / "rng_state.pth")
-    assert not is_complete(checkpoint)
+    assert damage(checkpoint)
 
 
 @pytest.mark.parametrize("part", ["config.json", "rng_state.pth"])

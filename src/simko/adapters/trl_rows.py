@@ -9,6 +9,14 @@ from simko.objectives.reduction import reduce_loss
 from simko.objectives.surrogate import cap_weight, clip_ratio, sequence_ratio, token_ratio
 from simko.objectives.tokens import every_token
 
+ADVANTAGE_OPTIONS = ("scale_rewards", "multi_objective_aggregation")
+"""TRL's options that advantages of the row's own do not know."""
+LOSS_OPTIONS = (
+    "beta", "loss_type", "importance_sampling_level", "epsilon", "epsilon_high", "delta", "top_entropy_quantile",
+    "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold",
+)  # fmt: skip
+"""TRL's options that a loss of the row's own does not know."""
+
 _TRL_EPS = 1e-4
 _CLIPS = {"clip_low": "epsilon", "clip_high": "epsilon_high"}
 
@@ -94,7 +102,7 @@ def _trl_advantages(method: Method, eps: float = _TRL_EPS) -> dict[str, Any] | N
     summed = {"multi_objective_aggregation": "sum_then_normalize"}
     if estimator.func is centred:
         return {"scale_rewards": "none"} | summed
-    usual = {**METHODS["grpo"].estimator.keywords}
+    usual = METHODS["grpo"].estimator.keywords
     if estimator.func is standardised and estimator.keywords in (usual, usual | {"eps": _TRL_EPS}):
         return {"scale_rewards": "group"} | summed
     return None

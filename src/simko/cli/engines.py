@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from simko.objectives import Method
 
-_OF_ADVANTAGES = ("scale_rewards", "multi_objective_aggregation")
-_OF_A_LOSS = (
-    "beta",
-    "loss_type",
-    "importance_sampling_level",
-    "epsilon",
-    "epsilon_high",
-    "delta",
-    "top_entropy_quantile",
-    "entropy_coef",
-    "use_adaptive_entropy",
-    "off_policy_mask_threshold",
+_BESIDE_A_LOSS = (
     "vllm_importance_sampling_correction",
     "a mixture-of-experts auxiliary loss",
     "steps_per_generation that is no multiple of gradient_accumulation_steps",
@@ -36,7 +25,7 @@ class Training(NamedTuple):
 
 def in_trl(method: "Method") -> Training:
     """How TRL trains the row."""
-    from simko.adapters.trl_rows import plan_row
+    from simko.adapters.trl_rows import ADVANTAGE_OPTIONS, LOSS_OPTIONS, plan_row
 
     plan = plan_row(method)
     word = " and ".join(["by advantage"] * plan.own_advantages + ["by link"] * plan.links) or "by options"
@@ -47,12 +36,12 @@ def in_trl(method: "Method") -> Training:
     if "length" in method.options and not plan.own_loss:
         refused.append("length other than max_completion_length")
     if plan.own_advantages:
-        refused += _OF_ADVANTAGES
+        refused += ADVANTAGE_OPTIONS
     if plan.links:
         refused += _beside_links(method)
     if plan.own_loss:
         word = "own loss"
-        refused += _OF_A_LOSS
+        refused += (*LOSS_OPTIONS, *_BESIDE_A_LOSS)
     if plan.own_loss or method.needs_old_logp:
         refused.append("multimodal batches")
     if method.selects:

@@ -69,8 +69,7 @@ def simko_loss(
         clip_high: the ratio is clipped above 1 + clip_high.
         penalty: "ratio" (the paper), or "advantage" (the authors' code: lambda after the clip).
         weights: see candidate_gap.
-        reduction: see reduce_loss.
-        denominator: see reduce_loss.
+        reduction, denominator: see reduce_loss.
 
     Returns the loss and detached metrics, all shares of counted tokens unless stated otherwise: gated; penalised; gap (mean
     over gated tokens, nats); rank1 (share of gated tokens); clipped; ratio (mean). ValueError for an option outside its range,

@@ -93,11 +93,13 @@ def links_change(method: Method) -> frozenset[str]:
 
 def ignores_zero_rows(method: Method) -> bool:
     """Whether the row says so (inert_zero_rows), and its loss has no gradient that depends on responses of advantage 0."""
+    if not method.inert_zero_rows:
+        return False
     example = _example(method)
     trained = example.advantages[:, 0] != 0
     rest = example._replace(**{name: x[trained] for name, x in example._asdict().items() if x is not None and x.dim()})
-    pairs = list(zip(_loss_gradients(method, example), _loss_gradients(method, rest), strict=True))
-    return method.inert_zero_rows and all(torch.equal(x[trained], y) and not x[~trained].any() for x, y in pairs)
+    pairs = zip(_loss_gradients(method, example), _loss_gradients(method, rest), strict=True)
+    return all(torch.equal(x[trained], y) and not x[~trained].any() for x, y in pairs)
 
 
 def refuse_unknown_denominators(method: Method) -> None:
@@ -169,15 +171,20 @@ class MetricSums:
 
 
 class Scored(NamedTuple):
-    """A micro-batch scored by the current policy, for select_tokens; row: place of each response in the rollout of all
-    processes."""
+    """A micro-batch scored by the current policy, for select_tokens."""
 
     logp: Float[Tensor, "B T"]
+    """log pi of each token, nats."""
     old_logp: Float[Tensor, "B T"]
+    """At sampling."""
     entropy: Float[Tensor, "B T"]
+    """Nats."""
     advantages: Shaped[Tensor, " B"]
+    """One for each response."""
     mask: Shaped[Tensor, "B T"]
+    """Nonzero for counted tokens."""
     row: Int[Tensor, " B"]
+    """The place of each response in the rollout of all processes."""
 
 
 def select_tokens(
@@ -231,14 +238,19 @@ class Update(NamedTuple):
 
 def open_update(
     method: Method,
-    batches: Sequence[tuple[Shaped[Tensor, " B"], Shaped[Tensor, "B T"]]],
+    batches: Sequence[tuple[Tensor, Tensor]],
     score: Callable[[], Sequence[Scored]],
     processes: Processes,
     generator: torch.Generator,
 ) -> Update:
-    """The update of this process's micro-batches, advantages and mask of each, and those of the other processes.
+    """The update that this process's micro-batches share with those of the other processes.
 
-    score: scores the micro-batches, where the row selects tokens. generator: seeded alike on every process.
+    Args:
+        method: the row.
+        batches: advantages [B] and mask [B, T] of each micro-batch.
+        score: scores the micro-batches, where the row selects tokens.
+        processes: those that share the update.
+        generator: seeded alike on every process.
     """
     marked: Sequence[Tensor | None] = [None] * len(batches)
     if method.selects:
@@ -275,7 +287,7 @@ def check_group_size(method: Method, option: str, size: int) -> None:
 class Adaptation:
     """The one place where a row carries something from update to update.
 
-    A row's controller takes the state and the metrics of an update, and answers the next state and the options of the
+    A row's controller takes the state and the metrics of an update, and returns the next state and the options of the
     next update. Every process calls `step` with the same metrics and so has the same row. An engine keeps state_dict in
     its checkpoints; it is empty for a row without a controller.
     """

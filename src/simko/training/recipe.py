@@ -90,6 +90,7 @@ class TrainingConfig(SimKOConfig):
     own_objective = "method grpo"
 
     def penalty_settings(self) -> tuple[str, str]:
+        """The simko_* options of simko, else method_options."""
         return (SimKOConfig if self.method == "simko" else MethodConfig).penalty_settings(self)
 
     def row(self) -> Method | None:

@@ -93,11 +93,6 @@ def latest_checkpoint(directory: Path, *, weights_only: bool = False) -> Path | 
     return next((p for p in checkpoints(directory) if damage(p, weights_only=weights_only) is None), None)
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has its weights, optimizer, scheduler and random state, and the state file that is written last."""
-    return damage(checkpoint) is None
-
-
 def was_written(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end, even if it was damaged later."""
     try:

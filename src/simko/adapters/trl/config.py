@@ -40,7 +40,10 @@ class MethodConfig(GRPOConfig):
         },
     )
     grpo_warmup_steps: int = field(
-        default=0, metadata={"help": "Plain GRPO for so many updates before SimKO starts (its paper's logic runs: 50)."}
+        default=0,
+        metadata={
+            "help": "Plain GRPO for so many updates before the method's token links start (SimKO's paper, on logic: 50)."
+        },
     )
     use_bias_correction_kl: bool = field(
         default=False,

@@ -71,6 +71,7 @@ class SimKOConfig(MethodConfig):
         return simko_objective(self)
 
     def penalty_settings(self) -> tuple[str, str]:
+        """The simko_* options."""
         return "simko_top_penalty=1", 'simko_penalty="advantage"'
 
     def simko_row(self) -> Method:

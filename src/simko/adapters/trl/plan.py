@@ -9,7 +9,7 @@ import torch
 from trl import GRPOConfig
 
 from simko.adapters.trl.config import MethodConfig
-from simko.adapters.trl_rows import Plan, plan_row
+from simko.adapters.trl_rows import ADVANTAGE_OPTIONS, LOSS_OPTIONS, Plan, plan_row
 from simko.objectives import METHODS, Method
 from simko.objectives.tokens import log_ratio_penalty
 from simko.objectives.update import ignores_zero_rows, links_change
@@ -17,11 +17,6 @@ from simko.objectives.update import ignores_zero_rows, links_change
 logger = logging.getLogger("simko")
 
 _DEFAULTS = {f.name: f.default for f in fields(GRPOConfig)}
-_ADVANTAGE_OPTIONS = ("scale_rewards", "multi_objective_aggregation")
-_LOSS_OPTIONS = (
-    "beta", "loss_type", "importance_sampling_level", "epsilon", "epsilon_high", "delta", "top_entropy_quantile",
-    "entropy_coef", "use_adaptive_entropy", "off_policy_mask_threshold",
-)  # fmt: skip
 _LOSSES_BY_TOKENS = ("dapo", "cispo", "vespo")
 _LOSSES_THAT_SKIP = ("dapo", "cispo")
 
@@ -58,17 +53,17 @@ def plan_method(args: MethodConfig, named: Container[str] = ()) -> Plan:
 
 def may_skip_rows(name: str) -> bool:
     """Whether skip_zero_advantage is allowed, since it leaves the gradient of METHODS[name] as it is."""
-    plan, inert = plan_row(METHODS[name]), METHODS[name].inert_zero_rows
+    plan, inert = plan_row(METHODS[name]), ignores_zero_rows(METHODS[name])
     return inert and (plan.own_loss or plan.trl_options.get("loss_type", "dapo") in _LOSSES_THAT_SKIP)
 
 
 def _refuse_ignored_options(plan: Plan, method: Method, args: MethodConfig) -> None:
     """ValueError for an option of TRL's, or of the row's, that would have no effect."""
-    ignored = [name for name in _ADVANTAGE_OPTIONS if plan.own_advantages and getattr(args, name) != _DEFAULTS[name]]
+    ignored = [name for name in ADVANTAGE_OPTIONS if plan.own_advantages and getattr(args, name) != _DEFAULTS[name]]
     what = "advantages of its own, which do"
     if plan.own_loss:
         what = "a loss of its own, which does"
-        ignored += [name for name in _LOSS_OPTIONS if getattr(args, name) != _DEFAULTS[name]]
+        ignored += [name for name in LOSS_OPTIONS if getattr(args, name) != _DEFAULTS[name]]
         if args.use_vllm and args.vllm_importance_sampling_correction:
             ignored.append("vllm_importance_sampling_correction")
     if ignored:
@@ -142,11 +137,8 @@ def _refuse_inexact_aids(plan: Plan, args: MethodConfig) -> None:
                 "False or change those options"
             )
     if args.drop_one_outcome_groups:
-        loss, way_out = (
-            f"loss_type={args.loss_type!r}",
-            "" if "loss_type" in plan.trl_options else " or loss_type to dapo",
-        )
-        by_tokens = args.loss_type in _LOSSES_BY_TOKENS
+        loss, by_tokens = f"loss_type={args.loss_type!r}", args.loss_type in _LOSSES_BY_TOKENS
+        way_out = "" if "loss_type" in plan.trl_options else " or loss_type to dapo"
         if plan.own_loss and method is not None and method.reduction.keywords.get("reduction") == "constant":
             loss, way_out, by_tokens = method.name, "", False
         if not by_tokens:
@@ -168,7 +160,7 @@ def refuse_unfit_runs(plan: Plan, trainer: Any) -> None:
         if columns & {"image", "images"}:
             raise ValueError(
                 f"{method.name} scores responses itself and does not know images: drop those columns, or take a method "
-                "that `simko methods` lists as trained by TRL's loss without old log-probabilities, such as rloo or simko"
+                "that leaves scoring to TRL, such as rloo or simko"
             )
     if not plan.own_loss:
         return
@@ -201,8 +193,7 @@ def column_of_correctness(method: Method, names: Sequence[str], wanted: str | No
     if wanted not in names:
         raise ValueError(
             f"{method.name} is defined for correct (1) and incorrect (0) only: name the reward function that says so by "
-            "correctness, one of "
-            f"{', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
+            f"correctness, one of {', '.join(names)}" + ("" if wanted is None else f"; got {wanted!r}")
         )
     return list(names).index(str(wanted))
 

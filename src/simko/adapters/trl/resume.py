@@ -1,8 +1,8 @@
 """A continued run is the run that was never stopped, or it is refused.
 
 Trainer and TRL put back weights, optimizer, scheduler, random states and the place in the epoch. What they leave out is
-here: the order of the prompts after the first epoch, and a reference model that moves. A rollout is not kept: a
-checkpoint can be continued only where a new one begins.
+here: the order of the prompts after the first epoch, a reference model that moves, and what a row's controller carries.
+A rollout is not kept: a checkpoint can be continued only where a new one begins.
 """
 
 import json

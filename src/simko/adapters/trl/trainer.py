@@ -40,8 +40,8 @@ class MethodTrainer(GRPOTrainer):
     """GRPOTrainer with the objective METHODS[args.method].with_options(**args.method_options).
 
     Constructed like GRPOTrainer. ValueError at construction for an unknown method or option, and for a TRL option that
-    the method would ignore or contradict. Methods on right and wrong read the reward function named by args.correctness
-    (the only one, if there is but one).
+    the method would ignore or contradict. Methods for correct (1) and incorrect (0) read the reward function that
+    args.correctness names (the only one, if there is but one).
 
     Every method logs entropy, clip_ratio/region_mean (the share of counted tokens at which the clip acts, or of responses
     where TRL's loss has one ratio for each), and its own metrics as <method>/<metric>. Rows that read candidates log theirs

@@ -9,7 +9,7 @@ from simko.records import Problem, Verdict
 from simko.verifiers.direct import CallableVerifier
 from simko.verifiers.pool.pool import SHARED, GradingPool, Job, content
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger("simko")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Bounded(CallableVerifier):
                 return Verdict("unparsed") if extracted is None else quick(extracted, text)
             except Exception as error:  # whatever a hostile answer raises must not end the run
                 failure = f"{self.name} raised {type(error).__name__} on problem {problems[text].id!r}: {error}"
-                _LOG.warning("%s (response %r)", failure, response[-80:])
+                logger.warning("%s (response %r)", failure, response[-80:])
                 return Verdict("error")
 
         found = [read(response, contents[id(problem)]) for response, problem in answers]

@@ -24,7 +24,7 @@ from typing import Any, Self, cast
 from simko.records import Outcome, Problem, Verdict
 
 MAX_WORKERS = 16
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger("simko")
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _line(number: int, job: Job) -> bytes:
 
 
 def _report(job: Job, reason: str) -> None:
-    _LOG.warning("%s failed on problem %r: %s (answer %.80r)", job.judge, job.problem.id, reason, job.extracted)
+    logger.warning("%s failed on problem %r: %s (answer %.80r)", job.judge, job.problem.id, reason, job.extracted)
 
 
 def _usable_cpus() -> int:
