@@ -11,8 +11,9 @@ What a response says first there counts. One that lists several options ("A or B
 import re
 
 from simko.records import Problem, Verdict
+from simko.verifiers.boxes import boxes, last_box
 from simko.verifiers.direct import Direct, Judge
-from simko.verifiers.extract import box_starts, last_box, short_answer
+from simko.verifiers.extract import short_answer
 from simko.verifiers.last_integer import verify_last_integer
 
 _BRACKETS = re.compile(r"([ \t()\[\]{}<>\\]*)\}")
@@ -94,13 +95,13 @@ def verify_bbh(problem: Problem) -> Judge:
         return verify_exact.judge_of(problem)
     if kind == "integer":
         judge = verify_last_integer.judge_of(problem)
-        return lambda response: judge(last_box(response) or "" if any(box_starts(response)) else response)
+        return lambda response: judge(last_box(response) or "" if any(boxes(response)) else response)
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
 def _boxed_brackets(response: str) -> str | None:
     r"""What stands in the last box if that is brackets alone: in \boxed{} ]} it is "} ]"; else None."""
-    start = max(box_starts(response), default=None)
+    start = max((box.start for box in boxes(response)), default=None)
     found = None if start is None else _BRACKETS.match(response, start)
     return found[1] if found else None
 

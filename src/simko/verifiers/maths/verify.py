@@ -4,9 +4,10 @@ import functools
 from fractions import Fraction
 
 from simko.records import Problem, Verdict
-from simko.verifiers.extract import extract_answer
+from simko.verifiers.extract import Span, extract_answer, find_answer
 from simko.verifiers.maths.equal import quick_match
 from simko.verifiers.maths.form import normal_form
+from simko.verifiers.parts import runs_on
 from simko.verifiers.pool.bounded import Bounded
 
 
@@ -20,7 +21,7 @@ def gold_answer(problem: Problem) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _gold(answer: str) -> str | None:
-    gold = extract_answer(answer) if "\\boxed" in answer else answer
+    gold = extract_answer(answer) if "\\boxed" in answer or "####" in answer else answer
     return gold if gold is not None and normal_form(gold) else None
 
 
@@ -34,8 +35,8 @@ def check_gold(problem: Problem) -> None:
         raise ValueError(f"problem {problem.id!r}: its tolerance {tolerance!r} is not a number") from error
 
 
-def _extract(response: str, problem: Problem) -> str | None:
-    return extract_answer(response)
+def _extract(response: str, problem: Problem) -> Span | None:
+    return find_answer(response, run_on=runs_on(problem))
 
 
 def _quick(extracted: str, problem: Problem) -> bool | None:
