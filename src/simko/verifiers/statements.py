@@ -30,7 +30,8 @@ _LINK = re.compile(
 _HEADING = re.compile(r"[ \t*_:：#]*\n\s*")
 _LINE_START = re.compile(rf"(?:[\s#*_>]|\d+[.)]|the|my|our|{any_of(_WORDS['final'], spaced=False)})*", re.IGNORECASE)
 _FINAL = re.compile(any_of(_WORDS["final"], spaced=False), re.IGNORECASE)
-_CLAUSE = re.compile(rf"[.!?。！？](?=\s|$)|[,;:，；：。！？\n(]|{any_of(_WORDS['connectives'])}", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+_CLAUSE = re.compile(rf"[.!?](?=\s|$)|[,;:，；：。！？\n(]|{any_of(_WORDS['connectives'])}", re.IGNORECASE)
 _SUBORDINATE = re.compile(rf"\s*{any_of(_WORDS['subordinate'])}", re.IGNORECASE)
 _DOUBT = re.compile(f"{any_of(_WORDS['doubts'])}|{any_of(_WORDS['doubts_unspaced'], spaced=False)}", re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
@@ -108,12 +109,12 @@ def _line(text: str, place: int) -> int:
 
 
 def _clause(text: str, place: int) -> str:
-    """The clause that leads to `place`, with the one before it where it only goes on with that ("..., that")."""
+    """The clause that leads to `place`; its whole sentence where the clause hangs on another ("Suppose, ..., that")."""
     window = text[max(0, place - 200) : place]
-    starts = [0, *(mark.end() for mark in _CLAUSE.finditer(window))]
-    while len(starts) > 1 and _SUBORDINATE.match(window, starts[-1]):
-        starts.pop()
-    return window[starts[-1] :]
+    start = max((mark.end() for mark in _CLAUSE.finditer(window)), default=0)
+    if _SUBORDINATE.match(window, start):
+        start = max((mark.end() for mark in _SENTENCE.finditer(window)), default=0)
+    return window[start:]
 
 
 def _answer(rest: str) -> str:
