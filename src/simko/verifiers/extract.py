@@ -23,7 +23,16 @@ from simko.verifiers.boxes import box_end, boxes, closing_brace, last_box, last_
 from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, last_match, next_question
 from simko.verifiers.statements import Statement, statements
 
-__all__ = ["MAX_ANSWER", "Span", "after_answer_is", "closing_brace", "extract_answer", "find_answer", "last_box", "short_answer"]
+__all__ = [
+    "MAX_ANSWER",
+    "Span",
+    "after_answer_is",
+    "closing_brace",
+    "extract_answer",
+    "find_answer",
+    "last_box",
+    "short_answer",
+]
 
 MAX_ANSWER = 1000
 """An answer of more characters counts as none: no benchmark's gold has 300, and equality costs more than linear time."""
@@ -88,9 +97,9 @@ def _boxed(text: str) -> Span | None:
     if end is None:
         return Span("", "box")
     for said in statements(text, end):
-        if _FORMULA.match(said.answer) and (said.final or is_maths(said.answer)):
-            if next_question(text, end, said.start) is None:
-                return Span(said.answer, said.rule)
+        formula = _FORMULA.match(said.answer) and (said.final or is_maths(said.answer))
+        if formula and next_question(text, end, said.start) is None:
+            return Span(said.answer, said.rule)
     content = last_boxes(text, found)
     return Span(content, "box") if content else None
 
@@ -129,7 +138,10 @@ RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whol
 _KEYS = {key.replace("_", "") for key in CUES["answer_tags"]["keys"]}
 _FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
 _EMPHASIS = re.compile(r"\A(\*{1,3}|_{1,3}|`)([^*`]+)\1\Z")
-_WRAPPED = re.compile(r"\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>(?:(?!\\\[|\\\]).)+)\\\]|\$(?P<c>[^$\n]+)\$|\\\((?P<d>(?:(?!\\\(|\\\)).)+)\\\)", re.DOTALL)
+_WRAPPED = re.compile(
+    r"\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>(?:(?!\\\[|\\\]).)+)\\\]|\$(?P<c>[^$\n]+)\$|\\\((?P<d>(?:(?!\\\(|\\\)).)+)\\\)",
+    re.DOTALL,
+)
 
 
 def _unwrapped(text: str) -> str:
@@ -141,11 +153,36 @@ def _unwrapped(text: str) -> str:
 
 # -- one line of mathematics ---------------------------------------------------------------------------------------------
 
-_MATHS_WORD = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|sqrt|max|min|gcd|lcm|mod|pi|inf(?:inity|ty)?|[ap]\.?m\.?|deg")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathcal|operatorname|begin|end)\*?\s*\{([^{}]*)\}")
+_MATHS_WORD = re.compile(
+    r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|sqrt|max|min|gcd|lcm|mod|pi|inf(?:inity|ty)?|[ap]\.?m\.?|deg"
+)
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathcal|operatorname|begin|end)\*?\s*\{([^{}]*)\}"
+)
 _MACRO = re.compile(r"\\[A-Za-z]+|\\.")
 _RUN = re.compile(r"[^\W\d_]{2,}")
-_SHORT_WORDS = {"or", "is", "if", "no", "so", "it", "to", "of", "an", "in", "at", "by", "we", "be", "as", "do", "he", "my", "on", "ok"}
+_SHORT_WORDS = {
+    "or",
+    "is",
+    "if",
+    "no",
+    "so",
+    "it",
+    "to",
+    "of",
+    "an",
+    "in",
+    "at",
+    "by",
+    "we",
+    "be",
+    "as",
+    "do",
+    "he",
+    "my",
+    "on",
+    "ok",
+}
 _LISTED = re.compile(r"\\(?:lor|vee|quad|qquad)(?![A-Za-z])|[;；、]|\d[ \t]+\d(?!\d*/\d)(?!\d\d(?:[ \t]\d{3})*(?!\d))")
 _ITEM = re.compile(r"\d+[.)]\s|[-*•]\s")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|\{,\}")

@@ -82,7 +82,11 @@ def _hashes(text: str, noun: re.Match[str]) -> Statement | None:
 
 
 def _statement(text: str, noun: re.Match[str]) -> Statement | None:
-    heading = _HEADING.match(text, noun.end()) if _LINE_START.fullmatch(text, _line(text, noun.start()), noun.start()) else None
+    heading = (
+        _HEADING.match(text, noun.end())
+        if _LINE_START.fullmatch(text, _line(text, noun.start()), noun.start())
+        else None
+    )
     link = heading or _LINK.match(text, noun.end())
     if link is None:
         return None
@@ -128,4 +132,4 @@ def _answer(rest: str) -> str:
     line = (line[: end.start()] if end else line).strip(" \t*_")
     if _PREAMBLE.match(line) and " is " in line:
         line = line.rsplit(" is ", 1)[1]
-    return _ENDING.sub("", line.rstrip(".,;:，！").strip(" \t*_`\"”")).strip()
+    return _ENDING.sub("", line.rstrip(".,;:，！").strip(' \t*_`"”')).strip()

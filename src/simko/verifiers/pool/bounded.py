@@ -62,5 +62,6 @@ class Bounded(CallableVerifier):
         jobs = [Job(self.judge, extracted, problems[text]) for extracted, text, _ in left]
         outcomes = dict(zip(left, pool.grade(jobs) if jobs else [], strict=True))
         return [
-            replace(Verdict(outcomes[item], item[2]) if isinstance(item, tuple) else item, rule=rule) for item, rule in found
+            replace(Verdict(outcomes[item], item[2]) if isinstance(item, tuple) else item, rule=rule)
+            for item, rule in found
         ]
