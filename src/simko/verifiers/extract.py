@@ -16,12 +16,13 @@ linear in its length.
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from simko.verifiers.boxes import box_end, boxes, closing_brace, last_box, last_boxes
-from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, last_match, next_question
-from simko.verifiers.statements import Statement, statements
+from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, next_question
+from simko.verifiers.statements import Statement, doubted, statements
 
 __all__ = [
     "MAX_ANSWER",
@@ -230,15 +231,21 @@ def short_answer(response: str) -> tuple[str, bool]:
     """Where a short answer stands, and whether all of that must be the answer (on the last line); "" for nowhere."""
     if found := list(boxes(response)):
         return last_boxes(response, found) or "", False
-    if said := last_match(_ANSWER_IS, response):
+    if said := _last_said(_ANSWER_IS, response):
         return _CLAUSE_END.split(response[said.end() :].lstrip(" \t\r\n*$`"), maxsplit=1)[0], False
     return last_line(response), True
+
+
+def _last_said(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The pattern's last match that is not doubted."""
+    last = deque(pattern.finditer(text), maxlen=20)
+    return next((said for said in reversed(last) if not doubted(text, said.start(), said.end())), None)
 
 
 def after_answer_is(text: str) -> str | None:
     """The rest of the line after the last "answer is", in English or Chinese, without * $ quotes and the full stop;
     None if there is none."""
-    said = last_match(_ANSWER_IS_IN_TWO_LANGUAGES, text)
+    said = _last_said(_ANSWER_IS_IN_TWO_LANGUAGES, text)
     if said is None:
         return None
     line = text[said.end() :].lstrip(" \t\r\n").split("\n", 1)[0]

@@ -93,8 +93,8 @@ def _statement(text: str, noun: re.Match[str]) -> Statement | None:
     lead = _FILLERS.match(text, link.end(), link.end() + 200)
     begin = lead.end() if lead else link.end()
     rest = text[begin : begin + _WINDOW]
-    said = f"{_clause(text, noun.start())} {text[noun.start() : begin]} {_FIRST_WORDS.match(rest).group()}"  # type: ignore[union-attr]
-    if _DOUBT.search(_HARMLESS.sub(" ", said)):
+    words = _FIRST_WORDS.match(rest)
+    if doubted(text, noun.start(), begin + (words.end() if words else 0)):
         return None
     line = rest.split("\n", 1)[0]
     ended = _QUESTION.search(line)
@@ -105,6 +105,11 @@ def _statement(text: str, noun: re.Match[str]) -> Statement | None:
         return None
     final = _FINAL.search(text[max(0, noun.start() - 20) : begin]) is not None
     return Statement(noun.start(), answer, "heading" if heading else "phrase", final)
+
+
+def doubted(text: str, start: int, end: int) -> bool:
+    """Whether the clause that holds text[start:end] and leads to its end denies, doubts or supposes."""
+    return _DOUBT.search(_HARMLESS.sub(" ", _clause(text, start) + text[start:end])) is not None
 
 
 def _line(text: str, place: int) -> int:
