@@ -5,10 +5,11 @@ import re
 from fractions import Fraction
 
 from simko.records import Problem, Verdict
-from simko.verifiers.extract import extract_answer
+from simko.verifiers.extract import Span, extract_answer, find_answer
 from simko.verifiers.maths.comparing.compare import judge_with
 from simko.verifiers.maths.reading.read import read
 from simko.verifiers.maths.spelling import normal_form
+from simko.verifiers.parts import runs_on
 from simko.verifiers.pool.bounded import Bounded
 
 
@@ -22,7 +23,7 @@ def gold_answer(problem: Problem) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _gold(answer: str) -> str | None:
-    gold = extract_answer(answer) if "\\boxed" in answer else answer
+    gold = extract_answer(answer) if "\\boxed" in answer or "####" in answer else answer
     return gold if gold is not None and normal_form(gold) else None
 
 
@@ -41,8 +42,8 @@ def tolerance(problem: Problem) -> Fraction | None:
         raise ValueError(f"problem {problem.id!r}: its tolerance {given!r} is not a number") from error
 
 
-def _extract(response: str, problem: Problem) -> str | None:
-    return extract_answer(response)
+def _extract(response: str, problem: Problem) -> Span | None:
+    return find_answer(response, run_on=runs_on(problem))
 
 
 def _quick(extracted: str, problem: Problem) -> bool | None:
