@@ -89,7 +89,7 @@ _SIUNITX = re.compile(r"\\(?:SI|qty)")
 
 _SPELLINGS = [
     (re.compile(r"(?:\{\}|^)\s*\^\{?(\w+)\}?\s*(?:\\mathrm\{C\}|C)_\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<=[0-9])\s+(?:in\s+)?base[- ]\s*\{?([0-9]+|[a-z]+)\}?"), r"_{\1}"),
+    (re.compile(r"(?<=[0-9])\s+(?:in\s+)?base[- ]\s*([0-9]+|[a-z]+)"), r"_{\1}"),
     (re.compile(r"\{([:=<>+-])\}"), r"\1"),  # 3{:}5
     (re.compile(r"\\\\\s*\[[0-9. ]+(?:pt|e[mx]|[mc]m|in)\]"), r"\\\\"),  # the height of a row
     (re.compile(r"(?<![A-Za-z])([aApP])\.\s?[mM](?:\.|(?![A-Za-z]))"), r"\1m"),

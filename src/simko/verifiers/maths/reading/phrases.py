@@ -2,6 +2,7 @@ r"""What stands around an answer: prose before it, an option's label, conditions
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token, op
@@ -9,6 +10,8 @@ from simko.verifiers.maths.reading.splitting import split
 from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
 
 _LABELS = frozenset("ABCDEFGHIJ")
+_OPTION_WORDS = vocabulary("option choice answer")
+_OPERATORS = vocabulary(r"+ * / ^ _ ! = < > <= >= != | \in \to \and \or")
 _CONDITION_STARTS = frozenset({"for", "where", "with", r"\forall", "given", "für", "pour", "для"})
 _CONDITION_WORDS = vocabulary(
     """
@@ -16,6 +19,7 @@ _CONDITION_WORDS = vocabulary(
     an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed
     """
 )  # fmt: skip
+_PLAIN_LEADS = (LEADS | {"minus", "negative"}) - {"a", "max", "min"}
 _INTEGERS = vocabulary("integer integers natural whole")
 _ORDER = vocabulary("< > <= >= !=")
 _SET = re.compile(r"\\mathbb *\{?([NZQRC])")
@@ -31,14 +35,7 @@ def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
         end += 1
     lead, rest = list(tokens[:end]), list(tokens[end:])
     words = [token.text.casefold() for token in lead if token.kind != "op"]
-    if (
-        not words
-        or not rest
-        or rest[0].text
-        in ("+", "*", "/", "^", "_", "!", "=", "<", ">", "<=", ">=", "!=", "|", r"\in", r"\to", r"\and", r"\or")
-    ):
-        return None
-    if not any(len(word) > 1 for word in words):
+    if not rest or rest[0].text in _OPERATORS or not any(len(word) > 1 for word in words):
         return None
     if words[-1] in ("minus", "negative") and rest[0].text != "-":
         words, rest = words[:-1], [op("-"), *rest]
@@ -50,49 +47,34 @@ def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
 
 
 def _is_word(token: Token) -> bool:
-    return (token.kind == "word" and (len(token.text) > 1 or token.text in "aA") and token.text[0].isalpha()) or (
-        token.kind == "letters"
-        and token.text.casefold() in LEADS | {"minus", "negative"}
-        and len(token.text) > 1
-        and token.text not in ("max", "min")
-    )
+    if token.kind == "letters":
+        return token.text.casefold() in _PLAIN_LEADS
+    return token.kind == "word" and token.text[0].isalpha() and (len(token.text) > 1 or token.text in "aA")
 
 
 def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
-    """The letter and the rest of an answer that begins with an option's label, or is one; None if it does not."""
-    texts = [token.text for token in tokens]
+    """The letter and the rest of an answer that is an option, or begins with its label; None if it does not.
+
+    A rest that goes on with an operator, or names another option, makes it no choice.
+    """
+    texts = [token.text for token in tokens] + ["", "", ""]
     start = 0
-    while (
-        start < len(texts)
-        and texts[start].casefold() in ("option", "choice", "answer", "the", "is")
-        and len(texts) > start + 1
-    ):
+    while texts[start].casefold() in _OPTION_WORDS | {"the", "is", "correct"}:
         start += 1
-    if start and not {text.casefold() for text in texts[:start]} & {"option", "choice", "answer"}:
+    if start and not {text.casefold() for text in texts[:start]} & _OPTION_WORDS:
         return None
-    if texts[start : start + 1] == ["("] and texts[start + 2 : start + 3] == [")"]:
-        letter, rest, marked = texts[start + 1], list(tokens[start + 3 :]), True
-    elif texts[start : start + 1]:
-        letter, rest = texts[start], list(tokens[start + 1 :])
-        marked = bool(rest) and rest[0].text in (")", ":", ".")
-        rest = rest[1:] if marked else rest
-    else:
-        return None
-    if letter not in _LABELS or (rest and not marked):
+    opened = texts[start] == "("
+    letter, mark = texts[start + opened], texts[start + opened + 1]
+    marked = mark == ")" if opened else mark in (")", ":", ".")
+    rest = list(tokens[start + opened + 1 + marked :])
+    if letter not in _LABELS or ((rest or opened) and not marked):
         return None
     if rest and rest[0].text in (":", "."):
         rest = rest[1:]
-    if rest and (
-        rest[0].kind == "op"
-        and rest[0].text in ("+", "*", "/", "^", "_", "=", "<", ">", ",", "!", r"\and", r"\or", ";", "'")
-    ):
+    if rest and rest[0].kind == "op" and rest[0].text not in ("(", "[", "{", r"\{", "-", "|"):
         return None
-    later = [
-        place
-        for place, token in enumerate(rest[:-1])
-        if token.text in _LABELS and rest[place + 1].text in (")", ".", ":", ",")
-    ]
-    if later or (rest and rest[-1].text in _LABELS and rest[-1].gap):
+    others = [token.text in _LABELS and after.text in (")", ".", ":", ",") for token, after in pairwise(rest)]
+    if any(others) or (rest and rest[-1].text in _LABELS and rest[-1].gap):
         return None
     return letter, rest
 

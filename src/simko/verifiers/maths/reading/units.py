@@ -20,7 +20,7 @@ _SYMBOLS = vocabulary(
     """
 )  # fmt: skip
 _UPRIGHT = _SYMBOLS - {"d", "u", "e", "i", "t", "M", "B", "G", "l"}
-_PER = {"per", "/", "each"}
+_PER = vocabulary("per / each")
 _SQUARE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS = {"squared": 2, "cubed": 3}
 _SIUNITX = re.compile(r"\\(?:k?ilo|centi|milli|micro|nano|mega|giga|deci)?(?:k?met(?:er|re)|gram|second|minute|hour|newton|joule|watt|volt|ampere|kelvin|mole?|pascal|hertz|ohm|lit(?:er|re)|candela|coulomb)")  # fmt: skip
@@ -31,7 +31,8 @@ _SAME = {
     "°": "degree", "deg": "degree", "degrees": "degree", "radians": "radian", "rad": "radian", r"\Omega": "ohm", "Ω": "ohm", "Å": "angstrom", "mph": "mile_per_hour",
     "m": "meter", "in": "inch", "ft": "foot", "C": "coulomb", "years": "year", "yr": "year", "yrs": "year", "days": "day", "K": "kelvin", "L": "liter", "l": "liter",
 }  # fmt: skip
-COUNTS = vocabulary("unit square unit cubic unit")
+_FILLERS = vocabulary("of the a an in for is - . ~ *")
+_MICRO = vocabulary("μm μg μs μF μC μL μA μV μN μJ μW μH")
 
 
 def read_unit(tokens: Sequence[Token]) -> Unit | None:
@@ -39,73 +40,49 @@ def read_unit(tokens: Sequence[Token]) -> Unit | None:
     parts: list[tuple[str, int]] = []
     sign, ahead, at = 1, 1, 0
     tokens = _flat(tokens)
+    texts = [token.text for token in tokens] + ["", "", ""]
     while at < len(tokens):
-        token = tokens[at]
-        text, at = token.text, at + 1
-        low = text.casefold()
-        if low in _PER or text == "*" or low in ("of", "the", "a", "an", "in", "for", "-", ".", "(", ")", "~", "is"):
+        token, text, low = tokens[at], texts[at], texts[at].casefold()
+        at += 1
+        if low in _PER or low in _FILLERS:
             sign = -1 if low in _PER else sign
             continue
-        if low in _SQUARE and at < len(tokens):
+        if low in _SQUARE and texts[at]:
             ahead = _SQUARE[low]
             continue
-        if text == r"\mu" and at < len(tokens):
-            text, at = "μ" + tokens[at].text, at + 1
-            if text not in _SYMBOLS and text not in ("μF", "μC", "μL", "μA", "μV", "μN", "μJ", "μW", "μH"):
-                return None
-        elif text in (r"\degree", r"\circ"):
-            text = "degree"
-            if at < len(tokens) and tokens[at].text in ("C", "F", "Celsius", "Fahrenheit", "K"):
-                text, at = "degree" + tokens[at].text[0], at + 1
-        elif not _stands(token, len(tokens), at):
+        if text in (r"\degree", r"\circ"):
+            scale = texts[at][:1] if texts[at] in ("C", "F", "K", "Celsius", "Fahrenheit") else ""
+            text, at = "degree" + scale, at + bool(scale)
+        elif text == r"\mu" and "μ" + texts[at] in _MICRO:
+            text, at = "μ" + texts[at], at + 1
+        elif not _stands(token, len(tokens)):
             return None
-        power = 1
-        if at < len(tokens) and tokens[at].text == "^":
-            number = re.fullmatch(
-                r"\^([{}(]*)(-?[0-9])([})]*)",
-                "".join(t.text for t in tokens[at : at + 5] if t.text not in "{}()")[:3].rstrip("/*") or "",
-            )
-            number = number or re.match(
-                r"\^(-?[0-9])", "".join(t.text for t in tokens[at : at + 5] if t.text not in ("{", "}", "(", ")"))
-            )
-            if number is None:
+        power = _POWERS.get(texts[at].casefold(), 1)
+        at += power > 1
+        if texts[at] == "^":
+            number = texts[at + 1] + texts[at + 2] if texts[at + 1] == "-" else texts[at + 1]
+            if not re.fullmatch("-?[0-9]", number):
                 return None
-            power = int(number.group().lstrip("^{("))
-            at += 1
-            while at < len(tokens) and (tokens[at].text in ("{", "}", "(", ")", "-") or tokens[at].kind == "num"):
-                at += 1
-        elif at < len(tokens) and tokens[at].text.casefold() in _POWERS:
-            power, at = _POWERS[tokens[at].text.casefold()], at + 1
-        elif at < len(tokens) and tokens[at].kind == "num":
-            return None
+            power, at = int(number), at + 1 + len(number)
         parts.append((text, power * ahead * sign))
         ahead = 1
     return tuple(parts) or None
 
 
 def _flat(tokens: Sequence[Token]) -> list[Token]:
-    r"""Without the braces of single groups; \frac{a}{b} as a/b."""
-    texts = [token.text for token in tokens]
-    if r"\frac" not in texts:
-        return [
-            token
-            for place, token in enumerate(tokens)
-            if token.text not in ("{", "}") or "^" in texts[max(0, place - 3) : place]
-        ]
-    start = texts.index(r"\frac")
-    found: list[Token] = [*tokens[:start]]
-    level = 0
-    for token in tokens[start + 1 :]:
-        level += (token.text == "{") - (token.text == "}")
-        if token.text == "}" and level == 0 and all(other.text != "/" for other in found):
+    r"""Without brackets, and with \frac{a}{b} as a/b."""
+    found: list[Token] = []
+    fraction = any(token.text == r"\frac" for token in tokens)
+    for place, token in enumerate(tokens):
+        if fraction and token.text == "}" and [after.text for after in tokens[place + 1 : place + 2]] == ["{"]:
             found.append(Token("op", "/"))
-        elif token.text not in ("{", "}"):
+        elif token.text not in ("{", "}", "(", ")", r"\frac"):
             found.append(token)
     return found
 
 
-def _stands(token: Token, count: int, at: int) -> bool:
-    """Whether a token can be a unit's name."""
+def _stands(token: Token, count: int) -> bool:
+    """Whether a token can be a unit's name; a plain single letter can within a compound unit, as in m/s."""
     text = token.text
     if token.kind == "word":
         if len(text) == 1 and text.isascii() and text.isalpha():
