@@ -4,15 +4,20 @@ import re
 from collections.abc import Sequence
 
 from simko.verifiers.maths.reading.brackets import split
-from simko.verifiers.maths.reading.expression import spelled
+from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token, op
-from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun
+from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
 
 _LABELS = frozenset("ABCDEFGHIJ")
-_CONDITION_STARTS = frozenset(["for", "where", "with", r"\forall", "given", "für", "pour", "для"])
-_CONDITION_WORDS = frozenset("""integer integers real reals natural whole number numbers constant constants arbitrary any every all is are an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed""".split())  # fmt: skip
-_INTEGERS = frozenset("""integer integers natural whole""".split())
-_ORDER = frozenset("""< > <= >= !=""".split())
+_CONDITION_STARTS = frozenset({"for", "where", "with", r"\forall", "given", "für", "pour", "для"})
+_CONDITION_WORDS = vocabulary(
+    """
+    integer integers real reals natural whole number numbers constant constants arbitrary any every all is are
+    an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed
+    """
+)  # fmt: skip
+_INTEGERS = vocabulary("integer integers natural whole")
+_ORDER = vocabulary("< > <= >= !=")
 _SET = re.compile(r"\\mathbb *\{?([NZQRC])")
 
 
@@ -32,6 +37,8 @@ def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
         or rest[0].text
         in ("+", "*", "/", "^", "_", "!", "=", "<", ">", "<=", ">=", "!=", "|", r"\in", r"\to", r"\and", r"\or")
     ):
+        return None
+    if not any(len(word) > 1 for word in words):
         return None
     if words[-1] in ("minus", "negative") and rest[0].text != "-":
         words, rest = words[:-1], [op("-"), *rest]
@@ -88,6 +95,28 @@ def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
     if later or (rest and rest[-1].text in _LABELS and rest[-1].gap):
         return None
     return letter, rest
+
+
+def labelled_parts(tokens: Sequence[Token]) -> list[list[Token]]:
+    """The parts of (a) 4, (b) 9; empty where the labels do not begin the answer, or miss one."""
+    parts: list[list[Token]] = []
+    for place, token in enumerate(tokens):
+        around = [other.text for other in tokens[max(0, place - 1) : place + 2]]
+        if around == ["(", "abcdefgh"[len(parts) : len(parts) + 1], ")"]:
+            if (len(parts) == 0) != (place == 1):
+                return []
+            if parts:
+                parts[-1].pop()  # the bracket that opens this label
+            parts.append([])
+        elif parts:
+            parts[-1].append(token)
+    return [_plain(part[1:]) for part in parts]
+
+
+def _plain(part: list[Token]) -> list[Token]:
+    while part and part[-1].text in (",", ";", ".", r"\and"):
+        part = part[:-1]
+    return part
 
 
 def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], frozenset[str], frozenset[str]]:
