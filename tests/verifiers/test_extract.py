@@ -96,7 +96,7 @@ DENIED = [
     "The answer is never <V>", "The answer is neither <V> nor 13.", "I doubt the answer is <V>.", "I don't think the answer is <V>.",
     "It is not true that the answer is <V>.", "It is false that the answer is <V>", "It would be wrong to say the answer is <V>.",
     "Nobody says that the answer is <V>", "The wrong answer is <V>", "An incorrect answer: <V>", "The answer is anything but <V>.",
-    "The answer is other than <V>", "The answer is <V> is wrong", "No answer is <V>",
+    "The answer is other than <V>", "The answer is <V> is wrong", "No answer is <V>", "There is no way the answer is <V>.", "Some would say the answer is <V>",
     "if the answer were <V>", "If the answer is <V>, we are done.", "Suppose that the answer is <V>.", "Suppose, for contradiction, that the answer is <V>.",
     "Assume the answer is <V>", "Whether the answer is <V> we cannot say.", "unless the answer is <V>", "Were the answer equal to <V>, it would fail",
     "The answer might be <V>", "The answer could be: <V>",
