@@ -109,9 +109,33 @@ def test_samples_file(tmp_path):
     reward(completions=["2", "é\n5"], trainer_state=state, **columns("a", "b"))
     reward(completions=["9"], **columns("c"))
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
-        {"step": 7, "problem_id": "a", "response": "2", "outcome": "correct", "extracted": "2", "score": None},
-        {"step": 7, "problem_id": "b", "response": "é\n5", "outcome": "wrong", "extracted": "é\n5", "score": None},
-        {"step": None, "problem_id": "c", "response": "9", "outcome": "error", "extracted": None, "score": None},
+        {
+            "step": 7,
+            "problem_id": "a",
+            "response": "2",
+            "outcome": "correct",
+            "extracted": "2",
+            "score": None,
+            "rule": None,
+        },
+        {
+            "step": 7,
+            "problem_id": "b",
+            "response": "é\n5",
+            "outcome": "wrong",
+            "extracted": "é\n5",
+            "score": None,
+            "rule": None,
+        },
+        {
+            "step": None,
+            "problem_id": "c",
+            "response": "9",
+            "outcome": "error",
+            "extracted": None,
+            "score": None,
+            "rule": None,
+        },
     ]
 
 

@@ -45,7 +45,7 @@ def checked(form: str, rule: str | None, before: str = "", **options: bool) -> N
 PHRASES = [
     "The answer is <V>", "The answer is: <V>.", "the answer would be <V>.", "So the final answer equals <V>", "Answer: <V>", "ANSWER = <V>",
     "FINAL ANSWER: <V>", "My answer → <V>", "Our answer -> <V>.", "Answer => <V>", "Answer — <V>", "The answer comes out to be <V>.",
-    "The correct answer must be <V>.", "Therefore, the answer is: `<V>`", "The answer is **<V>**.", "The answer's <V>", "The answer is\n\n$$<V>$$",
+    "The correct answer must be <V>.", "Therefore, the answer is: `<V>`", "The answer is **<V>**.", "The correct option is <V>.", "The answer's <V>", "The answer is\n\n$$<V>$$",
     "Final Answer: The final answer is <V>. I hope it is correct.", "The answer is <V>\n\nLet me know if you want more detail!",
     "The answer is therefore <V>.", "The answer to the second part is simply <V>.", "It is not hard to see that the answer is <V>.",
     "If x is odd, the answer is <V>.", "Since it is not even, the answer is <V>.", "We do not need more, so the answer is <V>.",
@@ -66,6 +66,21 @@ def test_an_announced_answer_is_found_in_many_languages(form: str) -> None:
     checked(single, "phrase", before="First $x=5$ gives 9.\n")
 
 
+def test_an_answer_may_stand_before_its_announcement() -> None:
+    for form in ("<V> is the answer.", "So <V> is our final answer", "Hence, $<V>$ is the correct answer."):
+        for value in ("42", "x=11", "\\frac{1}{2}", ".5"):
+            assert of(form.replace("<V>", value)) == (value, "phrase")
+    for denied in (
+        "I doubt that 42 is the answer.",
+        "42 is not the answer.",
+        "If 42 is the answer",
+        "Is 42 the answer?",
+        "Perhaps 42 is the answer.",
+        "42 is the answer to another question.",
+    ):
+        assert of(denied) is None
+
+
 @pytest.mark.parametrize("heading", ["**Final Answer**", "## Answer", "Final answer", "### Final Answer:", "**Answer:**", "Answer", "**Ответ**", "# 答案", "Réponse"])  # fmt: skip
 @pytest.mark.parametrize("gap", ["\n", "\n\n", " \n \n**"])
 def test_an_answer_stands_on_the_line_after_its_heading(heading: str, gap: str) -> None:
@@ -81,7 +96,7 @@ DENIED = [
     "The answer is never <V>", "The answer is neither <V> nor 13.", "I doubt the answer is <V>.", "I don't think the answer is <V>.",
     "It is not true that the answer is <V>.", "It is false that the answer is <V>", "It would be wrong to say the answer is <V>.",
     "Nobody says that the answer is <V>", "The wrong answer is <V>", "An incorrect answer: <V>", "The answer is anything but <V>.",
-    "The answer is other than <V>", "The answer is <V> is wrong", "No answer is <V>",
+    "The answer is other than <V>", "The answer is <V> is wrong", "No answer is <V>", "There is no way the answer is <V>.", "Some would say the answer is <V>",
     "if the answer were <V>", "If the answer is <V>, we are done.", "Suppose that the answer is <V>.", "Suppose, for contradiction, that the answer is <V>.",
     "Assume the answer is <V>", "Whether the answer is <V> we cannot say.", "unless the answer is <V>", "Were the answer equal to <V>, it would fail",
     "The answer might be <V>", "The answer could be: <V>",

@@ -1,10 +1,12 @@
 """The part of a response that answers: no thought, nothing after the end of the turn, no further question."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from simko.records import Problem
+from simko.tasks import file_task
 from simko.verifiers import VERIFIERS, grade_many, grade_math
 from simko.verifiers.extract import find_answer
 from simko.verifiers.parts import final_part
@@ -124,3 +126,12 @@ def test_a_run_on_response_is_cut_where_another_question_begins(question: str) -
         assert of(text, run_on=True) == ("12", rule)
         assert of(text) != ("12", rule), "off by default"
     assert of(f"{question} The answer is 5.", run_on=True) == of(f"{question} The answer is 5.")
+
+
+@pytest.mark.parametrize(("written", "cut"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_a_file_says_by_a_column_that_its_responses_run_on(written: str, cut: bool, tmp_path: Path) -> None:
+    path = tmp_path / "sums.csv"
+    path.write_text(f"prompt,answer,run_on\n1+1=,2,{written}\n", encoding="utf-8")
+    (problem,) = file_task(path, "math").load("test")
+    verdict = VERIFIERS["math"]("The answer is 2.\n\nQ: 2+2=\nThe answer is 4.", problem)
+    assert (verdict.outcome == "correct") is cut

@@ -1,6 +1,5 @@
 """The grading pool: what becomes of a job, whoever calls, whatever is killed."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from judges import OBEY, has_gold
 
 from simko.records import Problem, Verdict
 from simko.verifiers import Bounded, check_problems, grade_many
+from simko.verifiers.extract import Span
 from simko.verifiers.pool.pool import SHARED, GradingPool, Job
 
 GOLD = Problem("p", "", "42")
@@ -328,8 +328,17 @@ def test_equal_answers_to_equal_problems_are_judged_once() -> None:
     answers += [(r"\boxed{41}", harder), (r"\boxed{42}", harder), (r"\boxed{raise x}", harder)]
     with Spy(2) as spy:
         verdicts = OBEY.grade(answers, spy)
-    rows = [Verdict("wrong", "41"), Verdict("wrong", "41"), Verdict("wrong", "40"), Verdict("unparsed")]
-    assert verdicts == rows * 9 + [Verdict("wrong", "41"), Verdict("correct", "42"), Verdict("error", "raise x")]
+    rows = [
+        Verdict("wrong", "41", rule="box"),
+        Verdict("wrong", "41", rule="box"),
+        Verdict("wrong", "40", rule="box"),
+        Verdict("unparsed"),
+    ]
+    assert verdicts == rows * 9 + [
+        Verdict("wrong", "41", rule="box"),
+        Verdict("correct", "42", rule="box"),
+        Verdict("error", "raise x", rule="box"),
+    ]
     assert [(job.extracted, job.problem) for job in spy.seen] == [
         ("41", GOLD), ("40", GOLD), ("41", harder), ("raise x", harder)
     ]  # fmt: skip
@@ -343,8 +352,8 @@ def test_what_text_decides_starts_no_process() -> None:
 
 
 def test_a_bounded_verifier_is_called_as_any_other() -> None:
-    assert OBEY(r"\boxed{42}", GOLD) == Verdict("correct", "42")
-    assert OBEY(r"\boxed{ 42}", GOLD) == Verdict("wrong", " 42")
+    assert OBEY(r"\boxed{42}", GOLD) == Verdict("correct", "42", rule="box")
+    assert OBEY(r"\boxed{ 42}", GOLD) == Verdict("wrong", " 42", rule="box")
     assert OBEY.name == "obey"
 
 
@@ -369,8 +378,10 @@ def test_an_answer_that_a_step_raises_on_is_an_error(step: str, caplog: pytest.L
     def same(text: str, problem: Problem) -> bool:
         return (fragile(text) if step == "quick" else text) == problem.answer
 
-    plain = Bounded("fragile", has_gold, lambda text, _: text, same, "judges:obey")
-    verifier = plain if step == "quick" else dataclasses.replace(plain, **{step: fragile})
+    def whole(text: str, problem: Problem) -> Span:
+        return Span(fragile(text) if step == "extract" else text, "whole response")
+
+    verifier = Bounded("fragile", has_gold, whole, same, "judges:obey", form=fragile if step == "form" else str)
     verdicts = verifier.grade([("bad", problem := Problem("p7", "", "5")), ("5", problem), ("bad", problem)])
     assert [verdict.outcome for verdict in verdicts] == ["error", "correct", "error"]
     assert [record.message.count("'p7'") for record in caplog.records] == [1]

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simko.verifiers.boxes import box_end, boxes, closing_brace, last_box, last_boxes
+from simko.verifiers.formulas import is_maths, unwrapped
 from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, next_question
 from simko.verifiers.statements import Statement, doubted, statements
 
@@ -63,7 +64,7 @@ def find_answer(response: str, *, run_on: bool = False) -> Span | None:
     inside = answer_tag(text)
     if inside is not None and inside.strip():
         found = _ruled(inside)
-        return _bounded(found.text if found else _unwrapped(inside), "answer tag")
+        return _bounded(found.text if found else unwrapped(inside), "answer tag")
     return _ruled(text)
 
 
@@ -120,7 +121,7 @@ def _json(text: str) -> Span | None:
     answer = answers[0]
     if isinstance(answer, list):
         answer = json.dumps(answer, ensure_ascii=False).replace('"', "")
-    return Span(_unwrapped(answer) if isinstance(answer, str) else "", "JSON")
+    return Span(unwrapped(answer) if isinstance(answer, str) else "", "JSON")
 
 
 def _stated(text: str) -> Span | None:
@@ -133,7 +134,7 @@ def _whole(text: str) -> Span | None:
     if len(answer) > 2 * MAX_ANSWER or "box" in answer:
         return None
     answer = _EMPHASIS.sub(r"\2", answer)
-    return Span(_unwrapped(answer), "whole response") if is_maths(answer) else None
+    return Span(unwrapped(answer), "whole response") if is_maths(answer) else None
 
 
 RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whole)
@@ -141,85 +142,6 @@ RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whol
 _KEYS = {key.replace("_", "") for key in CUES["answer_tags"]["keys"]}
 _FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
 _EMPHASIS = re.compile(r"\A(\*{1,3}|_{1,3}|`)([^*`]+)\1\Z")
-_WRAPPED = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>(?:(?!\\\[|\\\]).)+)\\\]|\$(?P<c>[^$\n]+)\$|\\\((?P<d>(?:(?!\\\(|\\\)).)+)\\\)",
-    re.DOTALL,
-)
-
-
-def _unwrapped(text: str) -> str:
-    """The text without the marks of one formula that it is."""
-    text = text.strip()
-    formula = _WRAPPED.fullmatch(text.rstrip(".。 "))
-    return (formula[formula.lastgroup or 0] if formula else text).strip()
-
-
-# -- one line of mathematics ---------------------------------------------------------------------------------------------
-
-_MATHS_WORD = re.compile(
-    r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|sqrt|max|min|gcd|lcm|mod|pi|inf(?:inity|ty)?|[ap]\.?m\.?|deg"
-)
-_TEXT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathcal|operatorname|begin|end)\*?\s*\{([^{}]*)\}"
-)
-_MACRO = re.compile(r"\\[A-Za-z]+|\\.")
-_RUN = re.compile(r"[^\W\d_]{2,}")
-_SHORT_WORDS = {
-    "or",
-    "is",
-    "if",
-    "no",
-    "so",
-    "it",
-    "to",
-    "of",
-    "an",
-    "in",
-    "at",
-    "by",
-    "we",
-    "be",
-    "as",
-    "do",
-    "he",
-    "my",
-    "on",
-    "ok",
-}
-_LISTED = re.compile(r"\\(?:lor|vee|quad|qquad)(?![A-Za-z])|[;；、]|\d[ \t]+\d(?!\d*/\d)(?!\d\d(?:[ \t]\d{3})*(?!\d))")
-_ITEM = re.compile(r"\d+[.)]\s|[-*•]\s")
-_GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|\{,\}")
-
-
-def is_maths(text: str) -> bool:
-    """Whether the text is one line of mathematics: a formula or a number, no prose, no list of candidates."""
-    text = text.strip().rstrip(".。").strip()
-    inner = _unwrapped(text)
-    wrapped = inner != text
-    if not inner or "$" in inner.replace("\\$", "") or (not wrapped and ("\n" in inner or _ITEM.match(inner))):
-        return False
-    if not (wrapped or re.search(r"\d|\\[A-Za-z]", inner)) or re.search(r"[?？!]\Z|[=:]\Z", inner):
-        return False
-    words = _RUN.findall(_MACRO.sub(" ", _TEXT.sub(lambda m: m[1] if " or" in m[0] or " and" in m[0] else " ", inner)))
-    if any((len(word) > 2 or word.lower() in _SHORT_WORDS) and not _MATHS_WORD.fullmatch(word) for word in words):
-        return False
-    return not _LISTED.search(inner) and not _lists(_GROUPED.sub("", inner))
-
-
-def _lists(text: str) -> bool:
-    """Whether commas outside brackets separate anything but values of different names."""
-    depth, start, parts = 0, 0, []
-    for mark in re.finditer(r"\\.|[(\[{)\]}，,]", text):
-        if mark.group() in ("(", "[", "{", "\\{"):
-            depth += 1
-        elif mark.group() in (")", "]", "}", "\\}"):
-            depth -= 1
-        elif mark.group() in ",，" and depth <= 0:
-            parts.append(text[start : mark.start()])
-            start = mark.end()
-    parts.append(text[start:])
-    names = [part.partition("=")[0].strip() for part in parts]
-    return len(parts) > 1 and (not all("=" in part for part in parts) or len(set(names)) < len(names))
 
 
 # -- a short answer: an option, a word, a number -------------------------------------------------------------------------

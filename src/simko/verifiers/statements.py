@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from simko.verifiers.formulas import is_maths
 from simko.verifiers.parts import CUES, any_of
 
 _WINDOW = 2000
@@ -46,6 +47,10 @@ _NOUNS = [noun for language in CUES["language"] for noun in _nouns_of(language)]
 _HASHES = _Noun("####", re.compile("#{4}(?!#)"), re.compile(r"[ \t*_]*"))
 _HEADING = re.compile(r"[ \t*_:：#]*\n\s*")
 _LINE_START = re.compile(rf"(?:[\s#*_>]|\d+[.)]|the|my|our|{any_of(_WORDS['final'], spaced=False)})*", re.IGNORECASE)
+_BEFORE = re.compile(
+    r"\s*([^\n]{1,100}?)\s+(?:is|are)\s+(?:the|our|my)\s+(?:(?:final|correct|required|desired)\s+)?", re.IGNORECASE
+)
+_SAID = re.compile(r"[ \t]*[.!。]?[ \t*]*(?:\n|\Z)")
 _FINAL = re.compile(any_of(_WORDS["final"], spaced=False), re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
 _CLAUSE = re.compile(rf"[.!?](?=\s|$)|[,;:，；：。！？\n(]|{any_of(_WORDS['connectives'])}", re.IGNORECASE)
@@ -128,7 +133,7 @@ def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statem
     )
     link = heading or links.match(text, noun.end())
     if link is None:
-        return None
+        return _reversed(text, noun)
     lead = _FILLERS.match(text, link.end(), link.end() + 200)
     begin = lead.end() if lead else link.end()
     rest = text[begin : begin + _WINDOW]
@@ -144,6 +149,13 @@ def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statem
         return None
     final = _FINAL.search(text[max(0, noun.start() - 20) : begin]) is not None
     return Statement(noun.start(), answer, "heading" if heading else "phrase", final)
+
+
+def _reversed(text: str, noun: re.Match[str]) -> Statement | None:
+    """ "42 is the answer" at the end of a sentence, where 42 is a formula and all that stands before it in its clause."""
+    said = _BEFORE.fullmatch(_clause(text, noun.start())) if _SAID.match(text, noun.end()) else None
+    found = said is not None and is_maths(said[1])
+    return Statement(noun.start(), said[1].strip(), "phrase", False) if found and said else None
 
 
 def doubted(text: str, start: int, end: int) -> bool:
