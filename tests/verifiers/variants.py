@@ -99,7 +99,7 @@ def read_lines(path: Path) -> list[Line]:
     for row in path.read_text("utf-8").splitlines():
         mark, _, text = row.partition(" ")
         if mark == "#":
-            kind = text
+            kind, condition = text, "True"
         elif mark == "=":
             gold, condition = text, "True"
         elif mark == "?":

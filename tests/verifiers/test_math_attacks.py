@@ -1,0 +1,50 @@
+"""The maths verifier under attack: no answer that holds the gold, hedges or confuses is taken for it."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from attacks import ATTACKS, attacks, golds
+from variants import HERE, Variant
+
+from simko.records import Problem
+from simko.verifiers import grade_many
+
+WRITTEN = [
+    Variant(row["kind"], row["gold"], row["response"], row.get("correct", False), row.get("missed"))
+    for row in map(json.loads, (HERE.parent / "data" / "grader_attacks.jsonl").read_text("utf-8").splitlines())
+]
+
+
+def outcomes(variants: list[Variant]) -> list[str]:
+    problems = [(variant.response, Problem("p", "", variant.gold)) for variant in variants]
+    return [verdict.outcome for verdict in grade_many("math", problems)]
+
+
+def misjudged(variants: list[Variant]) -> list[Variant]:
+    """What is judged against its label, printed with the number of each kind."""
+    found = [
+        variant
+        for variant, outcome in zip(variants, outcomes(variants), strict=True)
+        if (outcome == "correct") != variant.correct
+    ]
+    tried, failed = (Counter(variant.kind for variant in some) for some in (variants, found))
+    print(*(f"{kind:48} {failed[kind]:5} of {tried[kind]:5}" for kind in tried), sep="\n")
+    print(*found, sep="\n")
+    return found
+
+
+@pytest.mark.parametrize("each", [2])
+def test_no_attack_on_a_gold_is_accepted(each: int, bench_data: Path) -> None:
+    every = each if "tests" in bench_data.parts else 25 * each
+    answers = golds(bench_data)
+    tried = list(attacks(answers, random.Random(2025), every))
+    assert len({variant.kind for variant in tried}) >= 15
+    assert len(tried) > 0.8 * every * len(ATTACKS)
+    assert [variant for variant in misjudged(tried) if not variant.missed] == []
+
+
+def test_no_written_attack_is_accepted() -> None:
+    assert [variant for variant in misjudged(WRITTEN) if not variant.missed] == []
