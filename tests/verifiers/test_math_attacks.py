@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from attacks import ATTACKS, attacks, golds
-from variants import HERE, Variant
+from mutants import mutants
+from variants import BOXES, HERE, Variant
 
 from simko.records import Problem
 from simko.verifiers import grade_many
@@ -16,6 +17,12 @@ WRITTEN = [
     Variant(row["kind"], row["gold"], row["response"], row.get("correct", False), row.get("missed"))
     for row in map(json.loads, (HERE.parent / "data" / "grader_attacks.jsonl").read_text("utf-8").splitlines())
 ]
+
+
+EQUAL = {
+    (row["gold"], row["mutant"])
+    for row in map(json.loads, (HERE.parent / "data" / "equal_mutants.jsonl").read_text("utf-8").splitlines())
+}
 
 
 def outcomes(variants: list[Variant]) -> list[str]:
@@ -48,3 +55,20 @@ def test_no_attack_on_a_gold_is_accepted(each: int, bench_data: Path) -> None:
 
 def test_no_written_attack_is_accepted() -> None:
     assert [variant for variant in misjudged(WRITTEN) if not variant.missed] == []
+
+
+def mutated(answers: list[str]) -> list[Variant]:
+    """Every mutant of the golds that is not listed as equal to its gold."""
+    made = [(gold, mutant) for gold in answers for mutant in mutants(gold) if (gold, mutant.text) not in EQUAL]
+    return [
+        Variant(mutant.mutation, gold, BOXES[number % len(BOXES)] % mutant.text, False, None)
+        for number, (gold, mutant) in enumerate(made)
+    ]
+
+
+def test_no_mutant_of_a_gold_is_accepted(bench_data: Path) -> None:
+    tried = mutated(golds(bench_data))
+    if "tests" in bench_data.parts:
+        tried = random.Random(4).sample(tried, 400)
+    assert len({variant.kind for variant in tried}) >= 12
+    assert misjudged(tried) == []
