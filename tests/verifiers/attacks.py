@@ -57,7 +57,13 @@ def twin(text: str, letters: dict[int, int]) -> str:
     return _ALONE.sub(lambda found: found[0].translate(letters), text)
 
 
-KNOWN = variants.FUNCTIONS | {"about": about, "twin": twin, "CYRILLIC": CYRILLIC, "GREEK": GREEK, "NOT_DIGITS": NOT_DIGITS}
+KNOWN = variants.FUNCTIONS | {
+    "about": about,
+    "twin": twin,
+    "CYRILLIC": CYRILLIC,
+    "GREEK": GREEK,
+    "NOT_DIGITS": NOT_DIGITS,
+}
 
 
 def names_for(gold: str, source: random.Random) -> dict[str, Any]:

@@ -2,7 +2,7 @@ r"""Small changes to a gold answer that make it another one: the maths verifier 
 
 A mutant differs from its gold in one place (see MUTATIONS). What is not tried, since it may leave the value as it is:
 
-- letters of words and units (a run of letters that is the whole gold counts), of a name before = or (, and of
+- letters of words and units (a run of letters that is the whole gold counts), of a name before \in or (, and of
   \text{...}; the small letter of an option;
 - digits that change a decimal number by less than 1 %, for such golds are compared within a tolerance;
 - the order of a list or set: only that of a tuple's entries is meant;
@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-_TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\d+(?:\.\d+)?|[A-Za-z]+|.", re.DOTALL)
+_TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\d*\.\d+|\d+|[A-Za-z]+|.", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|operatorname|text[a-z]{2}) *\{[^{}]*\}|(?:\\[a-z]+)?\b[A-Za-z]{3,}\b")
 _RENAMED = {
     "\\sin": "\\cos", "\\cos": "\\sin", "\\tan": "\\cot", "\\cot": "\\tan", "\\ln": "\\exp", "\\log": "\\sin", "\\arcsin": "\\arccos",
@@ -24,7 +24,19 @@ _RENAMED = {
     "\\geqslant": "\\leqslant", "\\lfloor": "\\lceil", "\\lceil": "\\lfloor", "\\frac": "\\binom", "\\dfrac": "\\binom", "\\binom": "\\frac",
     "\\ddot": "\\dot", "\\times": "\\div", "\\lambda": "\\mu", "\\Delta": "\\Lambda", "\\zeta": "\\xi",
 }  # fmt: skip
-_OPERATORS = {"+": "-", "-": "+", "/": "+", "\\cdot": "+", "\\times": "+", "\\pm": "+", "=": "+", "<": ">", ">": "<", "!": "", "^": "_"}
+_OPERATORS = {
+    "+": "-",
+    "-": "+",
+    "/": "+",
+    "\\cdot": "+",
+    "\\times": "+",
+    "\\pm": "+",
+    "=": "+",
+    "<": ">",
+    ">": "<",
+    "!": "",
+    "^": "_",
+}
 
 
 class Mutant(NamedTuple):
@@ -67,7 +79,7 @@ def _changed(gold: str, token: Token, text: str) -> str:
 def numbers(gold: str) -> Iterator[Mutant]:
     """A digit changed, added or dropped; a decimal point moved."""
     for token in tokens(gold):
-        if token.text[0].isdigit() and not token.in_text:
+        if token.text[-1].isdigit() and not token.in_text:
             whole, point, decimals = token.text.partition(".")
             for place, digit in enumerate(token.text):
                 if digit != ".":
@@ -86,7 +98,9 @@ def signs(gold: str) -> Iterator[Mutant]:
     for token in tokens(gold):
         if token.text in _OPERATORS and not token.in_text and "\\circ" not in gold[token.end : token.end + 7]:
             yield Mutant("operator", _changed(gold, token, f"{_OPERATORS[token.text]} "))
-    if re.fullmatch(r"[\d.]+|\\[dt]?frac *\{?\d+\}? *\{?\d+\}?|[\d ]*\\sqrt\{?\d+\}?|[\d ]*\\pi", gold) and gold.strip("0."):
+    if re.fullmatch(r"[\d.]+|\\[dt]?frac *\{?\d+\}? *\{?\d+\}?|[\d ]*\\sqrt\{?\d+\}?|[\d ]*\\pi", gold) and gold.strip(
+        "0."
+    ):
         yield Mutant("sign", f"-{gold}")
 
 
@@ -94,7 +108,7 @@ def letters(gold: str) -> Iterator[Mutant]:
     """A variable replaced by another, its case changed, a prime added."""
     for token in tokens(gold):
         after = gold[token.end :].lstrip()
-        if token.text.isalpha() and not token.in_text and not after.startswith(("(", "=")) and len(gold) > 1:
+        if token.text.isalpha() and not token.in_text and not after.startswith(("(", "\\in ")) and len(gold) > 1:
             for place, letter in enumerate(token.text):
                 other = "w" if letter != "w" else "q"
                 for mutation, text in (("letter", other), ("case", letter.swapcase()), ("prime", letter + "'")):
@@ -129,11 +143,16 @@ def factors(gold: str) -> Iterator[Mutant]:
     """A factor or function dropped: a number before a letter or command, a letter in a product, π, a root."""
     found = tokens(gold)
     for token, after in zip(found, [*found[1:], None], strict=True):
-        number = token.text[0].isdigit() and float(token.text) != 1
-        product = after is not None and (after.text[0].isalpha() or after.text in ("\\pi", "\\sqrt", "(", "\\sin", "\\cos"))
+        number = token.text[-1].isdigit() and float(token.text) != 1
+        product = after is not None and (
+            after.text[0].isalpha() or after.text in ("\\pi", "\\sqrt", "(", "\\sin", "\\cos")
+        )
         if token.in_text or (after is not None and after.in_text):
             continue
-        if (number and product and gold[: token.start].rstrip()[-1:] not in ("^", "_")) or token.text in ("\\pi", "\\sqrt"):
+        if (number and product and gold[: token.start].rstrip()[-1:] not in ("^", "_")) or token.text in (
+            "\\pi",
+            "\\sqrt",
+        ):
             yield Mutant("factor dropped", _changed(gold, token, "" if product else " "))
 
 

@@ -31,11 +31,11 @@ def outcomes(variants: list[Variant]) -> list[str]:
 
 
 def misjudged(variants: list[Variant]) -> list[Variant]:
-    """What is judged against its label, printed with the number of each kind."""
+    """What is judged against its label or not at all, printed with the number of each kind."""
     found = [
         variant
         for variant, outcome in zip(variants, outcomes(variants), strict=True)
-        if (outcome == "correct") != variant.correct
+        if outcome == "error" or (outcome == "correct") != variant.correct
     ]
     tried, failed = (Counter(variant.kind for variant in some) for some in (variants, found))
     print(*(f"{kind:48} {failed[kind]:5} of {tried[kind]:5}" for kind in tried), sep="\n")
@@ -55,6 +55,17 @@ def test_no_attack_on_a_gold_is_accepted(each: int, bench_data: Path) -> None:
 
 def test_no_written_attack_is_accepted() -> None:
     assert [variant for variant in misjudged(WRITTEN) if not variant.missed] == []
+
+
+@pytest.mark.slow
+def test_good_answers_among_hostile_ones_are_right() -> None:
+    rows = json.loads((HERE / "hostile_answers.json").read_text("utf-8"))
+    texts = ["".join(part * times for part, times in row) for row in rows]
+    hostile = [Variant("hostile", "42", f"\\boxed{{{texts[n % len(texts)]}+{n}}}", False, None) for n in range(200)]
+    good = [Variant("good", f"(x+{n})(x+3)", f"\\boxed{{x^2+{n + 3}x+{3 * n}}}", True, None) for n in range(1000, 1200)]
+    mixed = [*good, *hostile]
+    random.Random(7).shuffle(mixed)
+    assert misjudged(mixed) == []
 
 
 def mutated(answers: list[str]) -> list[Variant]:
