@@ -58,6 +58,8 @@ class Verdict:
     """The answer that was judged."""
     score: float | None = None
     """The reward in training; None for the usual one."""
+    rule: str | None = None
+    """Where the answer stood, such as "box" or "answer tag"; None if the verifier does not say."""
 
     @property
     def reward(self) -> float | None:

@@ -12,6 +12,8 @@ from test_evaluate import counts, kept, refusal, words
 
 from simko.cli.main import main
 from simko.evaluate import SampleStore
+from simko.records import Problem, Sample
+from simko.verifiers import grade_many
 
 Speaker = Callable[[int], Path]
 
@@ -84,6 +86,32 @@ def test_an_audit_lists_what_two_verifiers_disagree_on(
     capsys.readouterr()
     assert main(["audit", str(run)]) == 0
     assert "last_box, then last_box: 0 of 12 verdicts differ" in capsys.readouterr().out
+
+
+def test_an_audit_counts_verdicts_by_the_rule_that_found_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    responses = ["\\boxed{2}", "<answer>2</answer>", "The answer is 3.", "The answer is 2.", "#### 2", "two"]
+    with SampleStore(tmp_path / "samples.db") as store:
+        setting = store.begin("sums", "T=1", {"model": "m"}, "math", [Problem("p", "1+1=", "2")], 6)
+        samples = [Sample("p", i, text, 4, "stop") for i, text in enumerate(responses)]
+        store.add(setting, samples, grade_many("math", [(text, Problem("p", "1+1=", "2")) for text in responses]))
+        assert [verdict.rule for _, verdict in store.rows(setting)] == [
+            "box",
+            "answer tag",
+            *["phrase"] * 2,
+            "####",
+            None,
+        ]
+    assert main(["audit", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "box: 1 (1 correct)",
+        "answer tag: 1 (1 correct)",
+        "phrase: 2 (1 correct, 1 wrong)",
+        "####: 1 (1 correct)",
+    ):
+        assert f"  answers by the rule {line}\n" in printed
 
 
 def test_a_warning_is_one_line_and_comes_once(

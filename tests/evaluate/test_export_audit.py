@@ -24,7 +24,8 @@ def store(tmp_path: Path):
         store.add(
             setting,
             samples[:5],
-            [Verdict("correct", "2"), Verdict("correct", "2"), Verdict("wrong", "7")] + [Verdict("wrong", "2")] * 2,
+            [Verdict("correct", "2", rule="box"), Verdict("correct", "2"), Verdict("wrong", "7")]
+            + [Verdict("wrong", "2")] * 2,
         )
         store.add(setting, samples[5:])
         yield store
@@ -54,6 +55,7 @@ def test_every_sample_is_exported_with_all_that_is_known_of_it(store, tmp_path, 
         "response": RESPONSES[0],
         "outcome": "correct",
         "extracted": "2",
+        "rule": "box",
         "verifier": "last_integer",
         "tokens": 4,
         "prompt_tokens": 9,
@@ -62,7 +64,7 @@ def test_every_sample_is_exported_with_all_that_is_known_of_it(store, tmp_path, 
         "record": '{"model": "m", "seed": 3}',
     }
     assert [row["response"] for row in rows] == RESPONSES * 2
-    assert (rows[5]["outcome"], rows[5]["extracted"]) == (None, None)
+    assert (rows[5]["outcome"], rows[5]["extracted"], rows[5]["rule"]) == (None, None, None)
 
 
 def test_an_export_is_whole_or_not_there(store, tmp_path, monkeypatch):

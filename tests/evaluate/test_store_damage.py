@@ -8,6 +8,7 @@ import pytest
 from stores import batch, begin
 
 from simko.evaluate import SampleStore, only_setting
+from simko.evaluate.database import VERSION
 from simko.records import Problem, Sample, Verdict
 
 
@@ -35,17 +36,43 @@ def test_the_schema_has_a_version_and_another_is_told_so(tmp_path):
     with SampleStore(path) as store:
         store.add(begin(store), batch(0, 1))
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-    versioned(path, 0)  # as the first releases wrote it
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    versioned(path, 0)
     for read_only in (True, False):
         with SampleStore(path, read_only=read_only) as store:
             assert store.tally(only_setting(store)).samples == 3
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,), "a writer says it"
-    versioned(path, 2)
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,), "a writer says it"
+    versioned(path, VERSION + 1)
     for read_only in (True, False):
-        with pytest.raises(ValueError, match=r"s\.db was written by a newer version of simko \(schema 2, .*upgrade"):
+        with pytest.raises(ValueError, match=r"s\.db was written by a newer version of simko \(schema 3, .*upgrade"):
             SampleStore(path, read_only=read_only)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_store_from_before_rules_is_read_continued_and_given_them(tmp_path, version):
+    path = tmp_path / "s.db"
+    with SampleStore(path) as store:
+        store.add(begin(store), batch(0, 1), [Verdict("correct", "1")] * 3)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE samples DROP COLUMN rule")
+    versioned(path, version)
+    before = path.read_bytes()
+    with SampleStore(path, read_only=True) as store:
+        setting = only_setting(store)
+        assert [verdict for _, verdict in store.rows(setting)] == [Verdict("correct", "1")] * 3
+        assert store.first(setting, "correct") is not None
+        assert store.answers(setting)["p0"][0].form == "1"
+    assert path.read_bytes() == before, "a reader changes nothing"
+    boxed = Verdict("wrong", "2", rule="box")
+    with SampleStore(path) as store:
+        setting = begin(store)
+        store.add(setting, batch(1, 1), [boxed] * 3)
+        store.regrade(setting, "v", [(sample, boxed) for sample, _ in store.rows(setting, "p0")])
+    with SampleStore(path, read_only=True) as store:
+        verdicts = [verdict for _, verdict in store.rows(only_setting(store))]
+        assert verdicts == [boxed, boxed] + [Verdict("correct", "1"), boxed] * 2
+        assert store.first(only_setting(store), "wrong")[1] == boxed
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,11 +11,13 @@ import pytest
 from simko.records import Problem
 from simko.tasks.reasoning_gym import ALLOWED, CHOICES, REFUSED, reasoning_gym_task
 from simko.verifiers import grade_many
+from simko.verifiers.extract import Span
 from simko.verifiers.reasoning_gym import MAX_ANSWER, extract_answer_tag, quick
 
 pytest.importorskip("reasoning_gym")
-from simko.verifiers.reasoning_gym_judge import judge
+from simko.verifiers.reasoning_gym_judge import EXACT, SKIPPING, judge
 
+assert set(ALLOWED) >= EXACT | SKIPPING
 FEW = ("chain_sum", "word_sorting", "jugs", "syllogism", "sudoku", "knights_knaves")
 
 # Judges everything in a process of its own: a scorer that hangs or eats memory ends it, and with it the test.
@@ -128,7 +131,59 @@ def test_scoring_leaves_the_entry_alone() -> None:
 )
 def test_extraction(response: str, answer: str | None) -> None:
     found = extract_answer_tag(response, Problem("p", ""))
-    assert found == (answer if answer != "1" else "1" + "</answer>" * 49_999)
+    assert (found and found.text) == answer
+
+
+def test_extraction_says_where_the_answer_stood_and_reads_no_thought() -> None:
+    def span(response: str, **metadata: object) -> Span | None:
+        return extract_answer_tag(response, Problem("p", "", "", metadata))
+
+    assert span("<think><answer>4</answer></think>\\boxed{5}") == Span("5", "box")
+    assert span("<think>4</think>\n<answer>5</answer><|im_end|>") == Span("5", "answer tag")
+    assert span("<think>\n4") is None
+    assert span("5\n\nQuestion: 2 + 2?\n4") == Span("4", "last line")
+    assert span("5\n\nQuestion: 2 + 2?\n4", run_on=True) == Span("5", "last line")
+
+
+def hedges(answer: str, other: str) -> list[str]:
+    """Texts that hold a right answer and say more than it."""
+    both = [
+        f"{a}{mark}{b}" for mark in (" or ", ", ", "\n", " / ", "; not ") for a, b in ((answer, other), (other, answer))
+    ]
+    return [
+        *both,
+        f"-{answer}",
+        f"{answer} weeks",
+        f"{answer}:7",
+        f"no {answer}",
+        f"not {answer}",
+        f"{answer} (or not)",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_an_answer_is_read_as_a_whole(name: str) -> None:
+    problems = reasoning_gym_task(name).load("test", 6)
+    for problem, other in zip(problems, [*problems[1:], problems[0]], strict=True):
+        assert judge(f" {problem.answer.upper()} ", problem)
+        wrong = [text for text in hedges(problem.answer, other.answer) if judge(text, problem)]
+        assert not wrong
+    assert judge(" 1,234.50", Problem("p", "", "1234.5", {"dataset": name, "entry": {"answer": "1234.5"}}))
+
+
+@pytest.mark.parametrize("name", sorted(SKIPPING))
+def test_a_list_of_candidates_is_no_answer_to_a_scorer_that_skips(name: str) -> None:
+    for problem in reasoning_gym_task(name).load("test", 3):
+        other = problem.answer.translate(str.maketrans("0123456789acegU", "5678901234bdfhD"))
+        assert judge(problem.answer, problem)
+        assert not [text for text in hedges(problem.answer, other)[:10] if judge(text, problem)]
+
+
+def test_a_fraction_may_be_written_in_another_style() -> None:
+    problem = reasoning_gym_task("fraction_simplification").load("test", 1)[0]
+    top, bottom = re.findall("[0-9]+", problem.answer)
+    assert judge(f"{top}/{bottom}", problem)
+    assert judge(rf"$\frac{{{top}}}{{{bottom}}}$", problem)
 
 
 def test_quick_knows_the_gold_the_empty_and_the_endless() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from simko.records import Problem
 from simko.verifiers import Bounded
-from simko.verifiers.extract import last_box
+from simko.verifiers.boxes import last_box
+from simko.verifiers.extract import Span
 
 
 def obey(extracted: str, problem: Problem) -> bool:
@@ -80,8 +81,9 @@ def symbolic(extracted: str, problem: Problem) -> bool:
     return bool(verify(*parsed, timeout_seconds=None))
 
 
-def boxed(response: str, problem: Problem) -> str | None:
-    return last_box(response)
+def boxed(response: str, problem: Problem) -> Span | None:
+    content = last_box(response)
+    return None if content is None else Span(content, "box")
 
 
 def has_gold(problem: Problem) -> None:

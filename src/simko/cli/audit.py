@@ -1,5 +1,5 @@
-"""Grade an evaluation's samples again with another verifier, and list the disagreements by kind. With --apply the new
-verdicts replace the old ones. Nothing is sampled again.
+"""Grade an evaluation's samples again with another verifier, list the disagreements by kind, and count the new verdicts by
+the rule that found the answer. With --apply they replace the old ones. Nothing is sampled again.
 
 example:
   simko audit runs/qwen --verifier last_box
@@ -8,6 +8,7 @@ example:
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -74,6 +75,7 @@ class _Audit:
         self.samples = 0
         self.kinds: dict[str, int] = {}
         self.shown: dict[str, list[str]] = {}
+        self.rules: Counter[tuple[str, str]] = Counter()
 
     def run(self, store: "SampleStore", apply: bool) -> None:
         from simko.report.text import visible
@@ -92,12 +94,18 @@ class _Audit:
             print(f"  {ungraded} samples have no verdict yet: simko evaluate grades them")
         for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
             print(f"  {kind}: {count}", *(visible(line, kept="") for line in self.shown[kind]), sep="\n    ")
+        for rule in sorted({rule for rule, _ in self.rules}):
+            outcomes = {outcome: count for (name, outcome), count in sorted(self.rules.items()) if name == rule}
+            counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+            print(visible(f"  answers by the rule {rule}: {sum(outcomes.values())} ({counts})"))
 
     def _verdicts(self, store: "SampleStore") -> "Iterator[tuple[Sample, Verdict]]":
         from simko.evaluate.audit import regrade_samples
 
         for row in regrade_samples(store, self.setting, self.judge):
             self.samples += 1
+            if row.after.rule is not None:
+                self.rules[row.after.rule, row.after.outcome] += 1
             if row.disagrees:
                 self._record(row)
             yield row.sample, row.after
@@ -115,5 +123,6 @@ class _Audit:
                 "problem_id": row.problem.id,
             }
             line |= {"sample": row.sample.index, "kind": row.kind, "gold": gold, "extracted": was}
-            line |= {"extracted_again": now, "response": row.sample.response}
+            line |= {"rule": row.before.rule, "extracted_again": now, "rule_again": row.after.rule}
+            line |= {"response": row.sample.response}
             self.file.write(json.dumps(line) + "\n")

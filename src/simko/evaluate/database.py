@@ -13,8 +13,8 @@ from simko.records import Outcome
 
 logger = logging.getLogger("simko")
 
-VERSION = 1
-"""The schema's version, as PRAGMA user_version. Files of the first releases have this schema under version 0."""
+VERSION = 2
+"""The schema's version, as PRAGMA user_version. Before version 2, 0 or 1, samples had no rule; a writer adds the column."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, verifier TEXT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS problems (
 CREATE TABLE IF NOT EXISTS samples (
     setting INTEGER NOT NULL, problem TEXT NOT NULL, sample INTEGER NOT NULL, tokens INTEGER NOT NULL,
     finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, seed INTEGER, outcome TEXT, extracted TEXT,
-    response TEXT NOT NULL, PRIMARY KEY (setting, problem, sample)
+    response TEXT NOT NULL, rule TEXT, PRIMARY KEY (setting, problem, sample)
 );
 CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
 """
@@ -44,7 +44,8 @@ _INVALID_ROWS = {
     "OR typeof(position) != 'integer'",
     "samples": "typeof(sample) || typeof(tokens) || typeof(prompt_tokens) != 'integerintegerinteger' "
     "OR typeof(finish_reason) || typeof(response) != 'texttext' OR typeof(seed) NOT IN ('integer', 'null') "
-    f"OR typeof(extracted) NOT IN ('text', 'null') OR outcome NOT IN {get_args(Outcome)} "
+    f"OR typeof(extracted) || typeof({{rule}}) NOT IN ('texttext', 'textnull', 'nulltext', 'nullnull') "
+    f"OR outcome NOT IN {get_args(Outcome)} "
     "OR NOT EXISTS (SELECT 1 FROM problems p WHERE p.setting = samples.setting AND p.problem = samples.problem)",
 }
 """{table: a condition that no row written by a store meets}."""
@@ -67,7 +68,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
                 logger.warning("%s %s", path, _NO_WAL)
             db.execute("PRAGMA synchronous=FULL")
             if version != VERSION:
-                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+                added = "ALTER TABLE samples ADD COLUMN rule TEXT;" if _lacks_rule(_columns(db)) else ""
+                db.executescript(f"BEGIN; {_SCHEMA} {added} PRAGMA user_version = {VERSION}; COMMIT;")
         except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
@@ -94,8 +96,11 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
         db = sqlite3.connect(uri, uri=True, timeout=60, factory=_connection(path))
         try:
             _check_version(path, db)
-            if not _columns(db)["settings"]:
+            columns = _columns(db)
+            if not columns["settings"]:
                 raise ValueError(f"{path} holds no evaluation")
+            if _lacks_rule(columns):  # the file may not change: the view stands before the table of its name
+                db.execute("CREATE TEMP VIEW samples AS SELECT *, NULL AS rule FROM main.samples")
         except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
@@ -158,6 +163,8 @@ def _check_version(path: Path, db: sqlite3.Connection) -> int:
             f"{path} was written by a newer version of simko (schema {version}, this one knows {VERSION}): upgrade simko"
         )
     there, expected = _columns(db), _expected()
+    if version < VERSION and _lacks_rule(there):
+        expected = expected | {"samples": expected["samples"][:-1]}
     if any(there.values()) and there != expected:
         raise ValueError(
             f"{path} was written by an older version of simko, or is no store of samples: choose another directory, or "
@@ -165,12 +172,19 @@ def _check_version(path: Path, db: sqlite3.Connection) -> int:
         )
     if not any(there.values()):
         return 0
-    _check_intact(path, db)
+    _check_intact(path, db, "NULL" if _lacks_rule(there) else "rule")
     return version
 
 
-def _check_intact(path: Path, db: sqlite3.Connection) -> None:
+def _lacks_rule(columns: dict[str, list[str]]) -> bool:
+    """Whether samples are there as they were before version 2."""
+    return bool(columns["samples"]) and "rule" not in columns["samples"]
+
+
+def _check_intact(path: Path, db: sqlite3.Connection, rule: str) -> None:
     """ValueError for a file with lost pages, an index that contradicts the rows, or rows that no store writes.
+
+    rule: the samples' column of that name, or NULL before there was one.
 
     An unchanged file is checked once. The check takes half a second for 250 MB.
     """
@@ -182,7 +196,7 @@ def _check_intact(path: Path, db: sqlite3.Connection) -> None:
     if found != "ok":
         raise damage_error(path, found)
     for table, condition in _INVALID_ROWS.items():
-        if db.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchone():
+        if db.execute(f"SELECT 1 FROM {table} WHERE {condition.format(rule=rule)} LIMIT 1").fetchone():
             raise damage_error(path, f"{table} holds rows that simko did not write")
     _intact.add(state)
 

@@ -16,7 +16,7 @@ def export(store: SampleStore, path: Path) -> int:
     """Write every sample of every setting to a .jsonl or .parquet file, and return the number of rows.
 
     The file is written whole or not at all. Columns: task, setting, problem_id, sample, prompt, answer, response, outcome (null:
-    not graded), extracted, verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON
+    not graded), extracted, rule (where the answer stood), verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON
     text). ValueError for another suffix.
     """
     kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
@@ -45,6 +45,7 @@ def _setting_rows(store: SampleStore, setting: Setting) -> Iterator[dict[str, An
             "response": sample.response,
             "outcome": verdict and verdict.outcome,
             "extracted": verdict and verdict.extracted,
+            "rule": verdict and verdict.rule,
             "verifier": setting.verifier,
             "tokens": sample.tokens,
             "prompt_tokens": sample.prompt_tokens,
@@ -68,7 +69,18 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
     from pyarrow.parquet import ParquetWriter
 
     numbers = ("sample", "tokens", "prompt_tokens", "seed")
-    texts = ("task", "setting", "problem_id", "prompt", "answer", "response", "outcome", "extracted", "verifier")
+    texts = (
+        "task",
+        "setting",
+        "problem_id",
+        "prompt",
+        "answer",
+        "response",
+        "outcome",
+        "extracted",
+        "rule",
+        "verifier",
+    )
     schema = pa.schema(
         [(name, pa.string()) for name in (*texts, "finish_reason", "record")] + [(name, pa.int64()) for name in numbers]
     )

@@ -11,8 +11,8 @@ from simko.evaluate.answers import Answer
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
-_COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted"
-_GRADE = "UPDATE samples SET outcome = ?, extracted = ? WHERE setting = ? AND problem = ? AND sample = ?"
+_COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule"
+_GRADE = "UPDATE samples SET outcome = ?, extracted = ?, rule = ? WHERE setting = ? AND problem = ? AND sample = ?"
 _ROWS_AT_ONCE = 256
 
 
@@ -153,21 +153,21 @@ class SampleStore:
         rows = [
             (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
             + ((None, None) if v is None else (v.outcome, _storable(v.extracted)))
-            + (_storable(s.response),)
+            + (_storable(s.response), None if v is None else _storable(v.rule))
             for s, v in zip(samples, graded, strict=True)
         ]
         with self._transaction():
-            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
         """Set the verdicts of stored samples."""
-        rows = [(v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts]
+        rows = [_graded(setting, s, v) for s, v in verdicts]
         with self._transaction():
             self._db.executemany(_GRADE, rows)
 
     def regrade(self, setting: Setting, verifier: str, verdicts: Iterable[tuple[Sample, Verdict]]) -> Setting:
         """Replace a setting's verdicts and the name of its verifier, in one transaction."""
-        rows = ((v.outcome, _storable(v.extracted), setting.id, s.problem_id, s.index) for s, v in verdicts)
+        rows = (_graded(setting, s, v) for s, v in verdicts)
         with self._transaction():
             self._db.execute("UPDATE settings SET verifier = ? WHERE id = ?", (verifier, setting.id))
             self._db.executemany(_GRADE, rows)
@@ -216,7 +216,7 @@ class SampleStore:
         """The first sample with this outcome, by problem and index."""
         query = f"SELECT {_COLUMNS} FROM samples WHERE setting = ? AND outcome = ? ORDER BY problem, sample LIMIT 1"
         row = self._db.execute(query, (setting.id, outcome)).fetchone()
-        return None if row is None else (_row(row)[0], Verdict(row[-2], row[-1]))
+        return None if row is None else (_row(row)[0], Verdict(*row[-3:-1], rule=row[-1]))
 
     def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
         """{problem id: (n graded samples, c correct)}, in the task's order. A problem without graded samples has (0, 0).
@@ -272,7 +272,13 @@ def _storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _graded(setting: Setting, sample: Sample, verdict: Verdict) -> tuple[Any, ...]:
+    """The values that `_GRADE` takes."""
+    texts = (verdict.outcome, _storable(verdict.extracted), _storable(verdict.rule))
+    return (*texts, setting.id, sample.problem_id, sample.index)
+
+
 def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:
-    problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted = row
+    problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule = row
     sample = Sample(problem, index, response, tokens, finish_reason, prompt_tokens, seed)
-    return sample, None if outcome is None else Verdict(outcome, extracted)
+    return sample, None if outcome is None else Verdict(outcome, extracted, rule=rule)

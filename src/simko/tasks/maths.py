@@ -17,7 +17,7 @@ from typing import Any
 from simko.records import Problem
 from simko.tasks.hub import HubSource, Part, Rows, hub_task
 from simko.tasks.task import Task, fill
-from simko.verifiers.extract import last_box
+from simko.verifiers.boxes import last_box
 
 MATH_PROMPT = "{problem}\nPlease reason step by step, and put your final answer within \\boxed{}."
 

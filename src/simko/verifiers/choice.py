@@ -9,10 +9,12 @@ What a response says first there counts. One that lists several options ("A or B
 """
 
 import re
+from itertools import pairwise
 
 from simko.records import Problem, Verdict
+from simko.verifiers.boxes import boxes, last_box
 from simko.verifiers.direct import Direct, Judge
-from simko.verifiers.extract import box_starts, last_box, short_answer
+from simko.verifiers.extract import short_answer
 from simko.verifiers.last_integer import verify_last_integer
 
 _BRACKETS = re.compile(r"([ \t()\[\]{}<>\\]*)\}")
@@ -20,14 +22,25 @@ _WRAPPER = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|oper
 _MARGIN = " \t\r\n.,;:!?\"'"
 
 _LETTER = re.compile(r"\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'])(?!\s+[a-z])|([A-Z])(?=\s+(?:and|or)\b)")
-_NOT_LETTER = re.compile(r"(?:\b(?:not|never|neither|cannot)|n['\u2019]t)\b[^().;,]{0,60}\([A-Za-z]\)", re.IGNORECASE)
+_NOT_LETTER = re.compile(
+    r"(?:\b(?:not|never|neither|cannot|doubt|unless|whether|if)|n['\u2019]t)\b[^().;,]{0,60}\([A-Za-z]\)", re.IGNORECASE
+)
 _LONE_LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _LEAD = re.compile(r"(?:\s|\(?(?:the|option|choice|answer)\b\)?|[:\-])*", re.IGNORECASE)
 _JOINT = re.compile(r"\s*(?:,|;|/|&)?\s*(?:and\b|or\b)?\s*(?:option\b|choice\b)?\s*", re.IGNORECASE)
 
 _GOLD_LETTER = re.compile(r"\(?([A-Z])\)?")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true", "valid": "invalid", "invalid": "valid"}
-_WORD = re.compile(r"[A-Za-z]+")
+_NEGATIVE = {"no", "false", "invalid"}
+_WORD = re.compile(r"[^\W\d_]+(?:[-\u2010-\u2015\u00ad\u200b-\u200d\u2060_'\u2019]+[^\W\d_]+)*")
+_JOINED = re.compile(r"[-\u2010-\u2015\u00ad\u200b-\u200d\u2060_]")
+_NEGATES = re.compile(r"not|never|neither|nor|cannot|hardly|[a-z]+n['\u2019]t", re.IGNORECASE)
+_BEFORE = {"in", "un", "non", "dis", "but", "from"}
+_DENIED = re.compile(
+    r"\s*(?:(?:is|was|are|would be|seems|can|could|must)\b\s*)(?:not\b|n['\u2019]t|wrong|incorrect|false|impossible|excluded|ruled out)"
+    r"|\s*(?:isn|wasn|aren|can|couldn|wouldn)['\u2019]?n?['\u2019]t\b|\s*cannot\b",
+    re.IGNORECASE,
+)
 
 
 @Direct
@@ -94,13 +107,13 @@ def verify_bbh(problem: Problem) -> Judge:
         return verify_exact.judge_of(problem)
     if kind == "integer":
         judge = verify_last_integer.judge_of(problem)
-        return lambda response: judge(last_box(response) or "" if any(box_starts(response)) else response)
+        return lambda response: judge(last_box(response) or "" if any(boxes(response)) else response)
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
 def _boxed_brackets(response: str) -> str | None:
     r"""What stands in the last box if that is brackets alone: in \boxed{} ]} it is "} ]"; else None."""
-    start = max(box_starts(response), default=None)
+    start = max((box.start for box in boxes(response)), default=None)
     found = None if start is None else _BRACKETS.match(response, start)
     return found[1] if found else None
 
@@ -121,6 +134,8 @@ def _letters(response: str) -> list[str]:
     while letter := _LETTER.match(text, position):
         found.append((letter[1] or letter[2] or letter[3]).upper())
         position = _end_of(_JOINT, text, letter.end())
+    if found and _DENIED.match(text, position):
+        return []
     if whole and text[position:].strip(_MARGIN):
         if _NOT_LETTER.search(text):
             return []
@@ -130,12 +145,19 @@ def _letters(response: str) -> list[str]:
 
 
 def _words(response: str, options: set[str]) -> list[str]:
-    """The distinct words of `options` that are chosen, in order; none where a "not" stands among them."""
+    """The distinct words of `options` that are chosen, in order; none where a word stands among them that negates one.
+
+    A word counts as a whole, in-valid too; valid is not chosen where no, false or invalid stands beside it.
+    """
     place, whole = short_answer(response)
-    words = [word.lower() for word in _WORD.findall(_unwrapped(place))]
-    if (whole and len(words) != 1) or "not" in words:
+    words = [_JOINED.sub("", word.lower()) for word in _WORD.findall(_unwrapped(place))]
+    chosen = list(dict.fromkeys(word for word in words if word in options))
+    negated = any(_NEGATES.fullmatch(word) for word in words) or any(
+        before in _BEFORE and word in options for before, word in pairwise(words)
+    )
+    if negated or (whole and len(words) != 1):
         return []
-    return list(dict.fromkeys(word for word in words if word in options))
+    return chosen if len(chosen) != 1 or chosen[0] in _NEGATIVE or not _NEGATIVE.intersection(words) else []
 
 
 def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:

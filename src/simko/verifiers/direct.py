@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, get_args
 
 from simko.records import Outcome, Problem, Verdict, Verifier
+from simko.verifiers.parts import final_part, runs_on
 
 Judge = Callable[[str], Verdict]
 """Judges the responses to one problem."""
@@ -27,7 +28,7 @@ class Direct(CallableVerifier):
     """A verifier from a function of a problem that returns the judge of its responses.
 
     The function raises ValueError, naming the problem, where it cannot be judged; the judge takes any text in linear
-    time. The verifier has the function's name.
+    time. It is given the part of a response that answers: see `final_part`. The verifier has the function's name.
     """
 
     def __init__(self, judge_of: Callable[[Problem], Judge]) -> None:
@@ -43,7 +44,11 @@ class Direct(CallableVerifier):
 
     def grade(self, answers: Sequence[tuple[str, Problem]]) -> list[Verdict]:
         """The verdicts, in order; ValueError for a problem that cannot be judged."""
-        return [judged(partial(self.judge_of(problem), response), response, problem) for response, problem in answers]
+        parts = [final_part(response, run_on=runs_on(problem)) for response, problem in answers]
+        return [
+            judged(partial(self.judge_of(problem), part), part, problem)
+            for part, (_, problem) in zip(parts, answers, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ def as_verdict(result: object) -> Verdict:
             )
         if not isinstance(result.extracted, str | None):
             raise TypeError(f"its verdict's extracted is {result.extracted!r:.80}: give a text, or None")
+        if not isinstance(result.rule, str | None):
+            raise TypeError(f"its verdict's rule is {result.rule!r:.80}: give a text, or None")
         if not (result.score is None or (isinstance(result.score, int | float) and math.isfinite(result.score))):
             raise TypeError(f"its verdict's score is {result.score!r:.80}: give a finite number, or None")
         return result

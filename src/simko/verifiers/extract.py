@@ -1,105 +1,223 @@
-r"""Where the answer stands in a response: boxes, tags, phrases such as "the answer is", the last line.
+r"""The answer of a response: which span of it is judged, and by which rule it was found.
 
-Every function takes any text, in time linear in its length.
+The rules, in this order; the first that finds a place decides:
+
+    answer tag      <answer>...</answer>, the last one that is closed
+    box             the last \boxed{...} to open, with those that stand in one list with it
+    JSON            an object with an "answer", which is the whole response or its last code block
+    phrase          the last of "the answer is", "answer:", in many languages (cues.toml)
+    heading         "Final Answer" on a line of its own, the answer on the next
+    ####            as in GSM8K
+    whole response  one line of mathematics and nothing else
+
+Before them, `parts.final_part` cuts thoughts and what follows the end of the turn. Every function takes any text, in time
+linear in its length.
 """
 
+import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simko.verifiers.boxes import box_end, boxes, closing_brace, last_box, last_boxes
+from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, next_question
+from simko.verifiers.statements import Statement, doubted, statements
+
+__all__ = [
+    "MAX_ANSWER",
+    "Span",
+    "after_answer_is",
+    "closing_brace",
+    "extract_answer",
+    "find_answer",
+    "last_box",
+    "short_answer",
+]
 
 MAX_ANSWER = 1000
 """An answer of more characters counts as none: no benchmark's gold has 300, and equality costs more than linear time."""
 
-# -- boxes -------------------------------------------------------------------------------------------------------------
 
-_MAX_BOXES = 32
-_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)[ \t\r\n]*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{(?:[^{}]{0,60}\W)?(?:and|or),? *\}|and|or)*")
+@dataclass(frozen=True)
+class Span:
+    """An answer, and where it stood."""
 
-
-def box_starts(text: str) -> Iterator[int]:
-    r"""Where the content of each \boxed{...} and \fbox{...} starts, in order."""
-    return (box.end() for box in _OPEN_BOX.finditer(text))
+    text: str
+    """The answer as it stands in the response, without white space around it."""
+    rule: str
+    """The rule that found it."""
 
 
-def closing_brace(text: str, start: int, stop: int | None = None) -> int | None:
-    """Where, before `stop`, the brace that was open at `start` closes; None if it does not."""
-    depth = 1
-    for brace in _BRACE.finditer(text, start, len(text) if stop is None else stop):
-        if brace.group() == "{":
-            depth += 1
-        elif brace.group() == "}":
-            depth -= 1
-        if depth == 0:
-            return brace.start()
+def find_answer(response: str, *, run_on: bool = False) -> Span | None:
+    """The answer of a response, or None: unparsed.
+
+    None too where the place of an answer is there, but holds none: a last box that never closes (a response that was cut off),
+    an answer of more than MAX_ANSWER characters. An empty tag or box is passed over.
+
+    Args:
+        response: any text.
+        run_on: cut the response where it goes on with another question, as base models do.
+    """
+    text = final_part(response, run_on=run_on)
+    inside = answer_tag(text)
+    if inside is not None and inside.strip():
+        found = _ruled(inside)
+        return _bounded(found.text if found else _unwrapped(inside), "answer tag")
+    return _ruled(text)
+
+
+def extract_answer(response: str) -> str | None:
+    """The text that `find_answer` finds."""
+    found = find_answer(response)
+    return None if found is None else found.text
+
+
+def _ruled(text: str) -> Span | None:
+    for rule in RULES:
+        found = rule(text)
+        if found is not None:
+            return _bounded(found.text, found.rule)
     return None
 
 
-def last_box(text: str) -> str | None:
-    r"""The content of the last \boxed{...} to open, braces balanced (\{ and \} do not count); None if there is none."""
-    box = _last_match(_OPEN_BOX, text)
-    end = closing_brace(text, box.end()) if box else None
-    return None if box is None or end is None else text[box.end() : end]
+def _bounded(answer: str, rule: str) -> Span | None:
+    answer = answer.strip()
+    return Span(answer, rule) if 0 < len(answer) <= MAX_ANSWER else None
 
 
-def last_boxes(text: str, starts: list[int]) -> str | None:
-    """The content of the last box and of those that stand in one list with it; equal ones once."""
-    end = closing_brace(text, starts[-1])
+# -- the rules: each gives the span it finds, an empty one where there is no answer, or None where another may find one ----
+
+
+def _boxed(text: str) -> Span | None:
+    """The last boxes, unless a later statement that is final, or bare mathematics, takes their place."""
+    found = list(boxes(text))
+    if not found:
+        return None
+    end = box_end(text, found[-1])
     if end is None:
+        return Span("", "box")
+    for said in statements(text, end):
+        formula = _FORMULA.match(said.answer) and (said.final or is_maths(said.answer))
+        if formula and next_question(text, end, said.start) is None:
+            return Span(said.answer, said.rule)
+    content = last_boxes(text, found)
+    return Span(content, "box") if content else None
+
+
+def _json(text: str) -> Span | None:
+    text = text.strip()
+    block = last_code_block(text) if text.endswith("```") else text
+    if not block or not (block.startswith("{") and block.endswith("}")):
         return None
-    contents = [text[starts[-1] : end].strip()]
-    following = starts[-1]
-    for start in reversed(starts[-_MAX_BOXES:-1]):
-        end = closing_brace(text, start, following)
-        opening = max(text.rfind("\\boxed", start, following), text.rfind("\\fbox", start, following))
-        if end is None or opening < 0 or not _BETWEEN_BOXES.fullmatch(text, end + 1, max(opening, end + 1)):
-            break
-        contents.append(text[start:end].strip())
-        following = start
-    return ", ".join(dict.fromkeys(reversed(contents)))
-
-
-# -- tags, code blocks and lines ---------------------------------------------------------------------------------------
-
-
-def answer_tag(text: str) -> str | None:
-    """What stands in the last closed <answer>...</answer>; None if there is none."""
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
-    return text[start + len("<answer>") : end] if start >= 0 else None
-
-
-def final_part(response: str) -> str:
-    """The part that answers: after the last </think>, inside the last <answer>, closed or not."""
-    text = response[response.rfind("</think>") + len("</think>") :] if "</think>" in response else response
-    start, end = text.rfind("<answer>"), text.rfind("</answer>")
-    if start < 0:
-        return text
-    return text[start + len("<answer>") : end if end > start else len(text)]
-
-
-def last_code_block(text: str) -> str | None:
-    """The content of the last closed ``` block, without its language name; None if there is none."""
-    end = text.rfind("```")
-    start = text.rfind("```", 0, end) if end >= 0 else -1
-    if start < 0:
+    try:
+        value = json.loads(block, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
         return None
-    return re.sub(r"^(?:python|py|text)?[ \t\r]*\n?", "", text[start + 3 : end]).strip()
+    answers = [v for k, v in value.items() if re.sub(r"[\W_]", "", k).lower() in _KEYS and isinstance(v, str | list)]
+    if len(answers) != 1:
+        return None
+    answer = answers[0] if isinstance(answers[0], str) else json.dumps(answers[0], ensure_ascii=False).replace('"', "")
+    return Span(_unwrapped(answer), "JSON")
 
 
-def last_line(text: str) -> str:
-    """The last line that is not blank."""
-    return text.rstrip().rpartition("\n")[2]
+def _stated(text: str) -> Span | None:
+    said: Statement | None = next(statements(text), None)
+    return Span(said.answer, said.rule) if said else None
 
 
-def last_unfenced_line(text: str) -> str:
-    """The last line that is not blank and no code fence, without white space and fence or emphasis marks around it."""
-    for line in reversed(text.rstrip().split("\n")):
-        line = line.strip(" \t\r`*$")
-        if line and line not in ("python", "text"):
-            return line
-    return ""
+def _whole(text: str) -> Span | None:
+    answer = text.strip()
+    if len(answer) > 2 * MAX_ANSWER:
+        return None
+    answer = _EMPHASIS.sub(r"\2", answer)
+    return Span(_unwrapped(answer), "whole response") if is_maths(answer) else None
+
+
+RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whole)
+
+_KEYS = {key.replace("_", "") for key in CUES["answer_tags"]["keys"]}
+_FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
+_EMPHASIS = re.compile(r"\A(\*{1,3}|_{1,3}|`)([^*`]+)\1\Z")
+_WRAPPED = re.compile(
+    r"\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>(?:(?!\\\[|\\\]).)+)\\\]|\$(?P<c>[^$\n]+)\$|\\\((?P<d>(?:(?!\\\(|\\\)).)+)\\\)",
+    re.DOTALL,
+)
+
+
+def _unwrapped(text: str) -> str:
+    """The text without the marks of one formula that it is."""
+    text = text.strip()
+    formula = _WRAPPED.fullmatch(text.rstrip(".。 "))
+    return (formula[formula.lastgroup or 0] if formula else text).strip()
+
+
+# -- one line of mathematics ---------------------------------------------------------------------------------------------
+
+_MATHS_WORD = re.compile(
+    r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|lg|exp|sqrt|max|min|gcd|lcm|mod|pi|inf(?:inity|ty)?|[ap]\.?m\.?|deg"
+)
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathbb|mathcal|operatorname|begin|end)\*?\s*\{([^{}]*)\}"
+)
+_MACRO = re.compile(r"\\[A-Za-z]+|\\.")
+_RUN = re.compile(r"[^\W\d_]{2,}")
+_SHORT_WORDS = {
+    "or",
+    "is",
+    "if",
+    "no",
+    "so",
+    "it",
+    "to",
+    "of",
+    "an",
+    "in",
+    "at",
+    "by",
+    "we",
+    "be",
+    "as",
+    "do",
+    "he",
+    "my",
+    "on",
+    "ok",
+}
+_LISTED = re.compile(r"\\(?:lor|vee|quad|qquad)(?![A-Za-z])|[;；、]|\d[ \t]+\d(?!\d*/\d)(?!\d\d(?:[ \t]\d{3})*(?!\d))")
+_ITEM = re.compile(r"\d+[.)]\s|[-*•]\s")
+_GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|\{,\}")
+
+
+def is_maths(text: str) -> bool:
+    """Whether the text is one line of mathematics: a formula or a number, no prose, no list of candidates."""
+    text = text.strip().rstrip(".。").strip()
+    inner = _unwrapped(text)
+    wrapped = inner != text
+    if not inner or "$" in inner.replace("\\$", "") or (not wrapped and ("\n" in inner or _ITEM.match(inner))):
+        return False
+    if not (wrapped or re.search(r"\d|\\[A-Za-z]", inner)) or re.search(r"[?？!]\Z|[=:]\Z", inner):
+        return False
+    words = _RUN.findall(_MACRO.sub(" ", _TEXT.sub(lambda m: m[1] if " or" in m[0] or " and" in m[0] else " ", inner)))
+    if any((len(word) > 2 or word.lower() in _SHORT_WORDS) and not _MATHS_WORD.fullmatch(word) for word in words):
+        return False
+    return not _LISTED.search(inner) and not _lists(_GROUPED.sub("", inner))
+
+
+def _lists(text: str) -> bool:
+    """Whether commas outside brackets separate anything but values of different names."""
+    depth, start, parts = 0, 0, []
+    for mark in re.finditer(r"\\.|[(\[{)\]}，,]", text):
+        if mark.group() in ("(", "[", "{", "\\{"):
+            depth += 1
+        elif mark.group() in (")", "]", "}", "\\}"):
+            depth -= 1
+        elif mark.group() in ",，" and depth <= 0:
+            parts.append(text[start : mark.start()])
+            start = mark.end()
+    parts.append(text[start:])
+    names = [part.partition("=")[0].strip() for part in parts]
+    return len(parts) > 1 and (not all("=" in part for part in parts) or len(set(names)) < len(names))
 
 
 # -- a short answer: an option, a word, a number -------------------------------------------------------------------------
@@ -111,117 +229,24 @@ _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNOREC
 
 def short_answer(response: str) -> tuple[str, bool]:
     """Where a short answer stands, and whether all of that must be the answer (on the last line); "" for nowhere."""
-    if starts := list(box_starts(response)):
-        return last_boxes(response, starts) or "", False
-    if said := _last_match(_ANSWER_IS, response):
+    if found := list(boxes(response)):
+        return last_boxes(response, found) or "", False
+    if said := _last_said(_ANSWER_IS, response):
         return _CLAUSE_END.split(response[said.end() :].lstrip(" \t\r\n*$`"), maxsplit=1)[0], False
     return last_line(response), True
+
+
+def _last_said(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The pattern's last match that is not doubted."""
+    last = deque(pattern.finditer(text), maxlen=20)
+    return next((said for said in reversed(last) if not doubted(text, said.start(), said.end())), None)
 
 
 def after_answer_is(text: str) -> str | None:
     """The rest of the line after the last "answer is", in English or Chinese, without * $ quotes and the full stop;
     None if there is none."""
-    said = _last_match(_ANSWER_IS_IN_TWO_LANGUAGES, text)
+    said = _last_said(_ANSWER_IS_IN_TWO_LANGUAGES, text)
     if said is None:
         return None
     line = text[said.end() :].lstrip(" \t\r\n").split("\n", 1)[0]
     return line.strip(" \t\r\n.。*$`\"'") or None
-
-
-# -- a mathematical answer -----------------------------------------------------------------------------------------------
-
-_MAX_CUES = 20
-_LAST_WORD = re.compile(r"\bfinal[ \t]+answer[ \t]+is\b[ \t]*:?[\s*_]{0,40}(?=[-+.$\\({\[0-9\u2212])", re.IGNORECASE)
-_CUE = re.compile(
-    r"\b(?:final[ \t]+)?answers?\b(?:[^\n.:=$\\]{0,60}?(?:\b(?:is|are)\b(?:[ \t]*:)?|[:=])|[ \t]*(?=\$|\\\(|\\\[))|\#{4}",
-    re.IGNORECASE,
-)
-_SUPPOSED = re.compile(
-    r"\b(?:if|whether|suppos(?:e|ing)|assum(?:e|ing)|unless)(?:[ \t]+(?:that|the|an|our|your|this|final|correct)){0,4}[ \t]*\Z",
-    re.IGNORECASE,
-)
-_SPACE = re.compile(r"[\s*_]{0,40}")
-_DISPLAY = re.compile(r"(\$\$|\\\[)(.*?)(?:\$\$|\\\])", re.DOTALL)
-_INLINE_OPEN = re.compile(r"\$(?!\$)[ \t]{0,9}\n")
-_INLINE = re.compile(r"\$([^$]*)\$")
-_HASH_ANSWER = re.compile(r"[-+.$\\({\[0-9\u2212]")
-_SENTENCE_END = re.compile(
-    r"\.(?=\s|$)|(?<=[\w)}\]$%])[,;]?\s+(?:because|since|as|which|so|thus|hence|when|if|but|therefore|for (?:all|any|the|part))\b|</?[a-z]+>"
-)
-_PREAMBLE = re.compile(r"(?:(?:that|the|a|an|our|its)\b|[A-Z][a-z]+ )", re.IGNORECASE)
-
-
-def extract_answer(response: str) -> str | None:
-    r"""The response's final answer as it stands, or None: unparsed.
-
-    1. The content of the last \boxed{...} (or \fbox{...}). Boxes directly before it, separated only by "and", "or",
-       commas and spacing on one line, belong to it: \boxed{1}, \boxed{2} is "1, 2". A last box that never closes
-       (a cut-off response) is no answer; an empty one is passed over. "The final answer is" with a number or formula
-       after the last box overrides it: boxes were steps then.
-    2. Else what follows the last of "answer is", "answers are", "answer:", "answer =", "####", or "answer" directly
-       before $, \( or \[: a display formula whole, otherwise the rest of the line up to the end of the sentence or a
-       word such as "because". A lead-in is dropped: "The largest n is 34." gives 34. "####" needs a number or formula.
-       Not where it is only supposed: "if the answer is 3".
-    3. None too where the answer is empty or longer than MAX_ANSWER characters.
-
-    Takes any text, in linear time.
-    """
-    starts = list(box_starts(response))
-    if starts:
-        if overriding := _after_last_box(response, starts[-1]):
-            return _bounded(overriding)
-        boxed = last_boxes(response, starts)
-        if boxed is None or boxed.strip():
-            return _bounded(boxed)
-    for cue in reversed(_last_cues(response)):
-        found = _after_cue(response, cue)
-        if found:
-            return _bounded(found)
-    return None
-
-
-def _bounded(answer: str | None) -> str | None:
-    if answer is None or len(answer) > MAX_ANSWER:
-        return None
-    return answer.strip() or None
-
-
-def _after_last_box(text: str, start: int) -> str:
-    """What the last "the final answer is" after the last box gives, "" where there is none."""
-    end = closing_brace(text, start)
-    last = None if end is None else _last_match(_LAST_WORD, text, end)
-    return _after_cue(text, last) if last else ""
-
-
-def _last_cues(text: str) -> list[re.Match[str]]:
-    cues: list[re.Match[str]] = []
-    for cue in _CUE.finditer(text):
-        if _SUPPOSED.search(text, max(0, cue.start() - 40), cue.start()):
-            continue
-        cues.append(cue)
-        if len(cues) > 2 * _MAX_CUES:
-            del cues[:_MAX_CUES]
-    return cues[-_MAX_CUES:]
-
-
-def _after_cue(text: str, cue: re.Match[str]) -> str:
-    """The answer that stands after a cue, "" where none does."""
-    rest = text[cue.end() : cue.end() + 2 * MAX_ANSWER]
-    rest = rest[_SPACE.match(rest).end() :]  # type: ignore[union-attr]
-    if cue.group().startswith("#"):
-        return rest.split("\n", 1)[0].strip() if _HASH_ANSWER.match(rest) else ""
-    if display := _DISPLAY.match(rest):
-        return display.group(2).strip()
-    if _INLINE_OPEN.match(rest) and (inline := _INLINE.match(rest)):
-        return inline.group(1).strip()
-    line = rest.split("\n", 1)[0].replace("\\(", "$").replace("\\)", "$")
-    end = _SENTENCE_END.search(line)
-    line = (line[: end.start()] if end else line).strip(" \t*_")
-    if _PREAMBLE.match(line) and " is " in line:
-        line = line.rsplit(" is ", 1)[1]
-    return line.rstrip(".,;:").strip(" \t*_")
-
-
-def _last_match(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
-    last = deque(pattern.finditer(text, start), maxlen=1)
-    return last[0] if last else None

@@ -9,6 +9,7 @@ and english_lowercase look at the case alone. Keywords are texts, not patterns.
 import importlib.util
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ Arguments = Mapping[str, Any]
 _RELATIONS = {"less than": lambda count, bound: count < bound, "at least": lambda count, bound: count >= bound}
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+(?=\s|\Z)")
 _ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|etc|e\.g|i\.e|inc|ltd|fig)|(?-i:\b[A-Z]))\Z", re.I)
+# Thai, Lao, Burmese, Khmer, kana, Chinese characters, Hangul
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 _ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _JSON_FENCES = ("```json", "```Json", "```JSON", "```")
 
@@ -77,6 +82,28 @@ def _keeps(name: str, text: str, arguments: Arguments, problem: Problem) -> bool
 
 def _related(count: int, relation: str, bound: int) -> bool:
     return bool(_RELATIONS[relation](count, bound))
+
+
+def _has_word(text: str, word: str) -> bool:
+    """Whether the text has the word and not only as a part of a longer one, whatever the case."""
+    word = word.strip()
+    starts = [found.start() for found in re.finditer(f"(?={re.escape(word)})", text, re.IGNORECASE)] if word else []
+    return any(
+        not _joined(text[max(start - 1, 0) : start], word[0])
+        and not _joined(word[-1], text[start + len(word) : start + len(word) + 1])
+        for start in starts
+    )
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two characters stand in one word: letters, digits, marks or _ of a script that separates words.
+
+    A sign as in C++ or .NET belongs to no word, and Chinese, Japanese, Thai and Korean particles follow without a space.
+    """
+    return all(
+        character == "_" or (unicodedata.category(character)[0] in "LMN" and not _UNSPACED.match(character))
+        for character in (left or " ", right or " ")
+    )
 
 
 def response_language(text: str, arguments: Arguments) -> bool:
@@ -207,9 +234,7 @@ CONSTRAINTS: dict[str, Callable[[str, Arguments], bool]] = {
         text.lower().count(a["keyword"].strip().lower()), a["relation"], a["frequency"]
     ),
     # as a whole word, in any case
-    "keywords:forbidden_words": lambda text, a: (
-        not any(re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for word in a["forbidden_words"])
-    ),
+    "keywords:forbidden_words": lambda text, a: not any(_has_word(text, word) for word in a["forbidden_words"]),
     "keywords:letter_frequency": lambda text, a: _related(
         text.lower().count(a["letter"].lower()), a["let_relation"], a["let_frequency"]
     ),

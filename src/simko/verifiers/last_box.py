@@ -7,8 +7,8 @@ A reward made from it is never too generous, but misses correct answers; the ver
 import re
 
 from simko.records import Problem, Verdict
+from simko.verifiers.boxes import last_box
 from simko.verifiers.direct import Direct, Judge
-from simko.verifiers.extract import last_box
 
 _DROPPED = re.compile(r"(?<!\\)(?:\\(?:left|right)(?![A-Za-z])|\\[!,;: ]|\$)")
 _FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")

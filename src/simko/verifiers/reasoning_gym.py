@@ -7,7 +7,9 @@ The scorer runs in the grading pool: see `reasoning_gym_judge`. Which datasets m
 from collections.abc import Mapping
 
 from simko.records import Problem
-from simko.verifiers.extract import answer_tag, last_box, last_line
+from simko.verifiers.boxes import last_box
+from simko.verifiers.extract import Span
+from simko.verifiers.parts import answer_tag, final_part, last_line, opens_answer, runs_on
 from simko.verifiers.pool.bounded import Bounded
 
 MAX_ANSWER = 20_000
@@ -23,16 +25,17 @@ def check_entry(problem: Problem) -> None:
         )
 
 
-def extract_answer_tag(response: str, problem: Problem) -> str | None:
+def extract_answer_tag(response: str, problem: Problem) -> Span | None:
     r"""What stands in the last <answer>...</answer>, else in the last box, else on the last line that is not empty.
 
     White space around it is dropped. None if there is nothing, or only an opened tag (a cut-off response).
     """
-    found = answer_tag(response)
-    if found is None and "<answer>" not in response:
-        boxed = last_box(response)
-        found = last_line(response) if boxed is None else boxed
-    return (found or "").strip() or None
+    text = final_part(response, run_on=runs_on(problem))
+    places: list[tuple[str, str | None]] = [("answer tag", answer_tag(text))]
+    if not opens_answer(text):
+        places += [("box", last_box(text)), ("last line", last_line(text))]
+    rule, found = next(((rule, found) for rule, found in places if found is not None), ("", ""))
+    return Span(found.strip(), rule) if found.strip() else None
 
 
 def quick(extracted: str, problem: Problem) -> bool | None:

@@ -15,13 +15,14 @@ from typing import Any
 from simko.records import Outcome, Problem, Verdict
 from simko.verifiers.code.sandbox import Limits, ProgramTests, check_sandbox, run_sandboxed, run_tests
 from simko.verifiers.direct import CallableVerifier
+from simko.verifiers.parts import final_part, runs_on
 
 LIMITS = Limits()
 
-_PYTHON_FENCE = re.compile(r" {0,3}```+[ \t]*(?:python|python3|py)?[ \t]*", re.IGNORECASE)
-_OTHER_FENCE = re.compile(r" {0,3}```+[^`]*")
-_CLOSING_FENCE = re.compile(r"[ \t]*```+[ \t]*")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^`]*)")
+_PYTHON = re.compile(r"(?:python|py)[0-9.]*(?![\w-])")
 _COMPLETION_ENDS = re.compile(r"\n(?:class |def |@|#|if |print\(|assert |```)")
+_BODY = re.compile(r"^[ \t]+(?:return|yield|for|while|if)\b", re.MULTILINE)
 _STATEMENT = re.compile(r"^(?:def |class |import |from \w|@\w|print\(|\w+ = )", re.MULTILINE)
 
 
@@ -37,8 +38,8 @@ class _Work:
 class Code(CallableVerifier):
     """Runs the program of a response on the problem's tests.
 
-    The program is the last closed block fenced as Python (or as nothing); an unfinished block counts where there is no
-    other. Without any fence it is, for a problem with a signature to complete (metadata["signature"]), that followed by
+    The program is the last closed block labelled as Python, else the last one without a label (one with a statement rather
+    than sample output); an unfinished block counts where there is no other. Without any fence it is, for a problem with a signature to complete (metadata["signature"]), that followed by
     the response up to the end of the function, else the whole response where a line of it looks like a statement.
 
     problem.metadata holds one of: "tests", a list of {"input": stdin, "output": stdout}, compared word by word, line by
@@ -73,25 +74,38 @@ verify_code = Code()
 
 
 def extract_program(response: str) -> str | None:
-    """The last closed Python block of a response, else an unfinished last one, else None."""
+    """The last closed block labelled as Python, else the last closed one without a label, one with a statement first,
+    else an unfinished last one, else None."""
     found: str | None = None
+    best = 1
     block: list[str] | None = None
-    is_python = False
+    fence = label = ""
     for line in response.split("\n"):
         bare = line.rstrip("\r")
         if block is None:
-            if _OTHER_FENCE.fullmatch(bare):
-                block, is_python = [], bool(_PYTHON_FENCE.fullmatch(bare))
-        elif _CLOSING_FENCE.fullmatch(bare):
-            found, block = ("\n".join(block) if is_python else found), None
+            if opening := _FENCE.fullmatch(bare):
+                block, fence, label = [], opening[1][0], opening[2].strip(" \t{}.").lower()
+        elif len(marks := bare.strip()) >= 3 and marks == fence * len(marks):
+            text = "\n".join(block)
+            if (rank := _rank(label, text)) >= best:
+                found, best = text, rank
+            block = None
         else:
             block.append(bare)
-    return "\n".join(block) if found is None and block is not None and is_python else found
+    return "\n".join(block) if found is None and block is not None and _rank(label, "") else found
+
+
+def _rank(label: str, block: str) -> int:
+    """How much a block counts: 3 labelled as Python, 2 without a label and with a statement, 1 without, 0 another's."""
+    if _PYTHON.match(label):
+        return 3
+    return 0 if label else 2 if _STATEMENT.search(block) or _BODY.search(block) else 1
 
 
 def _work(response: str, problem: Problem) -> _Work | None:
     examples, tests = _tests(problem)
     signature = str(problem.metadata.get("signature", ""))
+    response = final_part(response, run_on=runs_on(problem))
     program = extract_program(response)
     if signature:
         entry = re.compile(rf"^(?:async )?def {re.escape(str(problem.metadata['entry_point']))}\b", re.MULTILINE)

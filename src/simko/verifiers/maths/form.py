@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from simko.verifiers.extract import closing_brace
+from simko.verifiers.boxes import closing_brace
 from simko.verifiers.last_box import normalise_answer
 
 MAX_FORM = 2000

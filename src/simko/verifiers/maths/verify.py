@@ -1,12 +1,15 @@
-"""The maths verifier: text first, math-verify in the grading pool where text cannot tell."""
+"""The maths verifier: read both sides (`reading`), compare them (`comparing`); the grading pool decides what takes long."""
 
 import functools
+import re
 from fractions import Fraction
 
 from simko.records import Problem, Verdict
-from simko.verifiers.extract import extract_answer
-from simko.verifiers.maths.equal import quick_match
-from simko.verifiers.maths.form import normal_form
+from simko.verifiers.extract import Span, extract_answer, find_answer
+from simko.verifiers.maths.comparing.compare import judge_with
+from simko.verifiers.maths.reading.read import read
+from simko.verifiers.maths.spelling import normal_form
+from simko.verifiers.parts import runs_on
 from simko.verifiers.pool.bounded import Bounded
 
 
@@ -20,29 +23,41 @@ def gold_answer(problem: Problem) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _gold(answer: str) -> str | None:
-    gold = extract_answer(answer) if "\\boxed" in answer else answer
+    gold = extract_answer(answer) if "\\boxed" in answer or "####" in answer else answer
     return gold if gold is not None and normal_form(gold) else None
 
 
 def check_gold(problem: Problem) -> None:
     """ValueError where the problem has no gold answer, or a tolerance that is no number."""
     gold_answer(problem)
-    tolerance = problem.metadata.get("tolerance")
+    tolerance(problem)
+
+
+def tolerance(problem: Problem) -> Fraction | None:
+    """How far a number may be from the gold, absolute: metadata's "tolerance"; None for the usual relative ones."""
+    given = problem.metadata.get("tolerance")
     try:
-        Fraction(0 if tolerance is None else tolerance)
+        return None if given is None else Fraction(given)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"problem {problem.id!r}: its tolerance {tolerance!r} is not a number") from error
+        raise ValueError(f"problem {problem.id!r}: its tolerance {given!r} is not a number") from error
 
 
-def _extract(response: str, problem: Problem) -> str | None:
-    return extract_answer(response)
+def _extract(response: str, problem: Problem) -> Span | None:
+    return find_answer(response, run_on=runs_on(problem))
 
 
 def _quick(extracted: str, problem: Problem) -> bool | None:
-    return quick_match(extracted, gold_answer(problem), tolerance=problem.metadata.get("tolerance"))
+    gold = gold_answer(problem)
+    if _squeezed(extracted) == _squeezed(gold):
+        return True
+    return judge_with(False, tolerance(problem)).same(read(gold), read(extracted))
 
 
-# problem.metadata["tolerance"], where given, is how far a number may be from the gold, absolute
+def _squeezed(text: str) -> str:
+    """The text without space, but between digits."""
+    return re.sub(r"(?<![0-9])\s|\s(?![0-9])", "", text)
+
+
 verify_math = Bounded(
     "verify_math", check_gold, _extract, _quick, "simko.verifiers.maths.judge:judge", form=normal_form
 )

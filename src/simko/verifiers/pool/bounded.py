@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from simko.records import Problem, Verdict
 from simko.verifiers.direct import CallableVerifier
+from simko.verifiers.extract import Span
 from simko.verifiers.pool.pool import SHARED, GradingPool, Job, content
 
 logger = logging.getLogger("simko")
@@ -19,8 +20,8 @@ class Bounded(CallableVerifier):
     name: str
     check: Callable[[Problem], None]
     """ValueError, naming the problem, where it cannot be judged, whatever the answer."""
-    extract: Callable[[str, Problem], str | None]
-    """(response, problem) -> the answer that is judged; None if there is none ("unparsed")."""
+    extract: Callable[[str, Problem], Span | None]
+    """(response, problem) -> the answer that is judged, and where it stood; None if there is none ("unparsed")."""
     quick: Callable[[str, Problem], bool | None]
     """(extracted, problem) -> whether it is correct where text can tell, else None; in linear time."""
     judge: str
@@ -46,18 +47,21 @@ class Bounded(CallableVerifier):
             return (extracted, text, form) if correct is None else Verdict("correct" if correct else "wrong", form)
 
         @cache
-        def read(response: str, text: str) -> Verdict | tuple[str, str, str]:
-            """The verdict, or what the pool is to judge: the answer, the problem's content, the answer's form."""
+        def read(response: str, text: str) -> tuple[Verdict | tuple[str, str, str], str | None]:
+            """The verdict, or what the pool is to judge: the answer, the problem's content, the answer's form; the rule."""
             try:
-                extracted = self.extract(response, problems[text])
-                return Verdict("unparsed") if extracted is None else quick(extracted, text)
+                span = self.extract(response, problems[text])
+                return (Verdict("unparsed"), None) if span is None else (quick(span.text, text), span.rule)
             except Exception as error:  # whatever a hostile answer raises must not end the run
                 failure = f"{self.name} raised {type(error).__name__} on problem {problems[text].id!r}: {error}"
                 logger.warning("%s (response %r)", failure, response[-80:])
-                return Verdict("error")
+                return Verdict("error"), None
 
         found = [read(response, contents[id(problem)]) for response, problem in answers]
-        left = list(dict.fromkeys(item for item in found if isinstance(item, tuple)))
+        left = list(dict.fromkeys(item for item, _ in found if isinstance(item, tuple)))
         jobs = [Job(self.judge, extracted, problems[text]) for extracted, text, _ in left]
         outcomes = dict(zip(left, pool.grade(jobs) if jobs else [], strict=True))
-        return [Verdict(outcomes[item], item[2]) if isinstance(item, tuple) else item for item in found]
+        return [
+            replace(Verdict(outcomes[item], item[2]) if isinstance(item, tuple) else item, rule=rule)
+            for item, rule in found
+        ]

@@ -5,7 +5,7 @@ Grid puzzles, the game of 24, cryptarithms and math paths may have several solut
 
 from simko.records import Problem, Verdict
 from simko.verifiers.direct import Direct, Judge
-from simko.verifiers.extract import final_part
+from simko.verifiers.parts import answer_tag
 from simko.verifiers.synlogic.equations import EQUATION_FAMILIES
 from simko.verifiers.synlogic.family import Family
 from simko.verifiers.synlogic.grids import GRID_FAMILIES
@@ -22,8 +22,8 @@ def verify_synlogic(problem: Problem) -> Judge:
     """Judge an answer to a SynLogic puzzle by the rules of its family.
 
     metadata["task"] names the family, metadata["metadata"] holds the puzzle's own data, and
-    problem.answer the gold answer, where the family has one. Read is what follows the last </think>, and inside the
-    last <answer>...</answer> if there is one. "unparsed": no answer in the form that the family's prompts ask for.
+    problem.answer the gold answer, where the family has one. Read is what stands in the last <answer>, closed or
+    not, if there is one. "unparsed": no answer in the form that the family's prompts ask for.
 
     Raises ValueError naming the problem if the family is unknown or the puzzle's data do not fit it.
     """
@@ -37,7 +37,8 @@ def verify_synlogic(problem: Problem) -> Judge:
         raise ValueError(f"problem {problem.id!r}: no {name} puzzle can be read from its data ({error!r})") from error
 
     def judge(response: str) -> Verdict:
-        answer = family.read(final_part(response))
+        tagged = answer_tag(response, unclosed=True)
+        answer = family.read(response if tagged is None else tagged)
         if answer is None:
             return Verdict("unparsed")
         extracted, value = answer

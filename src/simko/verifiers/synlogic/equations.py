@@ -5,7 +5,8 @@ from collections import Counter
 from fractions import Fraction
 
 from simko.records import Problem
-from simko.verifiers.extract import after_answer_is, last_code_block, last_unfenced_line
+from simko.verifiers.extract import after_answer_is
+from simko.verifiers.parts import last_code_block, last_unfenced_line
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate, numbers
 from simko.verifiers.synlogic.family import Family, field
 from simko.verifiers.synlogic.reading import boxed, double_bracketed

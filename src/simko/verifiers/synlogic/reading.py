@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from simko.verifiers.extract import last_box
+from simko.verifiers.boxes import last_box
 
 MAX_LITERAL = 20_000
 """Longest literal that is parsed, in characters: the largest grid of these puzzles needs a few hundred."""

@@ -5,7 +5,8 @@ from operator import eq
 from typing import Any
 
 from simko.records import Problem
-from simko.verifiers.extract import after_answer_is, last_unfenced_line
+from simko.verifiers.extract import after_answer_is
+from simko.verifiers.parts import last_unfenced_line
 from simko.verifiers.synlogic.arithmetic import NotArithmetic, evaluate
 from simko.verifiers.synlogic.family import Family, field, gold
 from simko.verifiers.synlogic.reading import boxed, integer, items, last_literal, parse_literal

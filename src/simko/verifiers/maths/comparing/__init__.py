@@ -1,0 +1,1 @@
+"""Which values are equal: one table (compare), and the rules it names."""

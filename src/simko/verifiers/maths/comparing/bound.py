@@ -1,0 +1,119 @@
+r"""Bound names: the counters of families of solutions, and the conditions that are said of names."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
+from simko.verifiers.maths.nodes import Node, name, number, product
+from simko.verifiers.maths.reading.read import read
+from simko.verifiers.maths.values import Given, Value
+
+_COUNTERS = frozenset("klmnjKN")
+
+
+def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
+    """Two answers of which one or both are under conditions; families of solutions may count from another place."""
+    integers = frozenset[str]()
+    stated = []
+    for side in (gold, answer):
+        stated.append(side.conditions if isinstance(side, Given) else frozenset())
+        integers |= side.integers if isinstance(side, Given) else frozenset()
+    plain = [side.value if isinstance(side, Given) else side for side in (gold, answer)]
+    mapping = _counter(plain[0], plain[1], integers)
+    if all(stated) and not _conditions_agree(stated[0], stated[1], mapping, judge):
+        return False
+    one, other = plain[0], renamed(plain[1], mapping)
+    judge = replace(judge, integers=judge.integers | integers)
+    verdict = judge.same(one, other)
+    if verdict is False and integers:
+        counters = [counter for counter in integers if counter in names_in(one) & names_in(other)]
+        shifted = [
+            judge.same(one, _substituted(other, counter, sign, shift))
+            for counter in counters
+            for sign in (1, -1)
+            for shift in range(-2, 3)
+        ]
+        return any_of(shifted)
+    return verdict
+
+
+def _conditions_agree(gold: frozenset[str], answer: frozenset[str], names: dict[str, str], judge: Judge) -> bool:
+    """Whether conditions on both sides are the same, where both speak of sets of numbers, or both of bounds."""
+    for sign in (r"\mathbb", "<|>|!"):
+        pair = []
+        for texts, renames in ((gold, {}), (answer, names)):
+            found = sorted(text for text in texts if any(part in text for part in sign.split("|")))
+            for old, new in renames.items():
+                found = [text.replace(old, new) for text in found]
+            pair.append([text.removeprefix("all ").removeprefix("every ") for text in found])
+        if (
+            all(pair)
+            and pair[0] != pair[1]
+            and all_of(judge.same(read(one), read(other)) for one, other in zip(*pair, strict=False)) is not True
+        ):
+            return False
+    return True
+
+
+def _counter(gold: Value, answer: Value, integers: frozenset[str]) -> dict[str, str]:
+    """The answer's counter under the gold's name: k for n in a family of solutions."""
+    one, other = names_in(gold), names_in(answer)
+    extra, missing = other - one, one - other
+    if len(extra) != 1 or len(missing) != 1:
+        return {}
+    (new,), (old,) = extra, missing
+    family = "pi" in _constants(gold) and {new, old} <= _COUNTERS
+    return {new: old} if ({new, old} & integers and (old in integers or old in _COUNTERS)) or family else {}
+
+
+def with_counter_of(gold: Value, answer: Value) -> Value:
+    """The answer with its counter under the gold's name, where neither side declares one."""
+    return renamed(answer, _counter(gold, answer, frozenset()))
+
+
+def _constants(value: object) -> frozenset[str]:
+    if isinstance(value, Node):
+        return frozenset(str(part.value) for part in value.walk() if part.head == "constant")
+    if isinstance(value, tuple):
+        return frozenset[str]().union(*map(_constants, value))
+    if is_dataclass(value):
+        return frozenset[str]().union(*(_constants(getattr(value, field.name)) for field in fields(value)))
+    return frozenset()
+
+
+def _mapped(value: Any, change: Callable[[Node], Node]) -> Any:
+    """The value with every expression in it changed."""
+    if isinstance(value, Node):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_mapped(part, change) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
+    return value
+
+
+def renamed(value: Any, names: dict[str, str]) -> Any:
+    return _mapped(value, lambda node: node.renamed(names)) if names else value
+
+
+def _substituted(value: Any, counter: str, sign: int, shift: int) -> Any:
+    moved = Node("add", args=(product(number(sign), name(counter)), number(shift)))
+
+    def change(node: Node) -> Node:
+        if node.head == "name":
+            return moved if node.value == counter else node
+        return Node(node.head, node.value, tuple(change(part) for part in node.args))
+
+    return _mapped(value, change)
+
+
+def names_in(value: object) -> frozenset[str]:
+    """The free names of every expression in a value."""
+    if isinstance(value, Node):
+        return value.names
+    if isinstance(value, tuple):
+        return frozenset[str]().union(*map(names_in, value))
+    if is_dataclass(value):
+        return frozenset[str]().union(*(names_in(getattr(value, field.name)) for field in fields(value)))
+    return frozenset()

@@ -1,0 +1,122 @@
+r"""Names and what they stand for: x=5, equations, functions, chains of equalities."""
+
+from simko.verifiers.maths.comparing.bound import names_in, renamed
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
+from simko.verifiers.maths.nodes import Node, exact, negative
+from simko.verifiers.maths.numeric import real_value
+from simko.verifiers.maths.values import Chain, Function, Named, Quantity, Text, Value
+
+COORDINATES = frozenset(["x", "y", "z"])
+
+
+def names_its_value(gold: Named) -> bool:
+    """Whether the value alone is the answer: x=5, d=\\sqrt{1+8n}; not where the equation is, of a curve: y=2x+1."""
+    if gold.left is None or gold.left.head != "name":
+        capitals = gold.left is not None and gold.left.head == "mul" and gold.name.isupper()  # the length AB
+        return not names_in(gold.value) and (gold.left is None or gold.left.head == "call" or capitals)
+    names = names_in(gold.value)
+    return not (gold.name in COORDINATES and names & COORDINATES)
+
+
+def without_name(gold: Value, answer: Named) -> Value | None:
+    r"""The value of x=5, m+n=293, \text{Area}=12 for a gold without a name: what was asked, and that alone, stands left.
+
+    Not where the left side has names of the gold's, or is a multiple of one name, an equation still to be solved: 2x=10.
+    """
+    left = answer.left
+    if left is None:
+        return answer.value
+    if isinstance(gold, Named | Function) or left.names & names_in(gold):
+        return None
+    if left.head in ("mul", "div") and len(left.names) == 1 and all(part.head in ("num", "name") for part in left.args):
+        return None
+    return answer.value
+
+
+def named_values(gold: Named, answer: Named, judge: Judge) -> Verdict3:
+    if gold.name == answer.name or (
+        gold.left is not None and answer.left is not None and gold.left.key == answer.left.key
+    ):
+        return judge.same(gold.value, answer.value)
+    words = [len(named.name) > 1 and named.left is not None and named.left.head == "name" and named.name[0].isalpha() and "_" not in named.name and "'" not in named.name
+             for named in (gold, answer)]  # fmt: skip
+    if any(words) or (gold.left is None) != (answer.left is None):
+        return judge.same(gold.value, answer.value)
+    return equations(gold, answer, judge)
+
+
+def _sides(value: Value) -> tuple[Node, Node] | None:
+    if isinstance(value, Named) and value.left is not None and isinstance(value.value, Quantity | Text):
+        right = value.value.node
+        return None if right is None or (isinstance(value.value, Quantity) and value.value.unit) else (value.left, right)
+    if isinstance(value, Chain) and len(value.values) == 2 and value.signs == ("=",):
+        nodes = [part.node for part in value.values if isinstance(part, Quantity) and not part.unit]
+        return (nodes[0], nodes[1]) if len(nodes) == 2 else None
+    return None
+
+
+def equations(gold: Value, answer: Value, judge: Judge) -> Verdict3:
+    """Whether the differences of the sides are multiples of each other, or the sides are equal one by one."""
+    one, other = _sides(gold), _sides(answer)
+    if one is None or other is None:
+        return False
+    differences = [Node("add", args=(left, negative(right))) for left, right in (one, other)]
+    if not differences[0].names:
+        return False
+    if all_of(judge.equal(*pair) for pair in zip(one, other, strict=True)) is True:
+        return True
+    return judge.proportional(differences[0], differences[1])
+
+
+def functions(gold: Function, answer: Function, judge: Judge) -> Verdict3:
+    if (gold.name and answer.name and gold.name != answer.name) or len(gold.parameters) != len(answer.parameters):
+        return False
+    names = dict(zip(answer.parameters, gold.parameters, strict=True))
+    return judge.same(gold.body, renamed(answer.body, names))
+
+
+def chain(gold: Value, answer: Chain, judge: Judge) -> Verdict3:
+    values, signs = answer.values, answer.signs
+    if (
+        len(values) == 2
+        and signs == ("=",)
+        and isinstance(values[1], Quantity)
+        and values[1].node.head == "name"
+        and not names_in(gold)
+    ):
+        return judge.same(gold, values[0])  # 5 = x
+    groups: list[list[Value]] = [[values[0]]]
+    for value, sign in zip(values[1:], signs, strict=True):
+        if sign == "=":
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    verdicts = [all_of(judge.same(gold, value) for value in group) for group in groups]
+    if len(groups) == 1:
+        return verdicts[0]
+    far = [
+        verdict is not True and not all(_near(gold, value) for value in group)
+        for group, verdict in zip(groups, verdicts, strict=True)
+    ]
+    if any(far):
+        return None if None in verdicts and False not in verdicts else False
+    return any_of(verdicts)
+
+
+def _near(gold: Value, value: Value) -> bool:
+    """Whether a value is the gold rounded: within 1 %, or a unit of its last place, half a one of an integer."""
+    if not isinstance(gold, Quantity) or not isinstance(value, Quantity):
+        return False
+    target, found = real_value(gold.node), real_value(value.node)
+    if target is None or found is None:
+        return False
+    return abs(target - found) <= max(abs(target) / 100, _last_place(value.node))
+
+
+def _last_place(node: Node) -> float:
+    """A unit of the last decimal place of a number, half a one of an integer; 0 of others."""
+    value = exact(node)
+    for places in range(12):
+        if value is not None and (value * 10**places).denominator == 1:
+            return 0.1**places if places else 0.5
+    return 0.0

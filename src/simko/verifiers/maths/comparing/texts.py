@@ -1,0 +1,82 @@
+r"""Words, options, times and ratios."""
+
+from fractions import Fraction
+
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3
+from simko.verifiers.maths.nodes import number
+from simko.verifiers.maths.values import Clock, Option, Quantity, Text
+
+
+def texts(gold: Text, answer: Text, judge: Judge) -> Verdict3:
+    if gold.text == answer.text:
+        return True
+    return gold.text.casefold() == answer.text.casefold() and (len(gold.text) > 2 or gold.text.casefold() == "no")
+
+
+def text_quantity(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
+    r"""A word of plain letters as a product, in its order: a \cdot b for ab."""
+    if gold.node is None or answer.unit:
+        return False
+    return [part.value for part in answer.node.walk() if part.head in ("name", "constant")] == [
+        part.value for part in gold.node.walk() if part.head in ("name", "constant")
+    ] and all(part.head in ("mul", "name", "constant") for part in answer.node.walk())
+
+
+def quantity_text(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
+    return False if answer.node is None or gold.unit else judge.equal(gold.node, answer.node)
+
+
+def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:
+    if gold.letter != answer.letter:
+        return False
+    if gold.content is None or answer.content is None:
+        return True
+    return judge.same(gold.content, answer.content)
+
+
+def option_letter(gold: Option, answer: Quantity, judge: Judge) -> Verdict3:
+    if answer.node.head in ("name", "constant") and str(answer.node.value).upper() == gold.letter:
+        return True
+    return False if gold.content is None else judge.same(gold.content, answer)
+
+
+def clocks(gold: Clock, answer: Clock, judge: Judge) -> Verdict3:
+    one, other = [[int(part) for part in clock.parts] for clock in (gold, answer)]
+    if gold.half or answer.half:
+        minutes = [_minutes(clock) for clock in (gold, answer)]
+        halves = {gold.half, answer.half} - {""}
+        if len(halves) == 1 and "" in (gold.half, answer.half) and one == other:
+            return True
+        return minutes[0] == minutes[1] and None not in minutes
+    if any(len(part) == 2 for part in gold.parts[1:]) or len(one) != len(other):
+        return one == other
+    return (
+        all(left * other[0] == right * one[0] for left, right in zip(one, other, strict=True))
+        and one[0] * other[0] != 0
+    )
+
+
+def _minutes(clock: Clock) -> int | None:
+    hours, *rest = [int(part) for part in clock.parts]
+    if clock.half and not 1 <= hours <= 12:
+        return None
+    hours = hours % 12 + 12 * (clock.half == "pm") if clock.half else hours
+    seconds = 3600 * hours + 60 * rest[0] + (rest[1] if len(rest) > 1 else 0)
+    return seconds
+
+
+def ratio(gold: Quantity, answer: Clock, judge: Judge) -> Verdict3:
+    if (
+        len(answer.parts) != 2
+        or answer.half
+        or not int(answer.parts[1])
+        or any(part[0] == "0" for part in answer.parts)
+    ):
+        return False
+    return judge.same(gold, Quantity(number(Fraction(int(answer.parts[0]), int(answer.parts[1])))))
+
+
+def as_ratio(gold: Clock, answer: Quantity, judge: Judge) -> Verdict3:
+    if len(gold.parts) != 2 or gold.half or not int(gold.parts[1]) or any(len(part) == 2 for part in gold.parts[1:]):
+        return False
+    return judge.same(Quantity(number(Fraction(int(gold.parts[0]), int(gold.parts[1])))), answer)

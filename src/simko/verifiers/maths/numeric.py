@@ -1,0 +1,328 @@
+r"""Whether two expressions have the same values: at points that nobody can guess, at a precision that fits the numbers.
+
+In doubles (`differ`) only a difference is ever concluded: cheap, safe anywhere. In long arithmetic (`agree`) the digits
+grow with the largest and the smallest number on the way, so that 2^{2024}-1 is not 2^{2024}-2 and 1-2^{-100} not 1.
+What cannot be evaluated is undecided, never equal.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from simko.verifiers.maths.nodes import MOST_BITS, QUICK_BITS, Node, exact
+
+_DIGITS = 50
+_MOST_DIGITS = 20_000
+_MOST_TERMS = 2_000
+_LEAST_POINTS = 4
+_INTEGER_FUNCTIONS = {"floor", "ceil", "factorial", "double factorial", "binom", "gcd", "lcm", "mod"}
+
+
+class Undecided(ArithmeticError):
+    """The expression has no value here, or none that can be had in time."""
+
+
+@cache
+def mpmath() -> Any:
+    """The module, loaded when first needed."""
+    import mpmath
+
+    return mpmath
+
+
+def differ(one: Node, other: Node, integers: frozenset[str] = frozenset()) -> bool:
+    """Whether the expressions surely differ: at some point by far more than doubles may err."""
+    context = mpmath().fp
+    for point in _points(one, other, integers):
+        try:
+            left, right = _Evaluation(context, point, QUICK_BITS), _Evaluation(context, point, QUICK_BITS)
+            first, second = complex(left.value(one)), complex(right.value(other))
+        except Exception:  # whatever doubles cannot hold proves nothing
+            continue
+        largest = max(left.largest, right.largest, abs(first), abs(second))
+        if not _counts(point, first, second):
+            continue
+        gap = abs(first - second)
+        if math.isfinite(gap) and math.isfinite(largest) and gap > 1e-9 * largest:
+            return True
+    return False
+
+
+def agree(one: Node, other: Node, integers: frozenset[str] = frozenset()) -> bool | None:
+    """Whether the expressions have the same value at every point where both have one; None where that shows nothing.
+
+    A point where one has a value and the other a pole tells them apart. Only for a process that can be killed.
+    """
+    decided = 0
+    points = list(_points(one, other, integers))
+    for point in points:
+        try:
+            same = _same_at(one, other, point)
+        except (MemoryError, RecursionError):  # exhausted: for the pool to say
+            raise
+        except (ArithmeticError, ValueError, TypeError):
+            continue
+        if same is False:
+            return False
+        decided += same is True
+    return True if decided >= min(_LEAST_POINTS, len(points)) else None
+
+
+def proportional(one: Node, other: Node, positive: bool = False) -> bool | None:
+    """Whether `one` is everywhere the same multiple, not zero, of `other`; a positive one where asked. None: undecided.
+
+    Only for a process that can be killed.
+    """
+    first: Any = None
+    decided = 0
+    with mpmath().workdps(_DIGITS):
+        for point in _points(one, other, frozenset()):
+            try:
+                left = _Evaluation(mpmath().mp, point, MOST_BITS).value(one)
+                right = _Evaluation(mpmath().mp, point, MOST_BITS).value(other)
+            except (ArithmeticError, ValueError, TypeError):
+                continue
+            if left == 0 or right == 0:
+                return False
+            ratio = left / right
+            first = ratio if first is None else first
+            if abs(ratio - first) > abs(first) * mpmath().mpf(10) ** (15 - _DIGITS) or (
+                positive and not (_is_real(ratio) and ratio.real > 0)
+            ):
+                return False
+            decided += 1
+    return True if decided >= _LEAST_POINTS else None
+
+
+def _same_at(one: Node, other: Node, point: dict[str, Any]) -> bool | None:
+    """Whether the values at a point are the same, to as many digits as their numbers need; None: it does not count."""
+    digits = _DIGITS
+    for _ in range(2):
+        with mpmath().workdps(digits):
+            context = mpmath().mp
+            left, right = _Evaluation(context, point, MOST_BITS), _Evaluation(context, point, MOST_BITS)
+            first, second = left.value(one), right.value(other)
+            if not _counts(point, first, second):
+                return None
+            largest = max(left.largest, right.largest)
+            if abs(first - second) > largest * context.mpf(10) ** (10 - digits):
+                return False
+            span = context.log10(largest) - context.log10(min(left.smallest, right.smallest))
+            needed = 30 + 2 * int(span)
+        if needed <= digits:
+            return True
+        if needed > _MOST_DIGITS:
+            raise Undecided
+        digits = needed + 20
+    return True
+
+
+def _counts(point: dict[str, Any], first: Any, second: Any) -> bool:
+    """Points with negative names count where both values are real: \\sqrt{x^2} is not x, but 2\\ln x is \\ln x^2."""
+    return not point.get("", False) or (_is_real(first) and _is_real(second))
+
+
+def _is_real(value: Any) -> bool:
+    return bool(abs(value.imag) <= 1e-12 * abs(value))
+
+
+def _points(one: Node, other: Node, integers: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Values for the free names: near 1, in (0, 1), large, negative; integers where the names stand for them.
+
+    They follow from a hash of both expressions, so that no answer can be made to agree at them alone. Names within
+    floors, factorials, binomials and the like are integers. The key "" marks points with negative values.
+    """
+    names = sorted(one.names | other.names)
+    if not names:
+        yield {}
+        return
+    counted = integers | _counted(one) | _counted(other)
+    digest = f"{one.key}\0{other.key}"
+    ranges = [(1.1, 2.9), (0.05, 0.95), (3, 12), (1.1, 2.9), (12, 90), (-3, -1), (-60, -5), (-0.9, 12)]
+    if counted:
+        ranges += [(3, 12), (5, 25), (12, 90), (90, 400)]
+    for number, (low, high) in enumerate(ranges):
+        point: dict[str, Any] = {"": low < 0}
+        for place, name in enumerate(names):
+            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number}".encode()).digest()[:6]) / 2**48
+            if number == 3 and place % 2:  # the order of the names turned round: max(x, y) is neither
+                draw = 1 - draw
+            value = low + draw * (high - low)
+            if name in counted:
+                value = int(max(abs(low), 1)) + int(draw * max(high, 9))
+            point[name] = (value, name in counted)
+        yield point
+
+
+@cache
+def _counted(node: Node) -> frozenset[str]:
+    """The names that stand for integers: those within a floor, a factorial, a binomial, or a remainder."""
+    found = frozenset[str]()
+    for part in node.walk():
+        if part.head == "call" and part.value in _INTEGER_FUNCTIONS:
+            found |= part.names
+        elif part.head in ("sum", "prod"):
+            found |= part.args[1].names | part.args[2].names
+    return found
+
+
+class _Evaluation:
+    """Evaluates expressions at one point, and keeps the largest and the smallest size on the way."""
+
+    def __init__(self, context: Any, point: dict[str, Any], bits: int) -> None:
+        self.context, self.point, self.bits = context, point, bits
+        self.largest: Any = context.mpf(1)
+        self.smallest: Any = context.mpf(1)
+
+    def value(self, node: Node) -> Any:
+        found = self.plain(node)
+        size = abs(found)
+        if self.context.isinf(found) or self.context.isnan(found):
+            raise Undecided
+        if size > self.largest:
+            self.largest = size
+        elif 0 < size < self.smallest:
+            self.smallest = size
+        return found
+
+    def plain(self, node: Node) -> Any:
+        context = self.context
+        if node.head == "num":
+            value: Any = node.value
+            return context.mpf(value.numerator) / context.mpf(value.denominator)
+        if node.head == "name":
+            return self.name(str(node.value))
+        if node.head == "constant":
+            if node.value == "infinity":
+                raise Undecided
+            return {"pi": +context.pi, "e": +context.e, "i": context.mpc(0, 1)}[str(node.value)]
+        if node.head in ("sum", "prod"):
+            return self.series(node)
+        if node.head == "pow":
+            return self.power(*node.args)
+        values = [self.value(part) for part in node.args]
+        if node.head == "add":
+            return sum(values[1:], values[0])
+        if node.head == "mul":
+            return math.prod(values[1:], start=values[0])
+        if node.head == "div":
+            if values[1] == 0:
+                raise Undecided
+            return values[0] / values[1]
+        return self.call(str(node.value), values)
+
+    def name(self, text: str) -> Any:
+        value, whole = self.point[text]
+        if whole:
+            return self.context.mpf(int(value))
+        return self.context.mpf(round(value * 2**30)) / 2**30 + self.context.mpf(1) / (7 * 2**30)
+
+    def power(self, below: Node, above: Node) -> Any:
+        base, exponent = self.value(below), self.value(above)
+        if base == 0:
+            if self.real(exponent) < 0:
+                raise Undecided
+            return self.context.mpf(exponent == 0)
+        if abs(exponent) * max(1, abs(self.context.log(abs(base)))) > 10**9:
+            raise Undecided
+        if base.imag == 0 and base.real < 0:
+            root = exact(above, 64)
+            if root is not None and root.denominator % 2 and root.denominator > 1:  # the real cube root of -8
+                size = abs(base) ** exponent
+                return -size if root.numerator % 2 else size
+        return base**exponent
+
+    def real(self, value: Any) -> Any:
+        if abs(value.imag) > 1e-12 * abs(value):
+            raise Undecided
+        return value.real
+
+    def integer(self, value: Any) -> int:
+        found = int(self.context.nint(self.real(value)))
+        if abs(value - found) > 1e-9 or abs(found) > 10**7:
+            raise Undecided
+        return found
+
+    def call(self, function: str, values: list[Any]) -> Any:
+        context = self.context
+        if function.startswith("?"):
+            return self.unknown(function, values)
+        if function in ("floor", "ceil"):
+            whole = context.nint(self.real(values[0]))
+            if abs(values[0] - whole) < 1e-9:  # rounding must not decide
+                return context.mpf(whole)
+            return getattr(context, function)(values[0].real)
+        if function in ("max", "min"):
+            return (max if function == "max" else min)(map(self.real, values))
+        if function in ("gcd", "lcm"):
+            return context.mpf(getattr(math, function)(*map(self.integer, values)))
+        if function == "mod":
+            left, right = map(self.real, values)
+            return left - right * context.floor(left / right)
+        if function == "abs":
+            return abs(values[0])
+        if function == "degrees":
+            return values[0] * context.pi / 180
+        if function == "factorial":
+            return context.factorial(values[0]) if abs(values[0]) < 10**6 else self.fail()
+        if function == "double factorial":
+            return context.fac2(values[0]) if abs(values[0]) < 10**5 else self.fail()
+        if function == "binom":
+            return context.binomial(*values) if abs(values[0]) < 10**6 else self.fail()
+        names = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh",
+                 "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign"}  # fmt: skip
+        if function in ("dim", "tr", "rank", "det"):
+            return self.unknown("?" + function, values)
+        if function in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh") and abs(values[0]) > 10**9:
+            raise Undecided
+        if function == "ln" and values[0] == 0:
+            raise Undecided
+        return getattr(context, names.get(function, function))(*values)
+
+    def fail(self) -> Any:
+        raise Undecided
+
+    def unknown(self, function: str, values: list[Any]) -> Any:
+        """A function that is not known has a value drawn from its name and its arguments' first 20 digits."""
+        if self.context is mpmath().fp:
+            raise Undecided
+        text = function + "".join(f"\0{self.context.nstr(self.context.mpc(value), 20)}" for value in values)
+        return self.context.mpf(1 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])) / 2**47
+
+    def series(self, node: Node) -> Any:
+        body, low, high = node.args
+        start, end = self.integer(self.value(low)), self.integer(self.value(high))
+        if end - start > _MOST_TERMS:
+            raise Undecided
+        outer = self.point
+        total = self.context.mpf(0 if node.head == "sum" else 1)
+        for index in range(start, end + 1):
+            self.point = {**outer, str(node.value): (index, True)}
+            value = self.value(_bound(body, str(node.value)))
+            total = total + value if node.head == "sum" else total * value
+        self.point = outer
+        return total
+
+
+@cache
+def _bound(body: Node, index: str) -> Node:
+    """The body with its index a name, where the index is i or e."""
+    if body.head == "constant" and body.value == index:
+        return Node("name", index)
+    return Node(body.head, body.value, tuple(_bound(part, index) for part in body.args)) if body.args else body
+
+
+@cache
+def real_value(node: Node) -> float | None:
+    """A closed expression's value in doubles, infinities included; None if it has none."""
+    if node.key in ("cinfinity", "mul:(cinfinity,n-1)"):
+        return math.inf if node.key == "cinfinity" else -math.inf
+    if node.names:
+        return None
+    try:
+        value = complex(_Evaluation(mpmath().fp, {}, QUICK_BITS).value(node))
+    except Exception:  # whatever doubles cannot hold has no value here
+        return None
+    return value.real if value.imag == 0 else None

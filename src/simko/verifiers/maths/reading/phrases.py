@@ -1,0 +1,184 @@
+r"""What stands around an answer: prose before it, an option's label, conditions behind it; and commas in numbers."""
+
+import re
+from collections.abc import Sequence
+
+from simko.verifiers.maths.reading.brackets import split
+from simko.verifiers.maths.reading.expression import spelled
+from simko.verifiers.maths.reading.latex import Token, op
+from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun
+
+_LABELS = frozenset("ABCDEFGHIJ")
+_CONDITION_STARTS = frozenset(["for", "where", "with", r"\forall", "given", "für", "pour", "для"])
+_CONDITION_WORDS = frozenset("""integer integers real reals natural whole number numbers constant constants arbitrary any every all is are an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed""".split())  # fmt: skip
+_INTEGERS = frozenset("""integer integers natural whole""".split())
+_ORDER = frozenset("""< > <= >= !=""".split())
+_SET = re.compile(r"\\mathbb *\{?([NZQRC])")
+
+
+def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
+    r"""What follows a lead-in: \text{exactly } 42, \text{The answer is } 42, \text{Total: } 42; a \text{minus } is a sign.
+
+    None where the words are none, or say that the rest is not the answer, or another one.
+    """
+    end = 0
+    while end < len(tokens) and (_is_word(tokens[end]) or (end and tokens[end].text in (":", ",", ".", "-", "'"))):
+        end += 1
+    lead, rest = list(tokens[:end]), list(tokens[end:])
+    words = [token.text.casefold() for token in lead if token.kind != "op"]
+    if (
+        not words
+        or not rest
+        or rest[0].text
+        in ("+", "*", "/", "^", "_", "!", "=", "<", ">", "<=", ">=", "!=", "|", r"\in", r"\to", r"\and", r"\or")
+    ):
+        return None
+    if words[-1] in ("minus", "negative") and rest[0].text != "-":
+        words, rest = words[:-1], [op("-"), *rest]
+    if set(words) & (NEGATIONS | (CHANGES - LEADS)):
+        return None
+    announced = lead[-1].text in (":", ",") or words[-1:] in (["is"], ["are"], ["be"], ["equals"]) or not words
+    known = all(word in LEADS or (announced and is_noun(word)) for word in words)
+    return rest if known else None
+
+
+def _is_word(token: Token) -> bool:
+    return (token.kind == "word" and (len(token.text) > 1 or token.text in "aA") and token.text[0].isalpha()) or (
+        token.kind == "letters"
+        and token.text.casefold() in LEADS | {"minus", "negative"}
+        and len(token.text) > 1
+        and token.text not in ("max", "min")
+    )
+
+
+def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
+    """The letter and the rest of an answer that begins with an option's label, or is one; None if it does not."""
+    texts = [token.text for token in tokens]
+    start = 0
+    while (
+        start < len(texts)
+        and texts[start].casefold() in ("option", "choice", "answer", "the", "is")
+        and len(texts) > start + 1
+    ):
+        start += 1
+    if start and not {text.casefold() for text in texts[:start]} & {"option", "choice", "answer"}:
+        return None
+    if texts[start : start + 1] == ["("] and texts[start + 2 : start + 3] == [")"]:
+        letter, rest, marked = texts[start + 1], list(tokens[start + 3 :]), True
+    elif texts[start : start + 1]:
+        letter, rest = texts[start], list(tokens[start + 1 :])
+        marked = bool(rest) and rest[0].text in (")", ":", ".")
+        rest = rest[1:] if marked else rest
+    else:
+        return None
+    if letter not in _LABELS or (rest and not marked):
+        return None
+    if rest and rest[0].text in (":", "."):
+        rest = rest[1:]
+    if rest and (
+        rest[0].kind == "op"
+        and rest[0].text in ("+", "*", "/", "^", "_", "=", "<", ">", ",", "!", r"\and", r"\or", ";", "'")
+    ):
+        return None
+    later = [
+        place
+        for place, token in enumerate(rest[:-1])
+        if token.text in _LABELS and rest[place + 1].text in (")", ".", ":", ",")
+    ]
+    if later or (rest and rest[-1].text in _LABELS and rest[-1].gap):
+        return None
+    return letter, rest
+
+
+def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], frozenset[str], frozenset[str]]:
+    r"""The answer without the conditions on its names, these, their names, and the names said to be integers.
+
+    \ldots for all n \ge 1; \ldots, x \in \mathbb{R}; \ldots (k \in \mathbb{Z}); \ldots where k is an integer.
+    """
+    main, parts = list(tokens), list[list[Token]]()
+    for place, token in enumerate(tokens):
+        if place and token.text.casefold() in _CONDITION_STARTS and token.kind != "op":
+            main, parts = list(tokens[:place]), split(tokens[place + 1 :], [",", r"\and"])
+            break
+    else:
+        if len(tokens) > 4 and tokens[-1].text == ")" and "(" in (texts := [token.text for token in tokens]):
+            start = len(texts) - 1 - texts[::-1].index("(")
+            if start and (r"\in" in texts[start:] or _INTEGERS & {text.casefold() for text in texts[start:]}):
+                main, parts = list(tokens[:start]), [list(tokens[start + 1 : -1])]
+        if not parts:
+            pieces = split(tokens, [",", ";"])
+            while len(pieces) > 1 and _is_condition(pieces[-1], [token for piece in pieces[:-1] for token in piece]):
+                parts.append(pieces.pop())
+            if parts:
+                cut = sum(len(piece) for piece in pieces) + len(pieces) - 1
+                main = list(tokens[:cut])
+    while main and main[-1].text in (",", ";", ":"):
+        main.pop()
+    if not parts or not main or not all(_is_condition(part, main) for part in parts if part):
+        return list(tokens), frozenset(), frozenset(), frozenset()
+    names = frozenset(name for part in parts for name in _names(part))
+    said = {token.text.casefold() for part in parts for token in part}
+    sets = {found[1] for part in parts for found in _SET.finditer(spelled(part))}
+    whole = bool(said & _INTEGERS or sets & {"Z", "N"})
+    return main, frozenset(spelled(part) for part in parts if part), names, names if whole else frozenset()
+
+
+def _names(part: Sequence[Token]) -> list[str]:
+    found = []
+    for place, token in enumerate(part):
+        single = token.kind == "letters" and len(token.text) == 1
+        greek = token.kind == "macro" and token.text not in (r"\in", r"\mathbb", r"\pi", r"\infty", r"\forall", r"\ne")
+        if (
+            (single or greek)
+            and not (place > 1 and part[place - 2].text == r"\mathbb")
+            and not (place and part[place - 1].text == r"\mathbb")
+        ):
+            found.append(token.text)
+    return found
+
+
+def _is_condition(part: Sequence[Token], main: Sequence[Token]) -> bool:
+    """Whether the part says only what the names of the main part may be."""
+    names, inside = (
+        _names(part),
+        {character for token in main for character in ([token.text] if token.kind == "macro" else token.text)},
+    )
+    texts = {token.text for token in part}
+    words = {
+        token.text.casefold()
+        for token in part
+        if token.kind == "word" or (token.kind == "letters" and len(token.text) > 1)
+    }
+    if not names or not set(names) <= inside or "=" in texts or not words <= _CONDITION_WORDS:
+        return False
+    if texts & _ORDER:
+        return not any(token.text in _ORDER for token in main) and bool(re.search(r"[0-9]|mathbb", spelled(part)))
+    return r"\mathbb" in texts or bool(words & _CONDITION_WORDS - {"a", "is", "an", "the", "are", "be", "in", "of"})
+
+
+def join_thousands(tokens: Sequence[Token], inside: bool = False) -> list[Token]:
+    """The tokens with 12,000 as one number: where all is that number, or the list's other commas have spaces."""
+    tokens = list(tokens)
+    commas = [place for place, token in enumerate(tokens) if token.text == "," and token.kind == "op"]
+    tight = [place for place in commas if _groups(tokens, place, commas)]
+    loose = [place for place in commas if place + 1 < len(tokens) and tokens[place + 1].gap]
+    if not tight or (len(tight) + len(loose) != len(commas)) or (inside and not loose):
+        return tokens
+    for place in reversed(tight):
+        tokens[place - 1 : place + 2] = [
+            tokens[place - 1]._replace(text=tokens[place - 1].text + tokens[place + 1].text)
+        ]
+    return tokens
+
+
+def _groups(tokens: Sequence[Token], place: int, commas: Sequence[int]) -> bool:
+    if not 0 < place < len(tokens) - 1:
+        return False
+    before, after = tokens[place - 1], tokens[place + 1]
+    leading = place - 2 not in commas or tokens[place - 1].gap
+    return bool(
+        not after.gap
+        and before.kind == after.kind == "num"
+        and re.fullmatch(r"[0-9]{3}(\.[0-9]+)?", after.text)
+        and re.fullmatch(r"[1-9][0-9]{0,2}" if leading else r"[0-9]{3}", before.text)
+    )

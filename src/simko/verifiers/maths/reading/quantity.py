@@ -1,0 +1,230 @@
+"""Numbers and expressions with what stands around them: currency, unit, per cent, scale words; and plain words."""
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+from simko.verifiers.maths.nodes import Node, number, product
+from simko.verifiers.maths.reading.brackets import expression
+from simko.verifiers.maths.reading.latex import Token
+from simko.verifiers.maths.reading.units import CURRENCIES, Unit, read_unit
+from simko.verifiers.maths.reading.words import fraction_word, says_a_number, scale
+from simko.verifiers.maths.values import Listing, Quantity, Text, Value
+
+_PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
+_ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
+_ORDINAL = frozenset(["th", "st", "nd", "rd"])
+_NOTHING = re.compile(
+    r"(?:there (?:is|are|exists?) )?(?:no (?:real |integer |such |valid |positive )*(?:solutions?|roots?|answers?|values?)(?: exists?)?|none exists?|empty set|the empty set|no solution exists)"
+)
+_SAME = {"dne": "does not exist", "undefined": "does not exist", "infinitely many solutions": "infinitely many"}
+
+
+def quantity(tokens: Sequence[Token]) -> Quantity | None:
+    """The number or expression that the tokens are; None if they are none."""
+    first = tokens[0]
+    if (
+        first.kind == "word"
+        and len(first.text) > 1
+        and first.text not in CURRENCIES
+        and len(tokens) > 1
+        and tokens[1].kind != "op"
+    ):
+        return None  # prose
+    decimal = _is_decimal(tokens)
+    if (mixed := _mixed(tokens)) is not None:
+        tokens = mixed
+    money, rest = _money(tokens)
+    if money is None and (node := expression(rest)) is not None and not _has_words(rest):
+        percent = rest[-1].text == "%"
+        if percent:
+            plain = expression(rest[:-1])
+            return None if plain is None else Quantity(plain, None, True, decimal)
+        return Quantity(*_degrees(node), decimal=decimal)
+    for end in range(1, len(rest) + 1):
+        if end < len(rest) and not _may_end(rest[end - 1], rest[end]):
+            continue
+        found = _with_tail(rest[:end], rest[end:], decimal)
+        if found is not None:
+            return (
+                found
+                if money is None
+                else Quantity(found.node, money, found.percent, decimal)
+                if found.unit is None or _is_money(found.unit)
+                else None
+            )
+    return None
+
+
+def _with_tail(head: Sequence[Token], tail: Sequence[Token], decimal: bool) -> Quantity | None:
+    """A number with its scale, per cent or unit behind it."""
+    if not head:
+        return None
+    node = expression(head)
+    if node is None:
+        return None
+    if (
+        tail
+        and tail[0].text == "^"
+        and all(t.text in ("{", "}") or t.text in _ORDINAL for t in tail[1:])
+        and len(tail) > 1
+    ):
+        return Quantity(node, None, False, decimal)
+    if tail and tail[0].text.casefold() in _ORDINAL and len(tail) == 1 and not tail[0].gap:
+        return Quantity(node, None, False, decimal)
+    factor = Fraction(1)
+    while (
+        tail
+        and tail[0].kind in ("word", "letters")
+        and (of := scale(tail[0].text)) is not None
+        and not (node.names and len(tail) == 1 and len(tail[0].text) < 3)
+    ):
+        factor, tail = factor * of, tail[1:]
+        if tail and tail[0].text == "of":
+            tail = tail[1:]
+    if factor != 1:
+        node = product(node, number(factor))
+    if not tail:
+        return Quantity(*_degrees(node), decimal=decimal)
+    if all(token.text.casefold() in _PERCENT for token in tail[:1]) and (
+        len(tail) == 1 or read_unit(tail[1:]) is not None
+    ):
+        return Quantity(node, None, True, decimal)
+    if tail[0].text == "^" and len(tail) > 1 and tail[1].text in (r"\circ", r"\degree", "{"):
+        tail = [token for token in tail[1:] if token.text not in ("{", "}")]
+        if not tail or tail[0].text not in (r"\circ", r"\degree"):
+            return None
+    unit = read_unit(tail)
+    return (
+        None
+        if unit is None
+        else Quantity(node, unit, False, decimal, expression([*head, *tail]) if factor == 1 else None)
+    )
+
+
+def _degrees(node: Node) -> tuple[Node, Unit | None]:
+    """A trailing degree sign is a unit."""
+    if node.head == "call" and node.value == "degrees":
+        return node.args[0], (("degree", 1),)
+    if node.head == "mul" and node.args[-1].value == "degrees" and node.args[0] == number(-1):
+        return product(number(-1), node.args[-1].args[0]), (("degree", 1),)
+    return node, None
+
+
+def _may_end(last: Token, following: Token) -> bool:
+    return (
+        last.kind == "num"
+        or last.text in _ENDS
+        or (following.kind == "word" and last.kind in ("letters", "macro", "word"))
+    )
+
+
+def _has_words(tokens: Sequence[Token]) -> bool:
+    return any(
+        (token.kind == "word" and not (len(token.text) == 1 and token.text in "eidxyznk")) or (token.kind == "letters" and len(token.text) > 1)
+        or token.text in (r"\Omega", r"\mu") or (token.text in ("C", "F") and tokens[place - 1].text in (r"\circ", r"\degree", "}")) or (place and token.text in ("/",) and len(tokens) > place + 1 and tokens[place + 1].kind == "letters")
+        for place, token in enumerate(tokens) if place
+    )  # fmt: skip
+
+
+def _money(tokens: Sequence[Token]) -> tuple[Unit | None, list[Token]]:
+    tokens = list(tokens)
+    signs = 1 if tokens[:1] and tokens[0].text in ("-", "+") else 0
+    after = tokens[signs:]
+    if len(after) > 2 and after[0].text == "US" and after[1].text == "$":
+        after = after[1:]
+    if len(after) > 1 and after[0].text in CURRENCIES and after[0].kind != "op":
+        rest = after[1:]
+        return ((CURRENCIES[after[0].text], 1),), [*tokens[:signs], *rest]
+    if len(after) > 1 and after[0].text in CURRENCIES:
+        return ((CURRENCIES[after[0].text], 1),), [*tokens[:signs], *after[1:]]
+    return None, tokens
+
+
+def _is_money(unit: Unit) -> bool:
+    from simko.verifiers.maths.reading.units import canonical
+
+    return canonical(unit) in ((("USD", 1),), (("EUR", 1),), (("GBP", 1),), (("INR", 1),), (("JPY", 1),)) or (
+        len(unit) > 1 and unit[0][1] < 0
+    )
+
+
+def _mixed(tokens: Sequence[Token]) -> list[Token] | None:
+    """3 1/2 as 3\\frac{1}{2}, with what follows."""
+    signs = 1 if tokens and tokens[0].text in ("-", "+") else 0
+    part = tokens[signs : signs + 4]
+    if (
+        len(part) < 4
+        or [token.kind for token in part] != ["num", "num", "op", "num"]
+        or part[2].text != "/"
+        or not part[1].gap
+    ):
+        return None
+    if not all(token.text.isdigit() for token in (part[0], part[1], part[3])) or int(part[1].text) >= int(part[3].text):
+        return None
+    whole = Fraction(int(part[0].text)) + Fraction(int(part[1].text), int(part[3].text))
+    value = [
+        Token("macro", r"\frac"),
+        Token("op", "{"),
+        Token("num", str(whole.numerator)),
+        Token("op", "}"),
+        Token("op", "{"),
+        Token("num", str(whole.denominator)),
+        Token("op", "}"),
+    ]
+    return [*tokens[:signs], *value, *tokens[signs + 4 :]]
+
+
+def _is_decimal(tokens: Sequence[Token]) -> bool:
+    texts = [token.text for token in tokens]
+    powers = any(
+        text == "10" and texts[place - 1 : place] == ["*"] and texts[place + 1 : place + 2] == ["^"]
+        for place, text in enumerate(texts)
+    )
+    return powers or any(token.kind == "num" and ("." in token.text or "e" in token.text.lower()) for token in tokens)
+
+
+def text_value(tokens: Sequence[Token]) -> Value | None:
+    """The words that the tokens are: a number, no solution, or a text."""
+    if any(
+        token.kind not in ("word", "letters") and token.text not in ("-", ".", ",", "'", ":", r"\and", "(", ")", ";")
+        for token in tokens
+    ):
+        return Listing((), True) if [token.text for token in tokens] == [r"\emptyset"] else None
+    words = [
+        token.text
+        for token in tokens
+        if token.kind in ("word", "letters") and token.text.casefold() not in ("the", "a", "an")
+    ]
+    if (
+        not words
+        or not any(len(word) > 1 for word in words)
+        or (len(words) == 1 and words[0] in ("pi", "inf", "infinity"))
+    ):
+        return None
+    if tokens[0].kind == "letters" and len(tokens) > 1 and any(token.kind == "op" for token in tokens):
+        return None
+    if words[-1].casefold() in _PERCENT and (value := says_a_number(words[:-1])) is not None:
+        return Quantity(number(value), None, True)
+    if (value := says_a_number(words)) is not None:
+        return Quantity(number(value))
+    if (
+        len(words) > 1
+        and (part := fraction_word(words[-1])) is not None
+        and (value := says_a_number(words[:-1])) is not None
+    ):
+        return Quantity(number(value * part))
+    for end in range(len(words) - 1, 0, -1):
+        if (value := says_a_number(words[:end])) is not None:
+            unit = read_unit([Token("word", word, True) for word in words[end:]])
+            return None if unit is None else Quantity(number(value), unit)
+    if any(token.text in ("(", ")", ":", ";") for token in tokens):
+        return None
+    phrase = " ".join(words)
+    node = expression(tokens) if len(tokens) == 1 and tokens[0].kind == "letters" else None
+    low = phrase.casefold()
+    if _NOTHING.fullmatch(low):
+        return Listing((), True)
+    if any(token.text in (",", r"\and") for token in tokens):
+        return None
+    return Text(_SAME.get(low, phrase), node)

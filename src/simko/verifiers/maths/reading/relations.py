@@ -1,0 +1,190 @@
+r"""Equations, inequalities, memberships and definitions: what stands on both sides of =, <, \in and \mapsto."""
+
+from collections.abc import Callable, Sequence
+
+from simko.verifiers.maths.nodes import Node, negative
+from simko.verifiers.maths.reading.brackets import expression, split
+from simko.verifiers.maths.reading.expression import spelled
+from simko.verifiers.maths.reading.latex import Token
+from simko.verifiers.maths.reading.words import NEGATIONS
+from simko.verifiers.maths.regions import INFINITY, except_for, region
+from simko.verifiers.maths.values import (
+    Chain,
+    Function,
+    Interval,
+    Listing,
+    Named,
+    Quantity,
+    Region,
+    Relation,
+    Tuple,
+    Unread,
+    Value,
+)
+
+_ORDER = ("<", ">", "<=", ">=")
+_SIGNS = frozenset(["=", *_ORDER, "!=", r"\in", r"\notin", r"\approx", r"\equiv", r"\cong", r"\to", r"\mapsto", r"\subset", r"\subseteq",
+                    r"\parallel", r"\perp", r"\Rightarrow", r"\Leftrightarrow", r"\iff", r"\propto", r"\not"])  # fmt: skip
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_FUNCTIONS = frozenset("fghFGHpqPQTuvyφψ")
+
+Read = Callable[[Sequence[Token]], Value]
+
+
+def relation(tokens: Sequence[Token], read: Read) -> Value | None:
+    """The relation that the tokens are; None if no sign stands outside their brackets."""
+    sides = split(tokens, list(_SIGNS))
+    if len(sides) == 1:
+        return None
+    signs = []
+    place = -1
+    for side in sides[:-1]:
+        place += len(side) + 1
+        signs.append(tokens[place].text)
+    if not sides[0] and signs[0] in ("=", r"\approx"):
+        sides, signs = sides[1:], signs[1:]
+        if not signs:
+            return read(sides[0])
+    if not all(sides) or any(
+        token.text.casefold() in NEGATIONS for side in sides for token in side if token.kind in ("word", "letters")
+    ):
+        return Unread(spelled(tokens))
+    if set(signs) <= {"=", r"\approx"}:
+        found = _equation(sides, signs, read)
+    elif signs == [r"\in"]:
+        found = _member(sides[0], read(sides[1]))
+    elif signs == [r"\mapsto"]:
+        found = _mapping(sides[0], sides[1], read)
+    elif set(signs) <= {*_ORDER, "!="}:
+        found = _order(sides, signs)
+    elif signs == [r"\equiv"]:
+        nodes = [expression(side) for side in sides]
+        found = Relation(tuple(node for node in nodes if node), tuple(signs)) if all(nodes) else None
+    else:
+        found = None
+    return Unread(spelled(tokens)) if found is None else found
+
+
+def _equation(sides: list[list[Token]], signs: list[str], read: Read) -> Value | None:
+    left, values = sides[0], [read(side) for side in sides[1:]]
+    if any(isinstance(value, Unread) for value in values):
+        return None
+    value = values[0] if len(values) == 1 else Chain(tuple(values), tuple(signs[1:]))
+    if (names := _names(left)) and isinstance(value, Tuple) and len(names) == len(value.items):
+        return Listing(tuple(Named(name, item) for name, item in zip(names, value.items, strict=True)))
+    if (head := _definition(left)) is not None:
+        name, parameters = head
+        used = value.node.names if isinstance(value, Quantity) else frozenset(parameters)
+        if used & set(parameters) or name in _FUNCTIONS:
+            return Function(name, parameters, value)
+    node = expression(left)
+    if node is None and not _is_label(left):
+        return None
+    if node is not None and not node.names and not _is_label(left):
+        return Chain((read(left), *values), tuple(signs))
+    return Named(spelled(left), value, node)
+
+
+def _is_label(tokens: Sequence[Token]) -> bool:
+    """Whether the tokens only name something: words, letters, functions; no number but a subscript, no operator."""
+    tokens = [
+        token
+        for place, token in enumerate(tokens)
+        if not (token.kind == "num" and "_" in (tokens[place - 1].text, tokens[place - 2].text))
+    ]
+    return all(
+        token.kind in ("word", "letters", "macro")
+        or token.text in ("(", ")", "|", "_", "{", "}", ",", ":", "'", "[", "]", "^")
+        for token in tokens
+    ) and any(token.kind in ("word", "letters", "macro") for token in tokens)
+
+
+def _names(tokens: Sequence[Token]) -> list[str]:
+    """The names in (x, y); empty if it is no tuple of names."""
+    if len(tokens) < 5 or tokens[0].text != "(" or tokens[-1].text != ")":
+        return []
+    parts = [expression(part) for part in split(tokens[1:-1], [","])]
+    names = [str(part.value) for part in parts if part is not None and part.head == "name"]
+    return names if len(names) == len(parts) > 1 else []
+
+
+def _definition(tokens: Sequence[Token]) -> tuple[str, tuple[str, ...]] | None:
+    """The name and the parameters in f(x), g_n(x, y), f'(x); None if it is none."""
+    places = [place for place, token in enumerate(tokens) if token.text == "("]
+    if not places or tokens[-1].text != ")" or places[0] == 0:
+        return None
+    head = tokens[: places[0]]
+    if any(token.kind == "num" for token in head if "_" not in [t.text for t in head]) or not _is_label(head):
+        return None
+    parts = [expression(part) for part in split(tokens[places[0] + 1 : -1], [","])]
+    if not all(part is not None and part.head == "name" for part in parts):
+        return None
+    return spelled(head), tuple(str(part.value) for part in parts if part is not None)
+
+
+def _member(left: Sequence[Token], value: Value) -> Value | None:
+    if not _is_label(left) or isinstance(value, Unread):
+        return None
+    found = region(value)
+    if found is not None and not isinstance(value, Quantity | Listing):
+        return Region(found.intervals, spelled(left))
+    return Named(spelled(left), value, expression(left))
+
+
+def _mapping(left: Sequence[Token], right: Sequence[Token], read: Read) -> Value | None:
+    parts = split(left, [":"])
+    parameter = expression(parts[-1])
+    if parameter is None or parameter.head != "name":
+        return None
+    return Function(spelled(parts[0]) if len(parts) == 2 else "", (str(parameter.value),), read(right))
+
+
+def _order(sides: list[list[Token]], signs: list[str]) -> Value | None:
+    nodes = [expression(side) for side in sides]
+    known = [node for node in nodes if node is not None]
+    if len(known) != len(nodes):
+        return None
+    found = _solved(known, signs)
+    return found or Relation(tuple(known), tuple(signs))
+
+
+def _mirrored(region: Region) -> Region | None:
+    r"""The region of x where that of |x| is given: 1 < |x| < 2 is (-2,-1) and (1,2)."""
+    if len(region.intervals) != 1:
+        return None
+    (found,) = region.intervals
+    if found.low == negative(INFINITY):
+        return Region((Interval(negative(found.high), found.high, found.high_closed, found.high_closed),), region.name)
+    below = Interval(negative(found.high), negative(found.low), found.high_closed, found.low_closed)
+    return Region((below, found), region.name)
+
+
+def _solved(nodes: list[Node], signs: list[str]) -> Region | None:
+    """The region that an inequality in one unknown, already solved, describes."""
+    unknown = [place for place, node in enumerate(nodes) if node.names]
+    place = unknown[0] if unknown else 0
+    inside = nodes[place].args[0] if nodes[place].head == "call" and nodes[place].value == "abs" else nodes[place]
+    if len(unknown) != 1 or not (
+        inside.head == "name" or (inside.head == "call" and str(inside.value).startswith("?"))
+    ):
+        return None
+    name = str(inside.value) if inside.head == "name" else inside.key
+    if inside is not nodes[place]:
+        solved = _solved([inside if node is nodes[place] else node for node in nodes], signs)
+        return solved and _mirrored(solved)
+    if signs == ["!="]:
+        return except_for(name, nodes[1 - place])
+    if "!=" in signs or len(nodes) > 3 or (len(nodes) == 3 and (place != 1 or signs[0][0] != signs[1][0])):
+        return None
+    low, high, low_closed, high_closed = negative(INFINITY), INFINITY, False, False
+    for other in (place - 1, place + 1):
+        if not 0 <= other < len(nodes):
+            continue
+        sign = signs[min(place, other)]
+        if other < place:
+            sign = _FLIPPED[sign]
+        if sign[0] == ">":
+            low, low_closed = nodes[other], sign == ">="
+        else:
+            high, high_closed = nodes[other], sign == "<="
+    return Region((Interval(low, high, low_closed, high_closed),), name)
