@@ -2,7 +2,7 @@ r"""Small changes to a gold answer that make it another one: the maths verifier 
 
 A mutant differs from its gold in one place (see MUTATIONS). What is not tried, since it may leave the value as it is:
 
-- letters of words and units (a run of letters that is the whole gold counts), of a name before \in or (, and of
+- letters of a gold with prose, of words and units (a run of letters that is the whole gold counts), of a name before \in or (, and of
   \text{...}; the small letter of an option;
 - digits that change a decimal number by less than 1 %, for such golds are compared within a tolerance;
 - the order of a list or set: only that of a tuple's entries is meant;
@@ -79,7 +79,7 @@ def _changed(gold: str, token: Token, text: str) -> str:
 def numbers(gold: str) -> Iterator[Mutant]:
     """A digit changed, added or dropped; a decimal point moved."""
     for token in tokens(gold):
-        if token.text[-1].isdigit() and not token.in_text:
+        if re.fullmatch(r"[\d.]*\d", token.text) and not token.in_text:
             whole, point, decimals = token.text.partition(".")
             for place, digit in enumerate(token.text):
                 if digit != ".":
@@ -106,7 +106,8 @@ def signs(gold: str) -> Iterator[Mutant]:
 
 def letters(gold: str) -> Iterator[Mutant]:
     """A variable replaced by another, its case changed, a prime added."""
-    for token in tokens(gold):
+    prose = re.search(r"(?<![\\A-Za-z])[A-Za-z]{5,} ", gold)
+    for token in [] if prose else tokens(gold):
         after = gold[token.end :].lstrip()
         if token.text.isalpha() and not token.in_text and not after.startswith(("(", "\\in ")) and len(gold) > 1:
             for place, letter in enumerate(token.text):
@@ -143,7 +144,7 @@ def factors(gold: str) -> Iterator[Mutant]:
     """A factor or function dropped: a number before a letter or command, a letter in a product, π, a root."""
     found = tokens(gold)
     for token, after in zip(found, [*found[1:], None], strict=True):
-        number = token.text[-1].isdigit() and float(token.text) != 1
+        number = re.fullmatch(r"[\d.]*\d", token.text) and float(token.text) != 1
         product = after is not None and (
             after.text[0].isalpha() or after.text in ("\\pi", "\\sqrt", "(", "\\sin", "\\cos")
         )
