@@ -23,14 +23,15 @@ def any_of(patterns: list[str], *, spaced: bool = True) -> str:
 
 
 _NAMES, _PAIRS = "|".join(CUES["thoughts"]["names"]), CUES["thoughts"]["pairs"]
+# a tag in quotes or backticks is spoken of
 _THOUGHT_TAG = re.compile(
-    rf"(?<![`\"'])(?:[<◁](?P<close>/)?(?P<name>{_NAMES})(?:\s[^<>]{{0,80}})?[>▷]|"
+    rf"[<◁\[](?<![`\"'].)(?:(?P<close>/)?(?P<name>{_NAMES})(?:\s[^<>]{{0,80}})?[>▷]|"
     + "|".join(f"(?P<open{i}>{opening})|(?P<close{i}>{closing})" for i, (opening, closing) in enumerate(_PAIRS))
     + ")",
     re.IGNORECASE,
 )
 _BLANK_LINES = re.compile(r"\A(?:[ \t\r]*\n)+")
-_TURN_TOKEN = re.compile("|".join(CUES["turns"]["tokens"]) + r"|\A\s*<s>|</s>")
+_TURN_TOKEN = re.compile("|".join(CUES["turns"]["tokens"]) + "|</?s>")
 _NEXT_QUESTION = re.compile(
     r"\n[ \t]*(?:[*_>]{0,4}[ \t]*WORD[ \t]*\d{0,4}[ \t]*[*_]{0,3}[ \t]*[:：]|#{1,6}[ \t]*[*_]{0,3}WORD\b[^\n]{0,20}(?=\n|\Z))".replace(
         "WORD", f"(?:{'|'.join(CUES['next_questions']['words'])})"
@@ -85,14 +86,17 @@ def without_thoughts(response: str) -> str:
 
 def _turn(text: str) -> str:
     """The text up to the token that ends it; tokens before any text are dropped."""
-    start, struck = 0, text.find("<s>")
+    start = last = 0
+    said = struck = False
     for token in _TURN_TOKEN.finditer(text):
-        before = text[start : token.start()]
-        if token.group() == "</s>" and 0 <= struck < token.start() and text[:struck].strip():
-            continue  # <s>...</s> in a text is struck out
-        if before and not before.isspace():
-            return before
-        start = token.end()
+        said = said or bool(text[last : token.start()].strip())
+        last = token.end()
+        if not said:
+            start = last
+        elif token.group() == "<s>":  # <s>...</s> in a text is struck out
+            struck = True
+        elif token.group() != "</s>" or not struck:
+            return text[start : token.start()]
     return text[start:]
 
 

@@ -22,7 +22,12 @@ def _language_words(key: str) -> str:
     return f"(?:{any_of(spaced)}|{any_of(unspaced, spaced=False)})"
 
 
-_NOUN = re.compile(_language_words("answer") + r"|(?<!#)#{4}(?!#)", re.IGNORECASE)
+_NOUNS = [
+    (re.match(r"\w+(?=\w\?)|\w+", word)[0], re.compile(word + (r"(?!\w)" if language.get("spaced", True) else "")))  # type: ignore[index]
+    for language in _LANGUAGES
+    for word in language["answer"]
+] + [("####", re.compile("#{4}(?!#)"))]
+"""(letters that each match holds, the pattern of lower-case text) of each word for "answer": so that few are searched for."""
 _LINK = re.compile(
     rf"[^\n.:=$\\?!：。？]{{0,60}}?(?:{_language_words('is')}(?:[ \t]*[:：])?|['’]s\b|[-=]>|[:=：→⇒➜]|[ \t][—–](?=[ \t]))|[ \t]*(?=\$|\\\(|\\\[)",
     re.IGNORECASE,
@@ -70,10 +75,32 @@ def statements(text: str, start: int = 0) -> Iterator[Statement]:
 
     One that denies ("cannot be", "I doubt that"), supposes ("if the answer were") or asks is none.
     """
-    for noun in reversed(deque(_NOUN.finditer(text, start), maxlen=_MAX_NOUNS)):
+    for noun in _nouns(_lower(text), start):
         found = _hashes(text, noun) if noun.group() == "####" else _statement(text, noun)
         if found:
             yield found
+
+
+def _nouns(lower: str, start: int) -> list[re.Match[str]]:
+    """The last words for "answer" and "####", the last one first."""
+    found: list[re.Match[str]] = []
+    for letters, noun in _NOUNS:
+        if letters in lower:
+            whole = (match for match in noun.finditer(lower, start) if not _continues(lower, match.start()))
+            found += deque(whole, maxlen=_MAX_NOUNS)
+    return sorted(found, key=lambda match: -match.start())[:_MAX_NOUNS]
+
+
+def _lower(text: str) -> str:
+    """The text in lower case, with as many characters."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
+
+
+def _continues(text: str, place: int) -> bool:
+    """Whether a word of Latin letters and the like, or a run of #, goes on at `place`."""
+    before, after = text[place - 1 : place], text[place]
+    return before == after == "#" or (before.isalnum() and before < "\u3000" and after < "\u3000")
 
 
 def _hashes(text: str, noun: re.Match[str]) -> Statement | None:

@@ -25,9 +25,9 @@ def region(value: Value) -> Region | None:
         if len(points) == len(value.items) and value.braces:
             return Region(tuple(Interval(point, point, True, True) for point in points))
     if isinstance(value, Listing) and not value.braces and value.items:
-        parts = [region(item) for item in value.items]
-        if all(isinstance(item, Region) for item in value.items):
-            return union([part for part in parts if part is not None])
+        parts = [region(item) for item in value.items if isinstance(item, Region | Tuple)]
+        if len(parts) == len(value.items):
+            return union([part for part in parts if part is not None]) if all(parts) else None
     if isinstance(value, Named) and (found := region(value.value)) is not None and not isinstance(value.value, Listing):
         return Region(found.intervals, value.name)
     return None
@@ -46,6 +46,25 @@ def union(parts: Sequence[Region]) -> Region | None:
         range(len(intervals)), key=lambda place: (lows[place], intervals[place].high != intervals[place].low)
     )
     return Region(tuple(intervals[place] for place in order), "".join(names))
+
+
+def intersection(parts: Sequence[Region]) -> Region | None:
+    """What single intervals of one name have in common; None where that is nothing, or they are no such."""
+    if len({part.name for part in parts}) > 1 or any(len(part.intervals) != 1 for part in parts):
+        return None
+    found = parts[0].intervals[0]
+    for part in parts[1:]:
+        (other,) = part.intervals
+        ends = [real_value(end) for end in (found.low, found.high, other.low, other.high)]
+        if any(end is None for end in ends):
+            return None
+        low, high, other_low, other_high = [end or 0.0 for end in ends]
+        lower = other if other_low > low or (other_low == low and not other.low_closed) else found
+        upper = other if other_high < high or (other_high == high and not other.high_closed) else found
+        found = Interval(lower.low, upper.high, lower.low_closed, upper.high_closed)
+        if max(low, other_low) > min(high, other_high):
+            return None
+    return Region((found,), parts[0].name)
 
 
 def without(whole: Region, parts: Sequence[Region]) -> Region | None:

@@ -14,39 +14,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from simko.verifiers.maths.comparing.bound import given, with_counter_of
-from simko.verifiers.maths.comparing.judges import Judge, Verdict3, any_of
-from simko.verifiers.maths.comparing.names import (
-    chain,
-    equations,
-    functions,
-    named_values,
-    names_its_value,
-    without_name,
-)
-from simko.verifiers.maths.comparing.quantities import quantities
-from simko.verifiers.maths.comparing.shapes import (
-    cases,
-    listing_tuple,
-    listings,
-    matrices,
-    point,
-    regions,
-    relations,
-    tuple_listing,
-    tuples,
-    vector,
-)  # fmt: skip
-from simko.verifiers.maths.comparing.texts import (
-    as_ratio,
-    clocks,
-    option_letter,
-    options,
-    quantity_text,
-    ratio,
-    text_quantity,
-    texts,
-)
+from simko.verifiers.maths.comparing import bound, names, quantities, shapes, texts
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
 from simko.verifiers.maths.values import (
     Cases,
     Chain,
@@ -69,37 +38,45 @@ Rule = Callable[[Any, Any, Judge], Verdict3]
 
 # the gold's type, the answer's type
 TABLE: dict[tuple[type, type], Rule] = {
-    (Quantity, Quantity): quantities,
-    (Quantity, Text): quantity_text,
-    (Quantity, Clock): ratio,
-    (Quantity, Chain): chain,
-    (Quantity, Function): lambda gold, answer, judge: judge.same(gold, answer.body),
-    (Text, Text): texts,
-    (Text, Quantity): text_quantity,
-    (Option, Option): options,
-    (Option, Quantity): option_letter,
-    (Clock, Clock): clocks,
-    (Clock, Quantity): as_ratio,
-    (Named, Named): named_values,
+    (Quantity, Quantity): quantities.quantities,
+    (Quantity, Text): texts.quantity_text,
+    (Quantity, Clock): texts.ratio,
+    (Quantity, Chain): names.chain,
+    (Text, Text): texts.texts,
+    (Text, Quantity): texts.text_quantity,
+    (Option, Option): texts.options,
+    (Option, Quantity): texts.option_letter,
+    (Clock, Clock): texts.clocks,
+    (Clock, Quantity): texts.as_ratio,
+    (Named, Named): names.named_values,
     (Named, Chain): lambda gold, answer, judge: any_of(
-        [equations(gold, answer, judge), names_its_value(gold) and chain(gold.value, answer, judge)]
+        [names.equations(gold, answer, judge), names.names_its_value(gold) and names.chain(gold.value, answer, judge)]
     ),
     (Named, Function): lambda gold, answer, judge: False,
-    (Chain, Named): equations,
-    (Chain, Chain): equations,
+    (Chain, Named): names.equations,
+    (Chain, Chain): names.equations,
     (Chain, Quantity): lambda gold, answer, judge: judge.same(gold.values[0], answer),
-    (Function, Function): functions,
-    (Function, Quantity): lambda gold, answer, judge: judge.same(gold.body, answer),
+    (Function, Function): names.functions,
     (Function, Named): lambda gold, answer, judge: answer.name == "y" and judge.same(gold.body, answer.value),
-    (Relation, Relation): relations,
-    (Listing, Listing): listings,
-    (Listing, Tuple): listing_tuple,
-    (Tuple, Listing): tuple_listing,
-    (Tuple, Tuple): tuples,
-    (Tuple, Matrix): point,
-    (Matrix, Matrix): matrices,
-    (Matrix, Tuple): vector,
-    (Cases, Cases): cases,
+    (Relation, Relation): shapes.relations,
+    (Listing, Listing): shapes.listings,
+    (Listing, Tuple): shapes.listing_tuple,
+    (Listing, Text): texts.letters,
+    (Text, Listing): lambda gold, answer, judge: texts.letters(answer, gold, judge),
+    (Relation, Quantity): lambda gold, answer, judge: (
+        gold.signs == (r"\equiv",) and answer.node.value == "?pmod" and shapes.congruent(gold.sides[1], answer.node)
+    ),
+    (Tuple, Listing): shapes.tuple_listing,
+    (Tuple, Tuple): shapes.tuples,
+    (Tuple, Matrix): shapes.point,
+    (Tuple, Quantity): shapes.basis_vector,
+    (Quantity, Tuple): lambda gold, answer, judge: shapes.basis_vector(answer, gold, judge),
+    (Quantity, Listing): lambda gold, answer, judge: (
+        bool(answer.items) and all_of(judge.same(gold, item) for item in answer.items)
+    ),
+    (Matrix, Matrix): shapes.matrices,
+    (Matrix, Tuple): shapes.vector,
+    (Cases, Cases): shapes.cases,
 }
 
 _BEYOND = re.compile(r"\\(?:i*int|oint|lim|limsup|liminf|sum|prod|sup|inf)(?![A-Za-z])")
@@ -111,25 +88,31 @@ def compare(gold: Value, answer: Value, judge: Judge) -> Verdict3:
     if gold == answer and not (isinstance(gold, Unread) and not gold.text):
         return True
     if isinstance(gold, Unread) or isinstance(answer, Unread):
-        return None if _BEYOND.search("".join(side.text for side in (gold, answer) if isinstance(side, Unread))) else False
+        return (
+            None if _BEYOND.search("".join(side.text for side in (gold, answer) if isinstance(side, Unread))) else False
+        )
     if isinstance(gold, Given) or isinstance(answer, Given):
-        return given(gold, answer, judge)
-    answer = with_counter_of(gold, answer)
+        return bound.given(gold, answer, judge)
+    answer = bound.with_counter_of(gold, answer)
     if (rule := TABLE.get((type(gold), type(answer)))) is not None:
         return rule(gold, answer, judge)
-    if isinstance(answer, Named) and (value := without_name(gold, answer)) is not None:
+    if isinstance(answer, Named) and (value := names.without_name(gold, answer)) is not None:
         return judge.same(gold, value)
     if isinstance(answer, Option) and answer.content is not None:
         return judge.same(gold, answer.content)
     if isinstance(answer, Listing) and len(answer.items) == 1:
         return judge.same(gold, answer.items[0])
-    if isinstance(gold, Named) and names_its_value(gold):
+    if isinstance(gold, Named) and names.names_its_value(gold):
         return judge.same(gold.value, answer)
+    if isinstance(gold, Function):
+        return judge.same(gold.body, answer)
+    if isinstance(answer, Function):
+        return judge.same(gold, answer.body)
     if isinstance(gold, Option) and gold.content is not None:
         return judge.same(gold.content, answer)
     if isinstance(gold, Listing) and len(gold.items) == 1:
         return judge.same(gold.items[0], answer)
-    return regions(gold, answer, judge)
+    return shapes.regions(gold, answer, judge)
 
 
 def judge_with(thorough: bool, within: Fraction | None = None) -> Judge:

@@ -48,7 +48,9 @@ def named_values(gold: Named, answer: Named, judge: Judge) -> Verdict3:
 def _sides(value: Value) -> tuple[Node, Node] | None:
     if isinstance(value, Named) and value.left is not None and isinstance(value.value, Quantity | Text):
         right = value.value.node
-        return None if right is None or (isinstance(value.value, Quantity) and value.value.unit) else (value.left, right)
+        return (
+            None if right is None or (isinstance(value.value, Quantity) and value.value.unit) else (value.left, right)
+        )
     if isinstance(value, Chain) and len(value.values) == 2 and value.signs == ("=",):
         nodes = [part.node for part in value.values if isinstance(part, Quantity) and not part.unit]
         return (nodes[0], nodes[1]) if len(nodes) == 2 else None
@@ -77,6 +79,8 @@ def functions(gold: Function, answer: Function, judge: Judge) -> Verdict3:
 
 def chain(gold: Value, answer: Chain, judge: Judge) -> Verdict3:
     values, signs = answer.values, answer.signs
+    if values[0] == values[1]:  # 0=0 says nothing
+        return False
     if (
         len(values) == 2
         and signs == ("=",)

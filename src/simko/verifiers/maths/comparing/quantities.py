@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3, any_of
+from simko.verifiers.maths.comparing.shapes import congruent
 from simko.verifiers.maths.nodes import Node, call, exact, number, product
 from simko.verifiers.maths.numeric import real_value
 from simko.verifiers.maths.reading.units import conversion
@@ -19,7 +20,7 @@ _DEGREE = (("degree", 1),)
 
 def quantities(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
     """Whether two quantities are the same."""
-    if gold.unit is not None and answer.unit is not None:
+    if gold.unit is not None and answer.unit is not None and gold.percent == answer.percent:
         factor = conversion(answer.unit, gold.unit)
         if factor is None:
             if gold.bare is None or answer.bare is None or not gold.node.names:
@@ -46,7 +47,11 @@ def values_match(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
     """Whether the numbers or expressions are the same."""
     one, other = _base(gold.node), _base(answer.node)
     if other is not None or one is not None:
-        return gold.node.key == answer.node.key or (other is None and one == answer.node.key)
+        return (
+            gold.node.key == answer.node.key
+            or (other is None and one == answer.node.key)
+            or congruent(gold.node, answer.node)
+        )
     target, found = exact(gold.node), exact(answer.node)
     if target is not None and found is not None:
         return _numbers_match(target, found, gold, answer, judge.within)
@@ -70,8 +75,8 @@ def _has_pi(quantity: Quantity) -> bool:
 
 
 def _base(node: Node) -> str | None:
-    """The digits' key of a number with a base; None if it has none."""
-    return node.args[0].key if node.head == "call" and str(node.value).startswith("?base") else None
+    """The key of a number without its base or modulus, which may be left out; None if it has none."""
+    return node.args[0].key if node.head == "call" and str(node.value).startswith(("?base", "?pmod")) else None
 
 
 def _numbers_match(

@@ -3,9 +3,20 @@ r"""Answers of several parts: lists, tuples, parts of the line, matrices, cases.
 from collections.abc import Sequence
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, pair_up
-from simko.verifiers.maths.nodes import Node, negative
+from simko.verifiers.maths.nodes import Node, exact, negative, product
 from simko.verifiers.maths.regions import region
-from simko.verifiers.maths.values import Cases, Function, Listing, Matrix, Named, Region, Relation, Tuple, Value
+from simko.verifiers.maths.values import (
+    Cases,
+    Function,
+    Listing,
+    Matrix,
+    Named,
+    Quantity,
+    Region,
+    Relation,
+    Tuple,
+    Value,
+)
 
 _MAX_ITEMS = 64
 
@@ -56,7 +67,8 @@ def listing_tuple(gold: Listing, answer: Tuple, judge: Judge) -> Verdict3:
             for item, part in zip(gold.items, answer.items, strict=True)
             if isinstance(item, Named)
         )
-    if answer.opening == "[" and answer.closing == "]" and len(answer.items) > 2 and not gold.braces:
+    nested = all(isinstance(item, Tuple) for item in answer.items)
+    if answer.opening == "[" and answer.closing == "]" and (len(answer.items) > 2 or nested) and not gold.braces:
         return listings(gold, Listing(answer.items), judge)
     if len(gold.items) == 1:
         return judge.same(gold.items[0], answer)
@@ -104,8 +116,10 @@ def relations(gold: Relation, answer: Relation, judge: Judge) -> Verdict3:
     r"""Inequalities with several names, congruences: side by side, or as a positive multiple of the difference."""
     if gold.signs == answer.signs and len(gold.sides) == len(answer.sides):
         verdict = all_of(judge.equal(*pair) for pair in zip(gold.sides, answer.sides, strict=True))
-        if verdict is not False or len(gold.signs) > 1 or gold.signs[0] not in _FLIPPED:
+        if verdict is not False or len(gold.signs) > 1:
             return verdict
+    if gold.signs == answer.signs == (r"\equiv",):
+        return congruent(gold.sides[1], answer.sides[1]) and judge.equal(gold.sides[0], answer.sides[0])
     if len(gold.signs) != 1 or len(answer.signs) != 1 or gold.signs[0] not in _FLIPPED:
         return False
     if answer.signs != gold.signs:
@@ -114,6 +128,21 @@ def relations(gold: Relation, answer: Relation, judge: Judge) -> Verdict3:
         answer = Relation(answer.sides[::-1], gold.signs)
     one, other = [Node("add", args=(sides[0], negative(sides[1]))) for sides in (gold.sides, answer.sides)]
     return judge.proportional(one, other, positive=gold.signs[0] != "!=")
+
+
+def congruent(gold: Node, answer: Node) -> bool:
+    """Whether a \\pmod m and b \\pmod m are remainders that differ by a multiple of m."""
+    if not gold.value == answer.value == "?pmod":
+        return False
+    one, modulus = (exact(part) for part in gold.args)
+    other, same = (exact(part) for part in answer.args)
+    return (
+        one is not None
+        and other is not None
+        and bool(modulus)
+        and modulus == same
+        and (one - other) % (modulus or 1) == 0
+    )
 
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
@@ -136,6 +165,29 @@ def vector(gold: Matrix, answer: Tuple, judge: Judge) -> Verdict3:
         return all_of(judge.same(*pair) for pair in zip(entries, answer.items, strict=True))
     rows = tuple(item.items for item in answer.items if isinstance(item, Tuple) and item.opening == "[")
     return len(rows) == len(answer.items) and matrices(gold, Matrix(rows), judge)
+
+
+def basis_vector(gold: Tuple, answer: Quantity, judge: Judge) -> Verdict3:
+    r"""A vector in its unit vectors: 2\hat{i}-\hat{j}, 2i-j, for (2,-1)."""
+    if region(gold) is not None and region(answer) is not None:
+        return regions(gold, answer, judge)
+    hats = any(name.startswith(r"\hat") for name in answer.node.names)
+    basis = [
+        Node("name", rf"\hat{{{letter}}}") if hats else Node("constant" if letter == "i" else "name", letter)
+        for letter in "ijk"
+    ]
+    items = [item.node for item in gold.items if isinstance(item, Quantity)]
+    if (
+        len(items) != len(gold.items)
+        or len(items) > 3
+        or not answer.node.names <= {str(part.value) for part in basis} | _names(items)
+    ):
+        return False
+    return judge.equal(Node("add", args=tuple(product(*pair) for pair in zip(items, basis, strict=False))), answer.node)
+
+
+def _names(nodes: Sequence[Node]) -> frozenset[str]:
+    return frozenset[str]().union(*(node.names for node in nodes))
 
 
 def point(gold: Tuple, answer: Matrix, judge: Judge) -> Verdict3:

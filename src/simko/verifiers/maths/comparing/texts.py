@@ -4,13 +4,30 @@ from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3
 from simko.verifiers.maths.nodes import number
-from simko.verifiers.maths.values import Clock, Option, Quantity, Text
+from simko.verifiers.maths.reading.words import LEADS, is_noun
+from simko.verifiers.maths.values import Clock, Listing, Option, Quantity, Text
 
 
 def texts(gold: Text, answer: Text, judge: Judge) -> Verdict3:
+    """Whether the words are the same; small words and "it is", "the function is" may lead in."""
     if gold.text == answer.text:
         return True
-    return gold.text.casefold() == answer.text.casefold() and (len(gold.text) > 2 or gold.text.casefold() == "no")
+    one, other = gold.text.casefold(), answer.text.casefold()
+    if one == other:
+        return len(one) > 2 or one == "no"
+    lead = other.removesuffix(" " + one).split() if other.endswith(" " + one) else []
+    return (
+        bool(lead)
+        and len(lead) <= 4
+        and all(is_noun(word) or word in LEADS for word in lead)
+        and (lead[-1] in _VERBS or lead[-1] in _SUBJECTS)
+    )
+
+
+_VERBS = frozenset(["is", "are", "it", "they"])
+_SUBJECTS = frozenset(
+    """limit series sequence integral function sum expression equation system answer value statement""".split()
+)
 
 
 def text_quantity(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
@@ -24,6 +41,12 @@ def text_quantity(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
 
 def quantity_text(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
     return False if answer.node is None or gold.unit else judge.equal(gold.node, answer.node)
+
+
+def letters(gold: Listing, answer: Text, judge: Judge) -> Verdict3:
+    """Several options as one word: AC for A and C."""
+    chosen = [item.letter for item in gold.items if isinstance(item, Option)]
+    return len(chosen) == len(gold.items) > 1 and sorted(chosen) == sorted(answer.text)
 
 
 def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:

@@ -45,7 +45,7 @@ def _character(character: str) -> str:
     category = unicodedata.category(character)
     if category.startswith("Z") or character in "\t\n\r":
         return " "
-    if category in ("Cf", "Cc", "Mn"):
+    if category in ("Cf", "Cc", "Mn", "So", "Sk", "Co", "Cs"):
         return ""
     if category == "Nd":
         return str(unicodedata.digit(character))

@@ -10,15 +10,17 @@ from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable
+from simko.verifiers.maths.reading.numerals import words_value
 
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 _FUNCTIONS = {
     **{f: f for f in (*_TRIGONOMETRIC, *(["sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arsinh", "arcosh", "artanh"]))},
     **{f: f for f in ["ln", "exp", "max", "min", "gcd", "lcm", "det", "floor", "ceil", "abs", "sqrt", "factorial", "sgn", "sign", "erf", "deg", "dim", "tr", "rank", "arg", "Re", "Im", "lg", "lb", "mod"]},
     "log": "ln", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
-    "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom",
+    "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom", "Fraction": "divide", "Rational": "divide",
 }  # fmt: skip
 _RUNS = ("arcsin", "arccos", "arctan", "sqrt", "sinh", "cosh", "tanh", *_TRIGONOMETRIC, "log", "exp", "ln")
+_CONSTANT_WORDS = {"pi": "pi", "infinity": "infinity", "inf": "infinity", "oo": "infinity"}
 _CONSTANTS = {r"\pi": "pi", "e": "e", "i": "i", r"\infty": "infinity"}
 _GREEK = set(
     """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron rho sigma tau upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell Re Im aleph nabla partial mho Alpha Beta Epsilon Zeta Eta Iota Kappa Mu Nu Omicron Rho Tau Chi varrho varsigma varpi varkappa odot star top bot dagger jmath wp oplus""".split()
@@ -118,7 +120,7 @@ class _Parser:
                 right = self.factor()
                 found = product(found, negative(right) if sign < 0 else right)
             elif self.take("/"):
-                found = Node("div", args=(found, self.factor()))
+                found = Node("div", args=(found, self.divisor()))
             elif self.peek() == r"\mod":
                 self.at += 1
                 found = call("mod", found, self.factor())
@@ -128,6 +130,18 @@ class _Parser:
                 found = product(found, self.factor())
             else:
                 return found
+
+    def divisor(self) -> Node:
+        """What stands behind a slash: one factor, or letters without a space between them: t/RC is t/(RC)."""
+        token = self.tokens[self.at] if self.at < len(self.tokens) else None
+        run = token.text if token is not None and token.kind == "letters" and token.text not in _FUNCTIONS else ""
+        factors = [self.factor()]
+        for _ in run[1:]:
+            token = self.tokens[self.at] if self.at < len(self.tokens) else None
+            if token is None or token.kind != "letters" or token.gap:
+                break
+            factors.append(self.factor())
+        return product(*factors)
 
     def starts(self) -> bool:
         """Whether the next token begins a factor."""
@@ -174,7 +188,8 @@ class _Parser:
                 found = Node("div", args=(found, number(100)))
             elif self.peek() == "_" and found.head == "num":
                 self.at += 1
-                found = call("?base " + self.script(), found)
+                base = self.script()
+                found = call(f"?base {words_value([base.casefold()]) or base}", found)
             else:
                 return found
 
@@ -256,8 +271,8 @@ class _Parser:
         text = token.text
         if text in _FUNCTIONS and len(text) > 1 and (text in _RUNS or self.peek() == "("):
             return self.function(text)
-        if text == "pi" or text == "infinity" or text == "inf":
-            return Node("constant", "pi" if text == "pi" else "infinity")
+        if text in _CONSTANT_WORDS:
+            return Node("constant", _CONSTANT_WORDS[text])
         if text in _GREEK and len(text) > 2:
             return self.named("\\" + text)
         for run in _RUNS:  # sinx
@@ -277,7 +292,7 @@ class _Parser:
             return self.function(text)
         if not text[0].isalpha():
             raise Unreadable(f"{text} in an expression")
-        return self.named(text)
+        return Node("constant", _CONSTANT_WORDS[text]) if text in _CONSTANT_WORDS else self.named(text)
 
     def macro(self, text: str) -> Node:
         if text == r"\frac":
@@ -308,7 +323,8 @@ class _Parser:
             return self.named(text + "{" + self.script() + "}")
         if text[1:] in _SHAPES and self.at < len(self.tokens) and self.tokens[self.at].kind == "letters":
             self.at += 1
-            return self.named(f"{text} {self.tokens[self.at - 1].text}")
+            letters = self.tokens[self.at - 1].text
+            return self.named(f"{text} {min(letters, letters[::-1])}")
         if text == r"\Delta" and self.at < len(self.tokens) and self.tokens[self.at].kind in ("letters", "macro"):
             following = self.primary(digits=False)
             return name(rf"\Delta {following.value}") if following.head == "name" else product(name(text), following)
@@ -338,6 +354,8 @@ class _Parser:
                 break
         if text in _CONSTANTS:
             return Node("constant", _CONSTANTS[text])
+        if text == "C" and self.peek() == "(" and "," in (self.peek(2), self.peek(3)):  # C(5,2)
+            return call("binom", *self.parenthesised())
         if (bare in _CALLED or "'" in text) and self.peek() == "(":
             return call("?" + text, *self.parenthesised())
         if len(bare) == 1 and self.peek() == "^" and self.peek(1) == "{" and self.peek(2) == "(":
@@ -368,12 +386,12 @@ class _Parser:
 
     # -- functions -------------------------------------------------------------------------------------------------
 
-    def parenthesised(self) -> list[Node]:
-        self.need("(")
+    def parenthesised(self, opening: str = "(", closing: str = ")") -> list[Node]:
+        self.need(opening)
         found = [self.sum()]
         while self.take(",") or self.take(";"):
             found.append(self.sum())
-        self.need(")")
+        self.need(closing)
         return found
 
     def function(self, text: str) -> Node:
@@ -388,12 +406,14 @@ class _Parser:
                 power = self.exponent()
         if self.peek() == "(":
             args = self.parenthesised()
+        elif self.peek() == r"\{":
+            args = self.parenthesised(r"\{", r"\}")
         elif self.peek() == "{":
             args = [self.primary()]
         else:
             args = [self.bare_argument()]
-        if function == "factorial" or function == "deg":
-            found = call("factorial", *args) if function == "factorial" else call("?deg", *args)
+        if function == "divide":
+            found = Node("div", args=(args[0], args[1] if len(args) == 2 else number(1)))
         elif base is not None:
             found = Node("div", args=(call("ln", *args), call("ln", base)))
         elif text in ("lg", "lb"):

@@ -78,18 +78,31 @@ _SAME = {
     r"\implies": r"\Rightarrow", r"\isin": r"\in", r"\bigcup": r"\cup", r"\bigcap": r"\cap", r"\backslash": r"\setminus", r"\lnot": r"\neg",
     r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan", r"\cosec": r"\csc", r"\imath": "i", r"\varepsilon": r"\epsilon", r"\vartheta": r"\theta",
     r"\varphi": r"\phi", r"\bmod": r"\mod", r"\widehat": r"\hat", r"\widetilde": r"\tilde",
+    r"\overrightarrow": r"\vec",
 }  # fmt: skip
 _NOT = {"=": "!=", r"\in": r"\notin"}
-_SINGLE = frozenset("+-*/^_!|%()[]=<>,;:'&")
-_AND, _OR = (
-    frozenset("""and und et и 和 以及 및 と""".split()),
-    frozenset("""or oder ou или o або 或 或者 또는 または とか""".split()),
-)
+_SINGLE = frozenset("+-*/^_!|%()[]=<>,;:'&.")
+_AND = frozenset("""and und et и 和 以及 및 と""".split())
+_OR = frozenset("""or oder ou или або 或 或者 또는 または とか""".split())
 _SIUNITX = re.compile(r"\\(?:SI|qty)")
 
+_SPELLINGS = [
+    (re.compile(r"(?:\{\}|^)\s*\^\{?(\w+)\}?\s*(?:\\mathrm\{C\}|C)_\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<=[0-9])\s+(?:in\s+)?base[- ]\s*\{?([0-9]+|[a-z]+)\}?"), r"_{\1}"),
+    (re.compile(r"\{([:=<>+-])\}"), r"\1"),  # 3{:}5
+    (re.compile(r"\\\\\s*\[[0-9. ]+(?:pt|e[mx]|[mc]m|in)\]"), r"\\\\"),  # the height of a row
+    (re.compile(r"(?<![A-Za-z])([aApP])\.\s?[mM](?:\.|(?![A-Za-z]))"), r"\1m"),
+    (
+        re.compile(
+            r"\(\s*(?:\\(?:text|mathrm|operatorname)\s*\{\s*mod(?:ulo)?\s*\}|\\?mod(?![A-Za-z]))\s*([^()]{1,20})\)"
+        ),
+        r"\\pmod{\1}",
+    ),
+    (re.compile(r"\\(?:overset|underset|stackrel)\s*\{\s*\}"), ""),
+]
 _DOUBLED = re.compile(r"(?<!\\)(\\+)(?=[A-Za-z])")
 _BOLD = re.compile(r"(?:(?<=\s)|^)(\*\*|__)(?=\S)([^*]+?)\1(?=\W|$)")
-_MARGIN = re.compile(r"^(?:[\s,;:`\"\u201c\u201d$]|\.(?![0-9.]))+|(?:[\s.,;:`\"\u201c\u201d]|(?<!\\)\$)+$")
+_MARGIN = re.compile(r"^(?:[\s,;:`\"\u201c\u201d$}]|\.(?![0-9.]))+|(?:[\s.,;:`\"\u201c\u201d*]|(?<!\\)\$)+$")
 
 
 def tokenise(text: str) -> list[Token]:
@@ -99,6 +112,8 @@ def tokenise(text: str) -> list[Token]:
     if doubled and not any(length % 2 for length in doubled):  # a JSON string that was escaped twice
         text = text.replace("\\\\", "\\")
     text = _MARGIN.sub("", _BOLD.sub(r"\2", text))
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
     text = plain_numbers(re.sub(r"(?<![A-Za-z])(?:np|numpy|math|sympy|sp)\.(?=[a-z])", "", text))
     if re.search(
         r"\\(?:[xeg]?def|let|(?:re)?newcommand|providecommand|DeclareMathOperator|catcode|csname|input|include)(?![A-Za-z])",

@@ -33,6 +33,8 @@ def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
         in ("+", "*", "/", "^", "_", "!", "=", "<", ">", "<=", ">=", "!=", "|", r"\in", r"\to", r"\and", r"\or")
     ):
         return None
+    if not any(len(word) > 1 for word in words):
+        return None
     if words[-1] in ("minus", "negative") and rest[0].text != "-":
         words, rest = words[:-1], [op("-"), *rest]
     if set(words) & (NEGATIONS | (CHANGES - LEADS)):
@@ -88,6 +90,28 @@ def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
     if later or (rest and rest[-1].text in _LABELS and rest[-1].gap):
         return None
     return letter, rest
+
+
+def labelled_parts(tokens: Sequence[Token]) -> list[list[Token]]:
+    """The parts of (a) 4, (b) 9; empty where the labels do not begin the answer, or miss one."""
+    parts: list[list[Token]] = []
+    for place, token in enumerate(tokens):
+        around = [other.text for other in tokens[max(0, place - 1) : place + 2]]
+        if around == ["(", "abcdefgh"[len(parts) : len(parts) + 1], ")"]:
+            if (len(parts) == 0) != (place == 1):
+                return []
+            if parts:
+                parts[-1].pop()  # the bracket that opens this label
+            parts.append([])
+        elif parts:
+            parts[-1].append(token)
+    return [_plain(part[1:]) for part in parts]
+
+
+def _plain(part: list[Token]) -> list[Token]:
+    while part and part[-1].text in (",", ";", ".", r"\and"):
+        part = part[:-1]
+    return part
 
 
 def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], frozenset[str], frozenset[str]]:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, number, product
 from simko.verifiers.maths.reading.brackets import expression
 from simko.verifiers.maths.reading.latex import Token
-from simko.verifiers.maths.reading.units import CURRENCIES, Unit, read_unit
+from simko.verifiers.maths.reading.units import CURRENCIES, Unit, conversion, is_money, read_unit
 from simko.verifiers.maths.reading.words import fraction_word, says_a_number, scale
 from simko.verifiers.maths.values import Listing, Quantity, Text, Value
 
@@ -15,8 +16,9 @@ _PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
 _ORDINAL = frozenset(["th", "st", "nd", "rd"])
 _NOTHING = re.compile(
-    r"(?:there (?:is|are|exists?) )?(?:no (?:real |integer |such |valid |positive )*(?:solutions?|roots?|answers?|values?)(?: exists?)?|none exists?|empty set|the empty set|no solution exists)"
+    r"(?:there (?:is|are|exists?) )?(?:no (?:real |integer |such |valid |positive )*(?:solutions?|roots?|answers?|values?)(?: exists?)?|none(?: exists?)?|empty set|the empty set|no solution exists)"
 )
+_REALS = re.compile(r"(?:(?:all|any|every|set of(?: all)?) )?real(?:s| numbers?)|all reals")
 _SAME = {"dne": "does not exist", "undefined": "does not exist", "infinitely many solutions": "infinitely many"}
 
 
@@ -27,79 +29,71 @@ def quantity(tokens: Sequence[Token]) -> Quantity | None:
         first.kind == "word"
         and len(first.text) > 1
         and first.text not in CURRENCIES
-        and len(tokens) > 1
+        and tokens[1:2]
         and tokens[1].kind != "op"
     ):
         return None  # prose
     decimal = _is_decimal(tokens)
-    if (mixed := _mixed(tokens)) is not None:
-        tokens = mixed
-    money, rest = _money(tokens)
-    if money is None and (node := expression(rest)) is not None and not _has_words(rest):
-        percent = rest[-1].text == "%"
-        if percent:
-            plain = expression(rest[:-1])
-            return None if plain is None else Quantity(plain, None, True, decimal)
+    money, rest = _money(_mixed(tokens) or tokens)
+    if money is None and not _has_words(rest) and (node := expression(rest)) is not None:
+        if rest[-1].text == "%" and (alone := expression(rest[:-1])) is not None:
+            return Quantity(alone, None, True, decimal)
         return Quantity(*_degrees(node), decimal=decimal)
     for end in range(1, len(rest) + 1):
-        if end < len(rest) and not _may_end(rest[end - 1], rest[end]):
-            continue
-        found = _with_tail(rest[:end], rest[end:], decimal)
-        if found is not None:
-            return (
-                found
-                if money is None
-                else Quantity(found.node, money, found.percent, decimal)
-                if found.unit is None or _is_money(found.unit)
-                else None
-            )
+        if end == len(rest) or _may_end(rest[end - 1], rest[end]):
+            found = _with_tail(rest[:end], rest[end:], decimal)
+            if found is not None and money is not None:
+                return replace(found, unit=money, bare=None) if found.unit is None or is_money(found.unit) else None
+            if found is not None:
+                return found
     return None
 
 
 def _with_tail(head: Sequence[Token], tail: Sequence[Token], decimal: bool) -> Quantity | None:
-    """A number with its scale, per cent or unit behind it."""
-    if not head:
-        return None
+    """A number with an ordinal's ending, a scale word, per cent, or a unit behind it."""
     node = expression(head)
     if node is None:
         return None
-    if (
-        tail
-        and tail[0].text == "^"
-        and all(t.text in ("{", "}") or t.text in _ORDINAL for t in tail[1:])
-        and len(tail) > 1
-    ):
+    ending = [token.text for token in tail if token.text not in ("^", "{", "}")]
+    if len(ending) == 1 and ending[0] in _ORDINAL and not tail[0].gap:
         return Quantity(node, None, False, decimal)
-    if tail and tail[0].text.casefold() in _ORDINAL and len(tail) == 1 and not tail[0].gap:
-        return Quantity(node, None, False, decimal)
-    factor = Fraction(1)
-    while (
-        tail
-        and tail[0].kind in ("word", "letters")
-        and (of := scale(tail[0].text)) is not None
-        and not (node.names and len(tail) == 1 and len(tail[0].text) < 3)
-    ):
-        factor, tail = factor * of, tail[1:]
+    whole = [*head, *tail]
+    while tail and tail[0].kind in ("word", "letters") and (factor := scale(tail[0].text)) is not None:
+        node, tail, whole = product(node, number(factor)), tail[1:], []
         if tail and tail[0].text == "of":
             tail = tail[1:]
-    if factor != 1:
-        node = product(node, number(factor))
     if not tail:
         return Quantity(*_degrees(node), decimal=decimal)
-    if all(token.text.casefold() in _PERCENT for token in tail[:1]) and (
-        len(tail) == 1 or read_unit(tail[1:]) is not None
-    ):
-        return Quantity(node, None, True, decimal)
-    if tail[0].text == "^" and len(tail) > 1 and tail[1].text in (r"\circ", r"\degree", "{"):
+    if tail[0].text.casefold() in _PERCENT:
+        unit = read_unit(tail[1:])
+        return Quantity(node, unit, True, decimal) if unit is not None or len(tail) == 1 else None
+    if tail[0].text == "^":  # ^\circ C
         tail = [token for token in tail[1:] if token.text not in ("{", "}")]
         if not tail or tail[0].text not in (r"\circ", r"\degree"):
             return None
     unit = read_unit(tail)
-    return (
-        None
-        if unit is None
-        else Quantity(node, unit, False, decimal, expression([*head, *tail]) if factor == 1 else None)
-    )
+    if unit is not None:
+        return Quantity(node, unit, False, decimal, expression(whole))
+    return _compound(node, tail)
+
+
+def _compound(node: Node, tail: Sequence[Token]) -> Quantity | None:
+    """2 hours 15 minutes, in hours: a quantity whose tail holds another number with a unit of the same kind."""
+    for place, token in enumerate(tail):
+        if token.kind == "num" and place:
+            unit, rest = read_unit(tail[:place]), quantity(tail[place:])
+            return None if unit is None or rest is None else added(Quantity(node, unit), rest)
+    return None
+
+
+def added(one: Quantity, other: Quantity) -> Quantity | None:
+    """The sum of two quantities with different units of one kind, in the first's; None if they have none such."""
+    if one.unit is None or other.unit is None or one.unit == other.unit or one.percent or other.percent:
+        return None
+    factor = conversion(other.unit, one.unit)
+    if factor is None or factor == 1:
+        return None
+    return Quantity(Node("add", args=(one.node, product(other.node, number(factor)))), one.unit)
 
 
 def _degrees(node: Node) -> tuple[Node, Unit | None]:
@@ -128,25 +122,15 @@ def _has_words(tokens: Sequence[Token]) -> bool:
 
 
 def _money(tokens: Sequence[Token]) -> tuple[Unit | None, list[Token]]:
-    tokens = list(tokens)
-    signs = 1 if tokens[:1] and tokens[0].text in ("-", "+") else 0
-    after = tokens[signs:]
-    if len(after) > 2 and after[0].text == "US" and after[1].text == "$":
+    """The currency that stands before a number, behind its sign; and the tokens without it."""
+    signs = 1 if tokens[0].text in ("-", "+") else 0
+    after = list(tokens[signs:])
+    if after[:1] and after[0].text == "US" and len(after) > 1 and after[1].text == "$":
         after = after[1:]
-    if len(after) > 1 and after[0].text in CURRENCIES and after[0].kind != "op":
-        rest = after[1:]
-        return ((CURRENCIES[after[0].text], 1),), [*tokens[:signs], *rest]
     if len(after) > 1 and after[0].text in CURRENCIES:
-        return ((CURRENCIES[after[0].text], 1),), [*tokens[:signs], *after[1:]]
-    return None, tokens
-
-
-def _is_money(unit: Unit) -> bool:
-    from simko.verifiers.maths.reading.units import canonical
-
-    return canonical(unit) in ((("USD", 1),), (("EUR", 1),), (("GBP", 1),), (("INR", 1),), (("JPY", 1),)) or (
-        len(unit) > 1 and unit[0][1] < 0
-    )
+        rest = after[2:] if after[1].text == "." else after[1:]
+        return ((CURRENCIES[after[0].text], 1),), [*tokens[:signs], *rest]
+    return None, list(tokens)
 
 
 def _mixed(tokens: Sequence[Token]) -> list[Token] | None:
@@ -227,4 +211,6 @@ def text_value(tokens: Sequence[Token]) -> Value | None:
         return Listing((), True)
     if any(token.text in (",", r"\and") for token in tokens):
         return None
+    if _REALS.fullmatch(low):
+        return Quantity(Node("name", r"\mathbb{R}"))
     return Text(_SAME.get(low, phrase), node)

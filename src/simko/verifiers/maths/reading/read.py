@@ -10,10 +10,11 @@ from functools import lru_cache
 from simko.verifiers.maths.reading.brackets import brackets, enclosed, split
 from simko.verifiers.maths.reading.expression import spelled
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable, op, tokenise
-from simko.verifiers.maths.reading.phrases import conditions, join_thousands, label, without_prose
+from simko.verifiers.maths.reading.lists import listing
+from simko.verifiers.maths.reading.phrases import conditions, join_thousands, label, labelled_parts, without_prose
 from simko.verifiers.maths.reading.quantity import quantity, text_value
 from simko.verifiers.maths.reading.relations import relation
-from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Named, Option, Text, Unread, Value
+from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Text, Unread, Value
 
 _CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)(am|pm|a\.m\.?|p\.m\.?)?", re.IGNORECASE)
 
@@ -57,43 +58,32 @@ def _option(tokens: Sequence[Token], depth: int) -> Value | None:
 
 
 def _list(tokens: Sequence[Token], depth: int) -> Value | None:
+    if len(parts := labelled_parts(tokens)) > 1:
+        return Listing(tuple(read_tokens(part, depth) for part in parts))
     for marks in ((r"\or",), (";",), (r"\and", ",")):
         parts = split(tokens, marks)
-        if len(parts) > 1 and marks == (r"\and", ","):
-            parts = split(join_thousands(tokens), marks)
-            if len(parts) == 1:
-                return read_tokens(parts[0], depth)
+        if len(parts) == 1:
+            continue
+        if "," in marks and len(parts := split(join_thousands(tokens), marks)) == 1:
+            return read_tokens(parts[0], depth)
         parts = [part for part in parts if part]
-        if len(parts) > 1:
-            return _listing([read_tokens(part, depth) for part in parts])
+        together = marks[0] != r"\or" and any(token.text == r"\and" for token in tokens)
+        return listing([read_tokens(part, depth) for part in parts], together) if len(parts) > 1 else None
     return None
-
-
-def _listing(items: list[Value]) -> Value:
-    """Flat where an item is itself a plain list: 1, 2 or 3. Not where it is a solution with names: x=1, y=2 or x=2, y=1."""
-    flat: list[Value] = []
-    for item in items:
-        if (
-            isinstance(item, Listing)
-            and not item.braces
-            and len({i.name for i in item.items if isinstance(i, Named)}) < 2
-        ):
-            flat += item.items
-        else:
-            flat.append(item)
-    return Listing(tuple(flat))
 
 
 def _both_signs(tokens: Sequence[Token], depth: int) -> Value | None:
     r"""2 \pm \sqrt3 is two values; \mp takes the other sign."""
-    places = [place for place, token in enumerate(tokens) if token.text == r"\pm"]
+    texts = [token.text for token in tokens]
+    sign = r"\pm" if r"\pm" in texts else r"\mp"
+    places = [place for place, text in enumerate(texts) if text == sign]
     if len(places) != 1 or any(token.text in ("=", r"\in") for token in tokens[places[0] :]):
         return None
     values = []
     for plus, minus in (("+", "-"), ("-", "+")):
         signs = {r"\pm": plus, r"\mp": minus}
         values.append(read_tokens([op(signs[token.text]) if token.text in signs else token for token in tokens], depth))
-    return _listing(values)
+    return listing(values, False)
 
 
 def _grid(tokens: Sequence[Token], depth: int) -> Value | None:
@@ -104,6 +94,8 @@ def _grid(tokens: Sequence[Token], depth: int) -> Value | None:
         return None
     around = [token.text for token in tokens if token.kind != "grid"]
     name, cells = grids[0].text, grids[0].cells
+    if ("cases" in name or around == [r"\{"]) and all(len(row) == 1 for row in cells):
+        return listing([read_tokens(row[0], depth) for row in cells], True)
     if "cases" in name or around == [r"\{"]:
         if around not in ([], [r"\{"]) or any(len(row) != 2 for row in cells):
             return None
@@ -115,7 +107,7 @@ def _grid(tokens: Sequence[Token], depth: int) -> Value | None:
 
 
 def _condition(tokens: Sequence[Token], depth: int) -> Value:
-    words = [token for token in tokens if token.text.casefold() not in ("if", "for", "when", "where")]
+    words = [token for token in tokens if token.text.casefold() not in ("if", "for", "when", "where", "is", "are")]
     if [token.text.casefold() for token in words] in (["otherwise"], ["else"], ["elsewhere"]):
         return Text("otherwise")
     return read_tokens(words, depth)
@@ -126,9 +118,12 @@ def _trim(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def _clock(tokens: Sequence[Token], depth: int) -> Value | None:
-    if not any(token.text == ":" for token in tokens):
+    texts = [
+        ":" if token.text == "to" and 0 < place < len(tokens) - 1 else token.text for place, token in enumerate(tokens)
+    ]
+    if ":" not in texts:
         return None
-    text = "".join(token.text for token in tokens).removeprefix(r"\text")
+    text = "".join(texts)
     found = _CLOCK.fullmatch(text)
     if found is None:
         return None

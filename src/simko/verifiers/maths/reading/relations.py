@@ -2,7 +2,8 @@ r"""Equations, inequalities, memberships and definitions: what stands on both si
 
 from collections.abc import Callable, Sequence
 
-from simko.verifiers.maths.nodes import Node, negative
+from simko.verifiers.maths.nodes import Node, call, negative
+from simko.verifiers.maths.numeric import real_value
 from simko.verifiers.maths.reading.brackets import expression, split
 from simko.verifiers.maths.reading.expression import spelled
 from simko.verifiers.maths.reading.latex import Token
@@ -58,7 +59,7 @@ def relation(tokens: Sequence[Token], read: Read) -> Value | None:
     elif set(signs) <= {*_ORDER, "!="}:
         found = _order(sides, signs)
     elif signs == [r"\equiv"]:
-        nodes = [expression(side) for side in sides]
+        nodes = [_modulo(expression(side)) for side in sides]
         found = Relation(tuple(node for node in nodes if node), tuple(signs)) if all(nodes) else None
     else:
         found = None
@@ -80,17 +81,16 @@ def _equation(sides: list[list[Token]], signs: list[str], read: Read) -> Value |
     node = expression(left)
     if node is None and not _is_label(left):
         return None
-    if node is not None and not node.names and not _is_label(left):
+    if node is not None and not node.names and (real_value(node) is not None or not _is_label(left)):
         return Chain((read(left), *values), tuple(signs))
     return Named(spelled(left), value, node)
 
 
 def _is_label(tokens: Sequence[Token]) -> bool:
     """Whether the tokens only name something: words, letters, functions; no number but a subscript, no operator."""
+    before = ["", "", *(token.text for token in tokens)]
     tokens = [
-        token
-        for place, token in enumerate(tokens)
-        if not (token.kind == "num" and "_" in (tokens[place - 1].text, tokens[place - 2].text))
+        token for place, token in enumerate(tokens) if token.kind != "num" or "_" not in before[place : place + 2]
     ]
     return all(
         token.kind in ("word", "letters", "macro")
@@ -113,13 +113,13 @@ def _definition(tokens: Sequence[Token]) -> tuple[str, tuple[str, ...]] | None:
     places = [place for place, token in enumerate(tokens) if token.text == "("]
     if not places or tokens[-1].text != ")" or places[0] == 0:
         return None
-    head = tokens[: places[0]]
+    head = [token for token in tokens[: places[0]] if token.text not in ("^", "{", "}", "-", "1")]  # f^{-1}(x)
     if any(token.kind == "num" for token in head if "_" not in [t.text for t in head]) or not _is_label(head):
         return None
     parts = [expression(part) for part in split(tokens[places[0] + 1 : -1], [","])]
     if not all(part is not None and part.head == "name" for part in parts):
         return None
-    return spelled(head), tuple(str(part.value) for part in parts if part is not None)
+    return spelled(tokens[: places[0]]), tuple(str(part.value) for part in parts if part is not None)
 
 
 def _member(left: Sequence[Token], value: Value) -> Value | None:
@@ -146,6 +146,11 @@ def _order(sides: list[list[Token]], signs: list[str]) -> Value | None:
         return None
     found = _solved(known, signs)
     return found or Relation(tuple(known), tuple(signs))
+
+
+def _modulo(node: Node | None) -> Node | None:
+    r"""3 \bmod 7 behind \equiv is 3 \pmod 7."""
+    return call("?pmod", *node.args) if node is not None and node.value == "mod" else node
 
 
 def _mirrored(region: Region) -> Region | None:

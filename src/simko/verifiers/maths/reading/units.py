@@ -139,6 +139,11 @@ def canonical(unit: Unit) -> Unit:
     return tuple(sorted((name, power) for name, power in powers.items() if power))
 
 
+def is_money(unit: Unit) -> bool:
+    """Whether the unit is a currency, or so much of one per something."""
+    return canonical(unit)[0][0] in {*CURRENCIES.values(), "penny"} or canonical(unit)[-1][0] in CURRENCIES.values()
+
+
 def conversion(answer: Unit, gold: Unit) -> Fraction | None:
     """How many of the gold's unit one of the answer's is; None where the one is none of the other."""
     one, other = canonical(answer), canonical(gold)
