@@ -33,7 +33,13 @@ def run(installed: Path, code: str) -> str:
 
 
 def test_the_wheel_holds_everything(installed):
-    for name in ("py.typed", "report/page.html.jinja", "recipes/quickstart.yaml", "recipes/qwen2.5-math-7b.yaml"):
+    for name in (
+        "py.typed",
+        "verifiers/cues.toml",
+        "report/page.html.jinja",
+        "recipes/quickstart.yaml",
+        "recipes/qwen2.5-math-7b.yaml",
+    ):
         assert (installed / "simko" / name).is_file(), name
     code = "import simko; from simko.training.recipe import find_recipe; print(simko.__file__, find_recipe('smollm2.yaml'))"
     assert run(installed, code).split() == [

@@ -37,6 +37,32 @@ def test_case_file(row: dict[str, Any]) -> None:
     assert (verdict.extracted is None) == (row["outcome"] == "unparsed")
 
 
+@pytest.mark.parametrize("label", ["python", "py", "Python3", "python3.11", "{.python}", 'python title="a.py"', "PY"])
+@pytest.mark.parametrize(
+    "output", ["4", "x = 4", "print(4)", "def f(): return 4", "", "Input: 2\nOutput: 4", "import os"]
+)
+@pytest.mark.parametrize("mark", ["```", "````", "~~~"])
+def test_a_labelled_block_counts_before_sample_output(label: str, output: str, mark: str) -> None:
+    program, fence = "n = int(input())\nprint(n * 2)", f"{mark}\n{output}\n{mark}\n"
+    labelled = f"{mark}{label}\n{program}\n{mark}\n"
+    for response in (f"{labelled}gives\n{fence}", f"{fence}so\n{labelled}", f"{fence}{labelled}{fence}{fence}"):
+        assert extract_program(response) == program
+    assert extract_program(f"{labelled.replace(program, 'print(1)')}better:\n{labelled}{fence}") == program
+
+
+@pytest.mark.parametrize("output", ["4", "Input: 2\nOutput: 4", "[1, 2]", "True"])
+def test_of_blocks_without_a_label_one_with_a_statement_counts(output: str) -> None:
+    for program in (
+        "print(int(input()) * 2)",
+        "    return sum(xs)",
+        "def f(x):\n    return x",
+        "from math import pi\nprint(pi)",
+    ):
+        assert extract_program(f"```\n{program}\n```\nOutput:\n```\n{output}\n```") == program
+    assert extract_program(f"```json\n{output}\n```") is None
+    assert extract_program(f"```\n{output}\n```") == output
+
+
 @pytest.mark.usefixtures("bwrap")
 def test_many_keep_their_order_and_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []

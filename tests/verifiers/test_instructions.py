@@ -63,6 +63,60 @@ def test_sentences(text: str, sentences: int) -> None:
     assert count_sentences(text) == sentences
 
 
+LATIN = [
+    "C++",
+    ".NET",
+    "C#",
+    "F#",
+    "node.js",
+    "a.b",
+    "word",
+    "naïve",
+    "über",
+    "don't",
+    "e-mail",
+    "$100",
+    "हिन्दी",
+    "слово",
+]
+UNSPACED = ["苹果", "りんご", "ไทย", "사과", "蘋果"]
+
+
+@pytest.mark.parametrize("word", [*LATIN, *UNSPACED])
+def test_a_forbidden_word_is_found_wherever_it_stands_alone(word: str) -> None:
+    forbidden = problem("keywords:forbidden_words", forbidden_words=["zzz", word])
+    for text in ("{}", "{} is it", "it is {}.", "({})", "so, {}, then", '"{}"', "one\n{}\ntwo", "**{}**"):
+        for spelled in (word, word.upper(), word.capitalize()):
+            assert verify_instructions(text.format(spelled), forbidden).outcome == "wrong", text.format(spelled)
+    assert verify_instructions("it is another text", forbidden).outcome == "correct"
+
+
+@pytest.mark.parametrize("word", UNSPACED)
+def test_a_word_of_a_script_without_spaces_is_found_in_its_sentence(word: str) -> None:
+    forbidden = problem("keywords:forbidden_words", forbidden_words=[word])
+    assert verify_instructions(f"我们{word}喜欢", forbidden).outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [("bad", "badly"), ("ber", "über"), ("नमक", "नमकीन"), ("NET", "NETs"), ("a-b", "xa-b"), ("slow", "slow_down")],
+)
+def test_a_part_of_a_longer_word_is_not_forbidden(word: str, text: str) -> None:
+    assert verify_instructions(text, problem("keywords:forbidden_words", forbidden_words=[word])).outcome == "correct"
+
+
+def test_what_a_thought_says_breaks_nothing() -> None:
+    for thought in ("<think>First, second, third: C++</think>\n", "First, second</think>\n\n"):
+        for name, arguments in (
+            ("punctuation:no_comma", {}),
+            ("keywords:forbidden_words", {"forbidden_words": ["C++"]}),
+        ):
+            assert verify_instructions(f"{thought}one two", problem(name, **arguments)).outcome == "correct"
+    assert verify_instructions("<think>one two", problem("punctuation:no_comma")).outcome == "unparsed"
+    first = problem("length_constraints:nth_paragraph_first_word", num_paragraphs=1, nth_paragraph=1, first_word="one")
+    assert verify_instructions("<think>a</think>\n\none two", first).outcome == "correct"
+
+
 def test_language_needs_langdetect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'simko\[instructions\]'"):

@@ -133,6 +133,45 @@ def test_every_letter_is_read_in_every_usual_form(letter: str, form: str) -> Non
         assert verify_choice(response, Problem("p", "", f"({letter})")) == Verdict("correct", letter)
 
 
+@pytest.mark.parametrize("word", ["valid", "true", "yes"])
+@pytest.mark.parametrize("form", ["\\boxed{%s}", "The answer is %s.", "The answer is: %s", "%s"])
+def test_a_negated_word_is_not_chosen(word: str, form: str) -> None:
+    negated = [
+        f"in-{word}",
+        f"in\u2011{word}",
+        f"non-{word}",
+        f"un_{word}",
+        f"in {word}",
+        f"not {word}",
+        f"never {word}",
+        f"isn't {word}",
+    ]
+    negated += [f"anything but {word}", f"in\\text{{{word}}}", f"in\u00ad{word}", f"{word}: no", f"{word} is false"]
+    for said in negated:
+        assert verify_choice(form % said, Problem("p", "", word)).outcome != "correct", said
+    assert verify_choice(form % word.upper(), Problem("p", "", word)).outcome == "correct"
+
+
+def test_a_word_of_two_parts_is_the_word() -> None:
+    assert verify_choice("The answer is in-valid.", Problem("p", "", "invalid")) == Verdict("correct", "invalid")
+    assert verify_choice("The answer is: No, in this case.", Problem("p", "", "no")) == Verdict("correct", "no")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I doubt the answer is (A).",
+        "If the answer is (A), we lose.",
+        "\\boxed{(A) is not the answer}",
+        "The answer is (A) is wrong.",
+        "The answer cannot be (A).",
+    ],
+)
+def test_a_denied_letter_is_not_chosen(said: str) -> None:
+    assert verify_choice(said, Problem("p", "", "A")).outcome == "unparsed"
+    assert verify_choice(f"The answer is (B). {said}", Problem("p", "", "A")).outcome != "correct"
+
+
 def test_an_unknown_verifier_lists_the_known_ones() -> None:
     assert get_verifier("last_box") is verify_last_box
     with pytest.raises(ValueError, match="operator_puzzle, last_integer, last_box"):

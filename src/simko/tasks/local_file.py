@@ -24,6 +24,7 @@ def file_task(
 
     The columns are prompt (or problem, or question), answer, and optionally id. Prompts and answers are texts. An answer may
     also be a number, which is read as it is written: 3.50 as "3.50"; from Parquet 2.0 as "2". Other columns become metadata.
+    A true run_on cuts responses where they go on with another question, as those of base models do, before they are judged.
     Without an id column, the id is the row's number, in a JSONL file the line's. Loading raises ValueError, naming the file and
     row, for a row that does not fit.
 

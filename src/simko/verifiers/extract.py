@@ -114,11 +114,13 @@ def _json(text: str) -> Span | None:
         value = json.loads(block, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None
-    answers = [v for k, v in value.items() if re.sub(r"[\W_]", "", k).lower() in _KEYS and isinstance(v, str | list)]
+    answers = [answer for key, answer in value.items() if re.sub(r"[\W_]", "", key).lower() in _KEYS]
     if len(answers) != 1:
         return None
-    answer = answers[0] if isinstance(answers[0], str) else json.dumps(answers[0], ensure_ascii=False).replace('"', "")
-    return Span(_unwrapped(answer), "JSON")
+    answer = answers[0]
+    if isinstance(answer, list):
+        answer = json.dumps(answer, ensure_ascii=False).replace('"', "")
+    return Span(_unwrapped(answer) if isinstance(answer, str) else "", "JSON")
 
 
 def _stated(text: str) -> Span | None:
@@ -128,7 +130,7 @@ def _stated(text: str) -> Span | None:
 
 def _whole(text: str) -> Span | None:
     answer = text.strip()
-    if len(answer) > 2 * MAX_ANSWER:
+    if len(answer) > 2 * MAX_ANSWER or "box" in answer:
         return None
     answer = _EMPHASIS.sub(r"\2", answer)
     return Span(_unwrapped(answer), "whole response") if is_maths(answer) else None

@@ -5,33 +5,45 @@ Every function takes any text, in time linear in its length.
 
 import re
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from simko.verifiers.parts import CUES, any_of
 
 _WINDOW = 2000
 _MAX_NOUNS = 40
 _WORDS = CUES["statements"]
-_LANGUAGES = CUES["language"]
 
 
-def _language_words(key: str) -> str:
-    spaced = [word for language in _LANGUAGES if language.get("spaced", True) for word in language[key]]
-    unspaced = [word for language in _LANGUAGES if not language.get("spaced", True) for word in language[key]]
-    return f"(?:{any_of(spaced)}|{any_of(unspaced, spaced=False)})"
+def _link(words: list[str], spaced: bool) -> re.Pattern[str]:
+    """What stands between a word for "answer" and the answer: a verb, a sign, or nothing before a formula."""
+    return re.compile(
+        rf"[^\n.:=$\\?!：。？]{{0,60}}?(?:{any_of(words, spaced=spaced)}(?:[ \t]*[:：])?|['’]s\b|[-=]>|[:=：→⇒➜]|[ \t][—–](?=[ \t]))"
+        r"|[ \t]*(?=\$|\\\(|\\\[)",
+        re.IGNORECASE,
+    )
 
 
-_NOUNS = [
-    (re.match(r"\w+(?=\w\?)|\w+", word)[0], re.compile(word + (r"(?!\w)" if language.get("spaced", True) else "")))  # type: ignore[index]
-    for language in _LANGUAGES
-    for word in language["answer"]
-] + [("####", re.compile("#{4}(?!#)"))]
-"""(letters that each match holds, the pattern of lower-case text) of each word for "answer": so that few are searched for."""
-_LINK = re.compile(
-    rf"[^\n.:=$\\?!：。？]{{0,60}}?(?:{_language_words('is')}(?:[ \t]*[:：])?|['’]s\b|[-=]>|[:=：→⇒➜]|[ \t][—–](?=[ \t]))|[ \t]*(?=\$|\\\(|\\\[)",
-    re.IGNORECASE,
-)
+class _Noun(NamedTuple):
+    """A word for "answer"."""
+
+    letters: str
+    """What each match holds: the word is searched for where they occur."""
+    pattern: re.Pattern[str]
+    """Of lower-case text."""
+    link: re.Pattern[str]
+    """What may follow it, in its language."""
+
+
+def _nouns_of(language: Mapping[str, Any]) -> Iterator[_Noun]:
+    spaced = language.get("spaced", True)
+    for word in language["answer"]:
+        letters = re.match(r"\w+(?=\w\?)|\w+", word)
+        yield _Noun(letters[0], re.compile(word + (r"(?!\w)" if spaced else "")), _link(language["is"], spaced))  # type: ignore[index]
+
+
+_NOUNS = [noun for language in CUES["language"] for noun in _nouns_of(language)]
+_HASHES = _Noun("####", re.compile("#{4}(?!#)"), re.compile(r"[ \t*_]*"))
 _HEADING = re.compile(r"[ \t*_:：#]*\n\s*")
 _LINE_START = re.compile(rf"(?:[\s#*_>]|\d+[.)]|the|my|our|{any_of(_WORDS['final'], spaced=False)})*", re.IGNORECASE)
 _FINAL = re.compile(any_of(_WORDS["final"], spaced=False), re.IGNORECASE)
@@ -75,20 +87,20 @@ def statements(text: str, start: int = 0) -> Iterator[Statement]:
 
     One that denies ("cannot be", "I doubt that"), supposes ("if the answer were") or asks is none.
     """
-    for noun in _nouns(_lower(text), start):
-        found = _hashes(text, noun) if noun.group() == "####" else _statement(text, noun)
+    for match, noun in _said(_lower(text), start):
+        found = _hashes(text, match) if noun is _HASHES else _statement(text, match, noun.link)
         if found:
             yield found
 
 
-def _nouns(lower: str, start: int) -> list[re.Match[str]]:
+def _said(lower: str, start: int) -> list[tuple[re.Match[str], _Noun]]:
     """The last words for "answer" and "####", the last one first."""
-    found: list[re.Match[str]] = []
-    for letters, noun in _NOUNS:
-        if letters in lower:
-            whole = (match for match in noun.finditer(lower, start) if not _continues(lower, match.start()))
-            found += deque(whole, maxlen=_MAX_NOUNS)
-    return sorted(found, key=lambda match: -match.start())[:_MAX_NOUNS]
+    found: list[tuple[re.Match[str], _Noun]] = []
+    for noun in (*_NOUNS, _HASHES):
+        if noun.letters in lower:
+            whole = (match for match in noun.pattern.finditer(lower, start) if not _continues(lower, match.start()))
+            found += ((match, noun) for match in deque(whole, maxlen=_MAX_NOUNS))
+    return sorted(found, key=lambda said: -said[0].start())[:_MAX_NOUNS]
 
 
 def _lower(text: str) -> str:
@@ -108,13 +120,13 @@ def _hashes(text: str, noun: re.Match[str]) -> Statement | None:
     return Statement(noun.start(), line, "####", True) if _FORMULA.match(line) else None
 
 
-def _statement(text: str, noun: re.Match[str]) -> Statement | None:
+def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statement | None:
     heading = (
         _HEADING.match(text, noun.end())
         if _LINE_START.fullmatch(text, _line(text, noun.start()), noun.start())
         else None
     )
-    link = heading or _LINK.match(text, noun.end())
+    link = heading or links.match(text, noun.end())
     if link is None:
         return None
     lead = _FILLERS.match(text, link.end(), link.end() + 200)
@@ -128,7 +140,7 @@ def _statement(text: str, noun: re.Match[str]) -> Statement | None:
     if (ended and ended.group() in "?？") or _DENIAL.search(line, 0, ended.end() if ended else len(line)):
         return None
     answer = _answer(rest)
-    if not answer or (heading and len(re.findall(r"(?<![\\\w])[^\W\d_]{2,}", answer)) > 8):
+    if not answer or (heading and len(re.findall(r"(?<![\\\w])[^\W\d_]{2,}", line)) > 12):
         return None
     final = _FINAL.search(text[max(0, noun.start() - 20) : begin]) is not None
     return Statement(noun.start(), answer, "heading" if heading else "phrase", final)

@@ -41,7 +41,7 @@ def normal_form(answer: str) -> str:
         return text
     for _ in range(3):
         form = _value(read(text))
-        if form == text or not form:
+        if form == text:
             break
         text = form
     return text
@@ -172,5 +172,23 @@ def _call(function: str, args: list[str], node: Node) -> tuple[str, int]:
         return rf"{args[0]}\pmod{{{args[1]}}}", 0
     if function.startswith("?"):
         return f"{function[1:]}({inside})", 2
-    known = function in ("sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln max min gcd det").split()
+    known = function in [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "sinh",
+        "cosh",
+        "tanh",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "ln",
+        "max",
+        "min",
+        "gcd",
+        "det",
+    ]
     return (rf"\{function}" if known else rf"\operatorname{{{function}}}") + f"({inside})", 2

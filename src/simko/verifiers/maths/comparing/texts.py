@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3
 from simko.verifiers.maths.nodes import number
-from simko.verifiers.maths.reading.words import LEADS, is_noun
+from simko.verifiers.maths.reading.words import LEADS, is_noun, vocabulary
 from simko.verifiers.maths.values import Clock, Listing, Option, Quantity, Text
 
 
@@ -24,9 +24,9 @@ def texts(gold: Text, answer: Text, judge: Judge) -> Verdict3:
     )
 
 
-_VERBS = frozenset(["is", "are", "it", "they"])
-_SUBJECTS = frozenset(
-    """limit series sequence integral function sum expression equation system answer value statement""".split()
+_VERBS = frozenset({"is", "are", "it", "they"})
+_SUBJECTS = vocabulary(
+    """limit series sequence integral function sum expression equation system answer value statement"""
 )
 
 
@@ -46,7 +46,7 @@ def quantity_text(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
 def letters(gold: Listing, answer: Text, judge: Judge) -> Verdict3:
     """Several options as one word: AC for A and C."""
     chosen = [item.letter for item in gold.items if isinstance(item, Option)]
-    return len(chosen) == len(gold.items) > 1 and sorted(chosen) == sorted(answer.text)
+    return len(chosen) == len(gold.items) > 1 and "".join(sorted(chosen)) == answer.text
 
 
 def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:

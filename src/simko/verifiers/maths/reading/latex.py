@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from simko.verifiers.maths.reading.characters import to_latex
 from simko.verifiers.maths.reading.numerals import plain_numbers
+from simko.verifiers.maths.reading.words import vocabulary
 
 MAX_TOKENS = 1500
 MAX_DEPTH = 30
@@ -82,8 +83,8 @@ _SAME = {
 }  # fmt: skip
 _NOT = {"=": "!=", r"\in": r"\notin"}
 _SINGLE = frozenset("+-*/^_!|%()[]=<>,;:'&.")
-_AND = frozenset("""and und et и 和 以及 및 と""".split())
-_OR = frozenset("""or oder ou или або 或 或者 또는 または とか""".split())
+_AND = vocabulary("and und et и 和 以及 및 と")
+_OR = vocabulary("or oder ou или або 或 或者 또는 または とか")
 _SIUNITX = re.compile(r"\\(?:SI|qty)")
 
 _SPELLINGS = [

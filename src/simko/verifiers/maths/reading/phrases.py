@@ -4,15 +4,20 @@ import re
 from collections.abc import Sequence
 
 from simko.verifiers.maths.reading.brackets import split
-from simko.verifiers.maths.reading.expression import spelled
+from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token, op
-from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun
+from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
 
 _LABELS = frozenset("ABCDEFGHIJ")
-_CONDITION_STARTS = frozenset(["for", "where", "with", r"\forall", "given", "für", "pour", "для"])
-_CONDITION_WORDS = frozenset("""integer integers real reals natural whole number numbers constant constants arbitrary any every all is are an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed""".split())  # fmt: skip
-_INTEGERS = frozenset("""integer integers natural whole""".split())
-_ORDER = frozenset("""< > <= >= !=""".split())
+_CONDITION_STARTS = frozenset({"for", "where", "with", r"\forall", "given", "für", "pour", "для"})
+_CONDITION_WORDS = vocabulary(
+    """
+    integer integers real reals natural whole number numbers constant constants arbitrary any every all is are
+    an a the some each parameter positive nonnegative negative non nonzero complex rational be being in of fixed
+    """
+)  # fmt: skip
+_INTEGERS = vocabulary("integer integers natural whole")
+_ORDER = vocabulary("< > <= >= !=")
 _SET = re.compile(r"\\mathbb *\{?([NZQRC])")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from simko.verifiers.maths.reading.brackets import brackets, enclosed, split
-from simko.verifiers.maths.reading.expression import spelled
+from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable, op, tokenise
 from simko.verifiers.maths.reading.lists import listing
 from simko.verifiers.maths.reading.phrases import conditions, join_thousands, label, labelled_parts, without_prose

@@ -7,13 +7,20 @@ from fractions import Fraction
 from typing import Any
 
 from simko.verifiers.maths.reading.latex import Token
-from simko.verifiers.maths.reading.words import is_noun
+from simko.verifiers.maths.reading.words import is_noun, vocabulary
 
 Unit = tuple[tuple[str, int], ...]
 """Names and their powers: metres per second squared is (("m", 1), ("s", -2))."""
 
 CURRENCIES = {"$": "USD", r"\euro": "EUR", r"\pounds": "GBP", r"\yen": "JPY", r"\rupee": "INR", "USD": "USD", "EUR": "EUR", "GBP": "GBP", "Rs": "INR", r"\cent": "cent", "¢": "cent"}  # fmt: skip
-_SYMBOLS = frozenset("""m cm mm km nm um μm dm pm fm in ft yd mi g kg mg μg ug lb lbs oz t s ms ns μs us min h hr hrs d yr Hz kHz MHz GHz J kJ MJ N kN W kW MW V kV mV A mA K C F L l mL ml dL cL mol mmol M Pa kPa MPa hPa atm bar eV keV MeV GeV T G rad deg sr cal kcal mph kph kmh rpm ha sq AU pc Mpc kpc ly Å Ω ohm dB B GB MB KB kB bit sec secs mins amu u Da erg dyn cc cu gal qt pt psi Wh kWh""".split())  # fmt: skip
+_SYMBOLS = vocabulary(
+    """
+    m cm mm km nm um μm dm pm fm in ft yd mi g kg mg μg ug lb lbs oz t s ms ns μs us min h hr hrs d yr Hz kHz
+    MHz GHz J kJ MJ N kN W kW MW V kV mV A mA K C F L l mL ml dL cL mol mmol M Pa kPa MPa hPa atm bar eV keV MeV
+    GeV T G rad deg sr cal kcal mph kph kmh rpm ha sq AU pc Mpc kpc ly Å Ω ohm dB B GB MB KB kB bit sec secs
+    mins amu u Da erg dyn cc cu gal qt pt psi Wh kWh
+    """
+)  # fmt: skip
 _UPRIGHT = _SYMBOLS - {"d", "u", "e", "i", "t", "M", "B", "G", "l"}
 _PER = {"per", "/", "each"}
 _SQUARE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
@@ -26,7 +33,7 @@ _SAME = {
     "°": "degree", "deg": "degree", "degrees": "degree", "radians": "radian", "rad": "radian", r"\Omega": "ohm", "Ω": "ohm", "Å": "angstrom", "mph": "mile_per_hour",
     "m": "meter", "in": "inch", "ft": "foot", "C": "coulomb", "years": "year", "yr": "year", "yrs": "year", "days": "day", "K": "kelvin", "L": "liter", "l": "liter",
 }  # fmt: skip
-COUNTS = frozenset("""unit square unit cubic unit""".split())
+COUNTS = vocabulary("unit square unit cubic unit")
 
 
 def read_unit(tokens: Sequence[Token]) -> Unit | None:
@@ -121,8 +128,11 @@ def _stands(token: Token, count: int, at: int) -> bool:
     return False
 
 
-_FUNCTIONS = frozenset(
-    """sin cos tan cot sec csc log exp sqrt max min gcd lcm det arcsin arccos arctan sinh cosh tanh lim sum prod int deg dim mod and pi inf""".split()
+_FUNCTIONS = vocabulary(
+    """
+    sin cos tan cot sec csc log exp sqrt max min gcd lcm det arcsin arccos arctan sinh cosh tanh lim sum prod
+    int deg dim mod and pi inf
+    """
 )
 
 

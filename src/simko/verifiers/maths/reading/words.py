@@ -5,6 +5,12 @@ from fractions import Fraction
 
 from simko.verifiers.maths.reading.numerals import words_value
 
+
+def vocabulary(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 SCALES = {
     "hundred": Fraction(100), "thousand": Fraction(1000), "million": Fraction(10**6), "billion": Fraction(10**9), "trillion": Fraction(10**12),
     "quadrillion": Fraction(10**15), "lakh": Fraction(10**5), "lac": Fraction(10**5), "crore": Fraction(10**7), "dozen": Fraction(12), "gross": Fraction(144),
@@ -21,18 +27,37 @@ _ORDINALS = {
     "twelfth": "twelve",
 }
 
-NEGATIONS = frozenset(
-    """not no never cannot can't isn't aren't wasn't doesn't don't won't neither nor without except excluding unless incorrect wrong false untrue impossible nothing instead rather but however if maybe perhaps either otherwise than hardly doubt nicht kein keine pas ne nunca ningun nie не нет 不 不是 非 なし ない""".split()
+NEGATIONS = vocabulary(
+    """
+    not no never cannot can't isn't aren't wasn't doesn't don't won't neither nor without except excluding
+    unless incorrect wrong false untrue impossible nothing instead rather but however if maybe perhaps either
+    otherwise than hardly doubt nicht kein keine pas ne nunca ningun nie не нет 不 不是 非 なし ない
+    """
 )
 """Words that make what stands beside them no plain answer."""
 
-CHANGES = frozenset(
-    """negative minus plus below above less more fewer greater least most over under between within beyond exceeding exceeds divided multiplied power root square squared cube cubed factorial double doubled triple tripled quadrupled halved twice thrice inverse reciprocal opposite opposed sum difference remainder rest modulo mod base sin cos tan log ln exp inf infinity infinite infinitely pi percent sqrt matrix alternating approaching tends up repeating recurring choose complement conjugate squareroot cuberoot plusminus or and also half alpha beta gamma delta theta lambda omega sigma R r mult multiple multiples successor predecessor next previous another decreased increased reduced raised to by""".split()
+CHANGES = vocabulary(
+    """
+    negative minus plus below above less more fewer greater least most over under between within beyond
+    exceeding exceeds divided multiplied power root square squared cube cubed factorial double doubled triple
+    tripled quadrupled halved twice thrice inverse reciprocal opposite opposed sum difference remainder rest
+    modulo mod base sin cos tan log ln exp inf infinity infinite infinitely pi percent sqrt matrix alternating
+    approaching tends up repeating recurring choose complement conjugate squareroot cuberoot plusminus or and
+    also half alpha beta gamma delta theta lambda omega sigma R r mult multiple multiples successor predecessor
+    next previous another decreased increased reduced raised to by
+    """
 )
 """Words that change a number's value, or say that it is not alone."""
 
-LEADS = frozenset(
-    """exactly approximately about roughly around approx precisely only just simply total answer so thus hence therefore then we get have obtain find finally final result value is are be equals equal to the a an of area perimeter volume length width height radius distance probability number sum product ratio minimum maximum min max smallest largest least greatest mean median average cost price time speed rate angle measure count integer real solution solutions root answers values option choice ans since where with which and minimal maximal optimal required desired correct there exist exists das die der ist la le est es el sind ответ 答案 答""".split()
+LEADS = vocabulary(
+    """
+    exactly approximately about roughly around approx precisely only just simply total answer so thus hence
+    therefore then we get have obtain find finally final result value is are be equals equal to the a an of area
+    perimeter volume length width height radius distance probability number sum product ratio minimum maximum
+    min max smallest largest least greatest mean median average cost price time speed rate angle measure count
+    integer real solution solutions root answers values option choice ans since where with which and minimal
+    maximal optimal required desired correct there exist exists das die der ist la le est es el sind ответ 答案 答
+    """
 )
 """Words that may lead in to an answer without a colon."""
 

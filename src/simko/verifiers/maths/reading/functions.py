@@ -1,0 +1,115 @@
+r"""Functions in expressions: \\sin 2x, \\log_2 3, \\max(a, b), \\sum_{k=1}^n, \\frac{dv}{dt}."""
+
+from fractions import Fraction
+
+from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
+from simko.verifiers.maths.reading.cursor import Cursor, spelled
+from simko.verifiers.maths.reading.latex import Unreadable
+
+_TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
+FUNCTIONS = {
+    **{f: f for f in (*_TRIGONOMETRIC, *(["sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arsinh", "arcosh", "artanh"]))},
+    **{f: f for f in ["ln", "exp", "max", "min", "gcd", "lcm", "det", "floor", "ceil", "abs", "sqrt", "factorial", "sgn", "sign", "erf", "deg", "dim", "tr", "rank", "arg", "Re", "Im", "lg", "lb", "mod"]},
+    "log": "ln", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
+    "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom", "Fraction": "divide", "Rational": "divide",
+}  # fmt: skip
+RUNS = ("arcsin", "arccos", "arctan", "sqrt", "sinh", "cosh", "tanh", *_TRIGONOMETRIC, "log", "exp", "ln")
+
+
+class Functions(Cursor):
+    """The part of the parser that reads functions."""
+
+    def parenthesised(self, opening: str = "(", closing: str = ")") -> list[Node]:
+        self.need(opening)
+        found = [self.sum()]
+        while self.take(",") or self.take(";"):
+            found.append(self.sum())
+        self.need(closing)
+        return found
+
+    def function(self, text: str) -> Node:
+        function = FUNCTIONS[text]
+        base = power = None
+        for _ in range(2):
+            if self.peek() == "_" and function in ("ln", "log", "max", "min"):
+                self.at += 1
+                base = self.argument() if self.peek() != "{" else self.primary()
+            elif self.peek() == "^":
+                self.at += 1
+                power = self.exponent()
+        if self.peek() == "(":
+            args = self.parenthesised()
+        elif self.peek() == r"\{":
+            args = self.parenthesised(r"\{", r"\}")
+        elif self.peek() == "{":
+            args = [self.primary()]
+        else:
+            args = [self.bare_argument()]
+        if function == "divide":
+            found = Node("div", args=(args[0], args[1] if len(args) == 2 else number(1)))
+        elif base is not None:
+            found = Node("div", args=(call("ln", *args), call("ln", base)))
+        elif text in ("lg", "lb"):
+            found = Node("div", args=(call("ln", *args), call("ln", number(10 if text == "lg" else 2))))
+        elif function in ("sqrt", "cbrt"):
+            found = Node("pow", args=(args[0], number(Fraction(1, 2 if function == "sqrt" else 3))))
+        elif function == "exp":
+            found = Node("pow", args=(Node("constant", "e"), args[0]))
+        else:
+            if power is not None and power == number(-1) and function in _TRIGONOMETRIC:
+                function, power = "arc" + function, None
+            found = call(function, *args)
+        return found if power is None else Node("pow", args=(found, power))
+
+    def bare_argument(self) -> Node:
+        r"""What \sin takes without parentheses: the product up to a sign, another function, a bracket."""
+        sign = self.sign()
+        found = self.factor()
+        while self.starts():
+            token = self.tokens[self.at]
+            known = token.text.lstrip("\\") in FUNCTIONS and len(token.text) > 1
+            if token.text in ("(", "[", "|") or known or token.kind == "grid":
+                break
+            found = product(found, self.factor())
+        constant = any(part.value == "pi" for part in found.walk()) and not found.names
+        if (
+            constant
+            and self.peek() == "/"
+            and self.at + 1 < len(self.tokens)
+            and self.tokens[self.at + 1].kind == "num"
+        ):
+            self.at += 1
+            found = Node("div", args=(found, self.factor()))
+        return negative(found) if sign < 0 else found
+
+    def series(self, head: str) -> Node:
+        r"""\sum_{k=1}^{n} of the product that follows."""
+        low = high = index = None
+        for _ in range(2):
+            if self.take("_"):
+                self.need("{")
+                index = self.primary(digits=False)
+                self.need("=")
+                low = self.sum()
+                self.need("}")
+            elif self.take("^"):
+                high = self.primary(digits=False)
+        if index is None or low is None or high is None or index.head not in ("name", "constant"):
+            raise Unreadable(f"{head} without its range")
+        return Node(head, index.value, (self.term(), low, high))
+
+    def derivative(self) -> Node | None:
+        r"""\frac{dv}{dt}, \frac{\partial^2 u}{\partial x^2}: one name, for a quotient of d's it is not."""
+        texts = [token.text for token in self.tokens[self.at : self.at + 40]]
+        if texts[:1] != ["{"] or not (
+            (texts[1][:1] == "d" and (self.tokens[self.at + 1].kind != "macro")) or texts[1] == r"\partial"
+        ):
+            return None
+        start = self.at
+        self.script()
+        below = self.peek(1) if self.peek() == "{" else ""
+        if not (below[:1] == "d" or below == r"\partial"):
+            self.at = start
+            return None
+        self.script()
+        return name(r"\frac" + spelled(self.tokens[start : self.at]))

@@ -1,0 +1,266 @@
+"""Where the answer of a response stands: each rule on generated variants, with its name, and what is no answer."""
+
+import itertools
+import random
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simko.verifiers.extract import MAX_ANSWER, find_answer
+from simko.verifiers.parts import CUES, final_part
+
+VALUES = [
+    "42",
+    "-7",
+    ".5",
+    "0.25",
+    "1,234",
+    "(2,4)",
+    "[0,1)",
+    "$x = 11$",
+    "\\frac{3}{4}",
+    "$\\sqrt{2}$",
+    "x^2+1",
+    "60\\%",
+    "2:3",
+]
+"""Answers of many forms, in order of no meaning."""
+
+
+def of(response: str, **options: bool) -> tuple[str, str] | None:
+    found = find_answer(response, **options)
+    return None if found is None else (found.text.strip("$ ").rstrip("."), found.rule)
+
+
+def checked(form: str, rule: str | None, before: str = "", **options: bool) -> None:
+    """Each value in the form is found by the rule, or none where it is None; <V> stands for the value."""
+    for value in VALUES:
+        expected = None if rule is None else (value.strip("$"), rule)
+        assert of(before + form.replace("<V>", value), **options) == expected, (form, value)
+
+
+PHRASES = [
+    "The answer is <V>", "The answer is: <V>.", "the answer would be <V>.", "So the final answer equals <V>", "Answer: <V>", "ANSWER = <V>",
+    "FINAL ANSWER: <V>", "My answer → <V>", "Our answer -> <V>.", "Answer => <V>", "Answer — <V>", "The answer comes out to be <V>.",
+    "The correct answer must be <V>.", "Therefore, the answer is: `<V>`", "The answer is **<V>**.", "The answer's <V>", "The answer is\n\n$$<V>$$",
+    "Final Answer: The final answer is <V>. I hope it is correct.", "The answer is <V>\n\nLet me know if you want more detail!",
+    "The answer is therefore <V>.", "The answer to the second part is simply <V>.", "It is not hard to see that the answer is <V>.",
+    "If x is odd, the answer is <V>.", "Since it is not even, the answer is <V>.", "We do not need more, so the answer is <V>.",
+    "The answer is not 13. The answer is <V>.", "Is the answer 13? No, the answer is <V>.", "The answer is <V>. If the answer were 13, we would stop.",
+    "The answer is <V>, not 13.", "The answer is <V> (since x is even).", "The answer is <V>, because we said so.", "The answer is <V> by symmetry.",
+    "The answer is <V> as shown above.",
+    "Ответ: <V>", "Правильный ответ: <V>.", "答案：<V>", "所以答案是 <V>。", "最终答案为 <V>。", "答えは <V> です。", "答え：<V>", "정답: <V>", "정답은 <V>입니다.", "답은 <V>",
+    "La réponse est <V>.", "Réponse finale : <V>", "La respuesta es <V>.", "Respuesta: <V>", "La respuesta correcta es <V>", "A resposta é <V>.",
+    "La risposta è <V>.", "Die Antwort ist <V>.", "Die Antwort lautet: <V>", "Het antwoord is <V>.", "Odpowiedź: <V>", "Cevap: <V>", "Đáp án là <V>.",
+    "Jawabannya adalah <V>.", "الإجابة هي <V>", "उत्तर: <V>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", PHRASES)
+def test_an_announced_answer_is_found_in_many_languages(form: str) -> None:
+    single = form.replace("$$<V>$$", "<V>")
+    checked(single, "phrase")
+    checked(single, "phrase", before="First $x=5$ gives 9.\n")
+
+
+@pytest.mark.parametrize("heading", ["**Final Answer**", "## Answer", "Final answer", "### Final Answer:", "**Answer:**", "Answer", "**Ответ**", "# 答案", "Réponse"])  # fmt: skip
+@pytest.mark.parametrize("gap", ["\n", "\n\n", " \n \n**"])
+def test_an_answer_stands_on_the_line_after_its_heading(heading: str, gap: str) -> None:
+    checked(f"{heading}{gap}<V>", "heading", before="We add.\n\n")
+
+
+def test_a_heading_over_prose_announces_nothing() -> None:
+    assert of("## Answer\n\nWe begin by looking at the sum of the first nine odd numbers and compare 3 with 4") is None
+
+
+DENIED = [
+    "The answer cannot be: <V>", "The answer can't be <V>", "The answer is not <V>", "The answer isn't <V>.", "The answer is definitely not <V>.",
+    "The answer is never <V>", "The answer is neither <V> nor 13.", "I doubt the answer is <V>.", "I don't think the answer is <V>.",
+    "It is not true that the answer is <V>.", "It is false that the answer is <V>", "It would be wrong to say the answer is <V>.",
+    "Nobody says that the answer is <V>", "The wrong answer is <V>", "An incorrect answer: <V>", "The answer is anything but <V>.",
+    "The answer is other than <V>", "The answer is <V> is wrong", "No answer is <V>",
+    "if the answer were <V>", "If the answer is <V>, we are done.", "Suppose that the answer is <V>.", "Suppose, for contradiction, that the answer is <V>.",
+    "Assume the answer is <V>", "Whether the answer is <V> we cannot say.", "unless the answer is <V>", "Were the answer equal to <V>, it would fail",
+    "The answer might be <V>", "The answer could be: <V>",
+    "Is the answer <V>?", "Could it be that the answer is <V>?", "The answer is <V>?", "Answer: <V>?",
+    "答案不是 <V>", "如果答案是 <V>，那么", "答えは <V> ではありません。", "もし答えが <V> なら", "정답은 <V>이 아닙니다.", "La réponse n'est pas <V>.", "Si la réponse est <V>",
+    "La respuesta no es <V>.", "Die Antwort ist nicht <V>.", "Wenn die Antwort <V> ist", "Ответ не <V>", "Если ответ: <V>", "La risposta non è <V>.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", DENIED)
+def test_what_is_denied_doubted_supposed_or_asked_is_no_answer(form: str) -> None:
+    checked(form, None)
+    assert of(f"The answer is 99.\n{form.replace('<V>', '42')}") == ("99", "phrase")
+
+
+BOXES = [
+    "So $\\boxed{<V>}$.", "So $\\boxed {<V>}$", "So $$\\boxed{<V>}.$$", "\\fbox{<V>}", "\\framebox{<V>}", "\\bbox[5px,border:2px solid]{<V>}", "$\\boxed{\\boxed{<V>}}$",
+    "So \x08oxed{<V>}.", "\\\\boxed{<V>}", "First $\\boxed{13}$, corrected $\\boxed{<V>}$", "$\\boxed{<V>}$ and again $\\boxed{<V>}$",
+    "$\\boxed{<V>}$. Note that the answer is 3 times larger than before.", "$\\boxed{<V>}$. The answer cannot be 13.",
+    "$\\boxed{<V>}$\n\nAnswer the next question.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", BOXES)
+def test_the_last_box_is_found_however_it_is_spelled(form: str) -> None:
+    checked(form.replace("$", ""), "box")
+
+
+@pytest.mark.parametrize(
+    "value", ["5", "42", "-3", "0.5", "1/2", "(42)", "(2,4)", "[0,1]", "\\frac{3}{4}", "\\frac34", "\\pi"]
+)
+@pytest.mark.parametrize(
+    "form", ["So $\\boxed <V>$.", "So $\\boxed<V>$", "\\boxed <V>", "\\(\\boxed<V>\\)", "Thus \\boxed <V>."]
+)
+def test_a_box_needs_no_braces(form: str, value: str) -> None:
+    assert of(form.replace("<V>", value)) == (value, "box")
+
+
+@pytest.mark.parametrize(
+    "text", ["put it in \\boxed please", "use \\boxed at the end", "boxed{5}", "\\boxed 5x", "\\boxedfoo5", "\\boxed{}"]
+)
+def test_what_is_no_box(text: str) -> None:
+    assert find_answer(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "First $\\boxed{3}$, but the corrected value is $\\boxed{\\frac{7}{",
+        "\\boxed{3} and \\boxed{4",
+        "The answer is 3. $\\boxed{4",
+        "\\boxed{4\n\nThe final answer is 4.",
+    ],
+)
+def test_a_last_box_that_is_cut_off_is_no_answer(text: str) -> None:
+    assert find_answer(text) is None
+
+
+@pytest.mark.parametrize(
+    ("later", "rule"),
+    [
+        ("Final answer: <V>", "phrase"), ("The final answer is <V>.", "phrase"), ("**Final Answer**\n\n<V>", "heading"), ("The answer is <V>.", "phrase"),
+        ("#### <V>", "####"), ("Hence the answer is $<V>$.", "phrase"), ("最终答案是 <V>。", "phrase"), ("Final answer: <V> cm", "phrase"),
+    ],
+)  # fmt: skip
+def test_a_later_final_statement_takes_the_place_of_the_box(later: str, rule: str) -> None:
+    for value in ("17", "-2", "\\frac{1}{2}"):
+        found = find_answer(f"The intermediate bound is $\\boxed{{4}}$.\n\n{later.replace('<V>', value)}")
+        assert found is not None
+        assert (found.text.strip("$").removesuffix(" cm"), found.rule) == (value, rule)
+    run = "$\\boxed{4}$.\n\nQuestion: What is 3 + 4?\nThe final answer is 7."
+    assert of(run) == of(run, run_on=True) == ("4", "box")
+
+
+def test_answer_tags() -> None:
+    for name in ("answer", "ANSWER", "final_answer"):
+        checked(f"<{name}><V></{name}>", "answer tag")
+        checked(
+            f"Let us see.\n<{name}>\n <V> \n</{name}>\nDone.", "answer tag", before="\\boxed{13} The answer is 12.\n"
+        )
+    checked("<answer>The answer is \\boxed{<V>}.</answer>", "answer tag")
+    checked("<answer>We find that the final answer is <V>.</answer>", "answer tag")
+    checked("<answer>13</answer> no: <answer><V></answer>", "answer tag")
+    assert of("<answer> </answer> \\boxed{5}") == ("5", "box")
+    assert of("<answer>5") is None
+
+
+def test_json() -> None:
+    for form in (
+        '{"answer": "42"}',
+        '{"reasoning": "six times {seven}", "answer": 42}',
+        'Sure:\n```json\n{"answer": 42}\n```',
+        '```\n{"Final Answer": "$42$"}\n```',
+    ):
+        assert of(form) == ("42", "JSON")
+    assert of('{"answer": [2, 4]}') == ("[2, 4]", "JSON")
+    assert of('{"answer": 0.10}') == ("0.10", "JSON")
+    for form in ('{"result": 42}', '{"answer": null}', '{"answer": {"x": 1}}', "{" * 5000):
+        assert find_answer(form) is None
+
+
+@pytest.mark.parametrize(
+    "form", ["<V>", "$<V>$", "$$<V>$$", "$$\n<V>\n$$", "\\[\n<V>\n\\]", "\\(<V>\\)", "**<V>**", "`<V>`", " \n<V>.\n"]
+)
+def test_a_response_that_is_nothing_but_the_answer(form: str) -> None:
+    for value in (
+        "42",
+        "x = 11",
+        "(2,4)",
+        ".5",
+        "\\frac{1}{2}",
+        "-3",
+        "2x+1",
+        "\\sin x",
+        "x=2, y=3",
+        "1,234",
+        "\\{1,2\\}",
+        "3:45",
+    ):
+        assert of(form.replace("<V>", value)) == (value, "whole response")
+
+
+LISTS = ["42, 43", "42 or 43", "42 and 43", "42; 43", "42 43", "42\n43", "$42$ or $43$", "$42$, $43$", "x=1, x=2", "$x=1 \\text{ or } x=2$", "42 \\quad 43", "42、43"]  # fmt: skip
+PROSE = ["Paris", "yes", "x", "I think 42", "42 apples are left", "It is 42", "there are 3 of them", "1. 42", "- 42", "2 + 2 =", "42?", "so 5", "", "...", "Step 1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*LISTS, *PROSE])
+def test_prose_and_lists_of_candidates_are_no_answer(text: str) -> None:
+    assert find_answer(text) is None
+    assert find_answer(f"**{text}**") is None
+
+
+def test_a_number_in_a_sentence_is_no_answer() -> None:
+    for text in ("We get x = 5 and are done.", "The value is 42.", "so the sum equals $42$", "Hence 42."):
+        assert find_answer(text) is None
+
+
+# -- any text ------------------------------------------------------------------------------------------------------------
+
+PIECES = ["\\boxed{", "\\boxed ", "\\boxed(", "\\bbox[", "{", "}", "$", "$$", "\\[", "####", "<think>", "</think>", "<answer>", "</answer>", "<s>", "</s>", "<|im_end|>",
+          "the answer is ", "answer: ", "Answer\n\n", "final ", "if ", "not ", "is ", "答案", "是", "。", "42", ",", ".", "?", "(since ", "\n", "\nQ: ", '{"answer": ', "```", "*", " or "]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_piece_costs_linear_time(piece: str) -> None:
+    text = piece * (400_000 // len(piece))
+    began = time.process_time()
+    for response in (text, f"x{text}", f"{text}\nthe answer is {text}"):
+        find_answer(response, run_on=True)
+    assert time.process_time() - began < 3.0
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.booleans())
+def test_any_text_gets_a_span_or_none(response: str, run_on: bool) -> None:
+    found = find_answer(response, run_on=run_on)
+    assert found is None or (0 < len(found.text) <= MAX_ANSWER and found.text == found.text.strip() and found.rule)
+    assert final_part(final_part(response)) == final_part(final_part(final_part(response)))
+
+
+def test_an_answer_longer_than_the_bound_is_none() -> None:
+    for form in ("\\boxed{%s}", "The answer is %s", "<answer>%s</answer>", "%s", '{"answer": "%s"}'):
+        assert find_answer(form % ("9" * MAX_ANSWER)) is not None
+        assert find_answer(form % ("9" * (MAX_ANSWER + 1))) is None
+
+
+def test_every_word_of_a_language_announces_and_every_doubt_stops_it() -> None:
+    """So that no entry of cues.toml is dead."""
+    choose = random.Random(0)
+    for language in CUES["language"]:
+        for noun, verb in itertools.product(language["answer"], [*language["is"], ":"]):
+            said = f"{_sample(noun)} {_sample(verb)} {choose.randrange(10, 99)}"
+            found = find_answer(said)
+            assert found is not None, said
+            assert found.text == said[-2:], said
+
+
+def _sample(pattern: str) -> str:
+    """The shortest text of a simple pattern: its first alternatives."""
+    pattern = re.sub(r"\(\?!(?:[^()]|\([^()]*\))*\)", "", pattern)
+    pattern = re.sub(r"\(\?:([^()]*)\)\??", lambda group: group[1].split("|")[0], pattern)
+    return re.sub(r"\w\?", "", pattern)
