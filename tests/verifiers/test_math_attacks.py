@@ -43,13 +43,12 @@ def misjudged(variants: list[Variant]) -> list[Variant]:
     return found
 
 
-@pytest.mark.parametrize("each", [2])
-def test_no_attack_on_a_gold_is_accepted(each: int, bench_data: Path) -> None:
-    every = each if "tests" in bench_data.parts else 25 * each
+def test_no_attack_on_a_gold_is_accepted(bench_data: Path) -> None:
+    each = 1 if "tests" in bench_data.parts else 25
     answers = golds(bench_data)
-    tried = list(attacks(answers, random.Random(2025), every))
+    tried = list(attacks(answers, random.Random(2025), each))
     assert len({variant.kind for variant in tried}) >= 15
-    assert len(tried) > 0.8 * every * len(ATTACKS)
+    assert len(tried) > 0.8 * each * len(ATTACKS)
     assert [variant for variant in misjudged(tried) if not variant.missed] == []
 
 
@@ -57,23 +56,13 @@ def test_no_written_attack_is_accepted() -> None:
     assert [variant for variant in misjudged(WRITTEN) if not variant.missed] == []
 
 
-PIECES = r"""\frac \dfrac \sqrt { } ( ) [ ] \{ \} \text{ and or \pm \mp , ; = < > \le \in \cup \infty inf nan x n e i 1 2 3 7 12 0 0.5 . .5 / - + * ^
-    _ ! ' % \% $ \$ ^\circ ° \text{C} \text{F} \text{K} \degree \deg \mod \text{m} \text{ft} \mathrm{dB} \mathrm{pH} \approx \times10^{ e5 e-3 \pi
-    \sin \cos^{-1} \log_ \ln \binom \sum_{k=1}^{3} \int_0^1 dx \lim_{x\to0} \left( \right) \\ \boxed{ & \begin{pmatrix} \end{pmatrix} \begin{cases}
-    \end{cases} | \lfloor \rfloor \lceil : \cdot \div \overline{ \bar{3} \dot{3} \text{dozen} \emptyset \mathbb{R} \setminus \mid \not \ne \to \ldots
-    \underline{ \color{red} \phantom{ ½ ² √ ≤ A B (B) \text{True} f(x) f'(x) _8 3:30 p.m. 1,234 \pmod{ \gcd( \max( \exp lcm \angle \alpha \hbar \nabla
-    \partial \mathbf{i} \hat \prime ^T ^{-1} 9^{9^9} 1e999 1/0 0^0 \tan90^\circ""".split()
-GOLDS = r"""42 1.5 0 x+1 f(x)=x+1 (1,2) [1,2] x=3 \{1,2\} \begin{pmatrix}1\\2\end{pmatrix} 5\text{cm} 20^\circ\text{C} 10\% \$5 \text{east} B 3:30 \pm3
-    n\pi,n\in\mathbb{Z} x>2 \infty \sqrt{2} 2^{100}-1 1+2i 6.02\times10^{23} x^2+y^2=1 \emptyset 12_8 1,2,3 \lfloor{x}\rfloor 5\text{hours} 3:2
-    \frac{dv}{dt} \mathbb{R} 2\mathbf{i}+3\mathbf{j} \begin{cases}1&x>0\\0&x\le0\end{cases}""".split()
-
-
 @pytest.mark.parametrize("number", [800, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_no_medley_of_symbols_fails_the_verifier(number: int) -> None:
+    pieces_of_answers, some_golds = (row.split() for row in (HERE / "medleys.txt").read_text("utf-8").splitlines())
     source = random.Random(3)
     medleys = []
     for _ in range(number):
-        gold, pieces = source.choice(GOLDS), source.choices(PIECES, k=source.randint(1, 8))
+        gold, pieces = source.choice(some_golds), source.choices(pieces_of_answers, k=source.randint(1, 8))
         place = source.randrange(len(gold))
         answer = "".join(pieces) if source.random() < 0.5 else gold[:place] + pieces[0] + gold[place:]
         medleys.append(Variant("medley", gold, f"\\boxed{{{answer}}}", False, None))
