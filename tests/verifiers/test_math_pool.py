@@ -61,7 +61,7 @@ def test_the_judge_alone_decides_as_the_text_does(pool: GradingPool) -> None:
 
 def test_unparsed_and_extracted() -> None:
     assert grade_math("I do not know", "42") == Verdict("unparsed")
-    assert grade_math(r"\boxed{42}", "42") == Verdict("correct", "42")
+    assert grade_math(r"\boxed{42}", "42") == Verdict("correct", "42", rule="box")
 
 
 @pytest.mark.parametrize("gold", ["", " ", "\n", "\\boxed{}"])
@@ -73,7 +73,7 @@ def test_a_problem_without_gold_is_named(gold: str) -> None:
 
 
 def test_a_hostile_answer_beside_good_ones(pool: GradingPool) -> None:
-    rows = [(r"\boxed{(10^{100000})!}", "42"), *RIGHT, *WRONG]
+    rows = [(r"\boxed{\int_0^1 e^{x^{x^x}} dx}", "42"), *RIGHT, *WRONG]
     expected = ["timeout", *["correct"] * len(RIGHT), *["wrong"] * len(WRONG)]
     assert outcomes(verify_math.grade(pairs(rows), pool)) == expected
 
@@ -120,12 +120,13 @@ def test_the_work_outside_the_pool_is_linear(length: int) -> None:
 
 @pytest.mark.slow
 def test_good_and_hostile_answers_together() -> None:
-    """200 good + 24 hostile: all right, within 30 s on two cores (counted in CPU seconds, so that load does not matter)."""
+    """200 good among 200 hostile: all right, within 120 s of CPU time, so that load does not matter."""
     golds = [str(number) for number in range(100)] + [rf"\frac{{{n}}}{{{n + 1}}}+x^{{{n}}}" for n in range(2, 102)]
     rows = [(rf"\boxed{{{gold}}}" if "x" not in gold else rf"\boxed{{1 - 1 + {gold}}}", gold) for gold in golds]
-    mixed = [(row, True) for row in pairs(rows)] + [
-        ((rf"\boxed{{{text}}}", Problem("h", "", "42")), False) for text in HOSTILE
-    ]
+    others = ["42", r"\frac{x}{2}", r"\int_0^1 x dx", "(1,2)", "x=3", r"\sqrt{2}", "1,2,3", "12\\text{ cm}", "x>2"]
+    nasty = [(text, gold) for gold in others for text in HOSTILE][:200]
+    mixed = [(row, True) for row in pairs(rows)]
+    mixed += [((rf"\boxed{{{text}}}", Problem("h", "", gold)), False) for text, gold in nasty]
     random.Random(0).shuffle(mixed)
     before = os.times()
     with GradingPool(2) as made:
@@ -133,10 +134,11 @@ def test_good_and_hostile_answers_together() -> None:
     after = os.times()
     good = [verdict.outcome for verdict, (_, is_good) in zip(verdicts, mixed, strict=True) if is_good]
     hostile = [verdict.outcome for verdict, (_, is_good) in zip(verdicts, mixed, strict=True) if not is_good]
+    assert len(hostile) == 200
     assert good == ["correct"] * 200
     assert set(hostile) <= {"wrong", "timeout", "unparsed"}
-    assert hostile.count("timeout") >= 4
-    assert sum(after[:4]) - sum(before[:4]) < 60
+    assert hostile.count("timeout") >= 2
+    assert sum(after[:4]) - sum(before[:4]) < 120
 
 
 @pytest.mark.slow

@@ -71,8 +71,9 @@ def call(function: str, *args: Node) -> Node:
 
 
 def product(*factors: Node) -> Node:
-    """The product of one or more factors."""
-    return factors[0] if len(factors) == 1 else Node("mul", args=factors)
+    """The product of one or more factors, flat."""
+    flat = [part for factor in factors for part in (factor.args if factor.head == "mul" else (factor,))]
+    return flat[0] if len(flat) == 1 else Node("mul", args=tuple(flat))
 
 
 def negative(node: Node) -> Node:

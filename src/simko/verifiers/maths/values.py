@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from simko.verifiers.maths.nodes import Node
-from simko.verifiers.maths.reading.units import Unit
+
+Unit = tuple[tuple[str, int], ...]
+"""Names and their powers: metres per second squared is (("m", 1), ("s", -2))."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,14 @@ def parse(tokens: Sequence[Token]) -> Node:
     return found
 
 
+def expression(tokens: Sequence[Token]) -> Node | None:
+    """The tokens' tree; None where they have none."""
+    try:
+        return parse(tokens) if tokens else None
+    except (Unreadable, ArithmeticError, ValueError, IndexError):
+        return None
+
+
 class _Parser(Functions):
     # -- sums, products, powers ------------------------------------------------------------------------------------
 
@@ -73,14 +81,17 @@ class _Parser(Functions):
         return found
 
     def term(self) -> Node:
-        found = self.factor()
+        found, divisions = self.factor(), 0
         while True:
             if self.take("*"):
                 sign = self.sign()
                 right = self.factor()
                 found = product(found, negative(right) if sign < 0 else right)
             elif self.take("/"):
+                divisions += 1
                 found = Node("div", args=(found, self.divisor()))
+                if divisions > MAX_DEPTH:
+                    raise Unreadable("it divides too often")
             elif self.peek() == r"\mod":
                 self.at += 1
                 found = call("mod", found, self.factor())

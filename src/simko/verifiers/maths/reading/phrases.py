@@ -3,9 +3,9 @@ r"""What stands around an answer: prose before it, an option's label, conditions
 import re
 from collections.abc import Sequence
 
-from simko.verifiers.maths.reading.brackets import split
 from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token, op
+from simko.verifiers.maths.reading.splitting import split
 from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
 
 _LABELS = frozenset("ABCDEFGHIJ")
@@ -183,31 +183,3 @@ def _is_condition(part: Sequence[Token], main: Sequence[Token]) -> bool:
     if texts & _ORDER:
         return not any(token.text in _ORDER for token in main) and bool(re.search(r"[0-9]|mathbb", spelled(part)))
     return r"\mathbb" in texts or bool(words & _CONDITION_WORDS - {"a", "is", "an", "the", "are", "be", "in", "of"})
-
-
-def join_thousands(tokens: Sequence[Token], inside: bool = False) -> list[Token]:
-    """The tokens with 12,000 as one number: where all is that number, or the list's other commas have spaces."""
-    tokens = list(tokens)
-    commas = [place for place, token in enumerate(tokens) if token.text == "," and token.kind == "op"]
-    tight = [place for place in commas if _groups(tokens, place, commas)]
-    loose = [place for place in commas if place + 1 < len(tokens) and tokens[place + 1].gap]
-    if not tight or (len(tight) + len(loose) != len(commas)) or (inside and not loose):
-        return tokens
-    for place in reversed(tight):
-        tokens[place - 1 : place + 2] = [
-            tokens[place - 1]._replace(text=tokens[place - 1].text + tokens[place + 1].text)
-        ]
-    return tokens
-
-
-def _groups(tokens: Sequence[Token], place: int, commas: Sequence[int]) -> bool:
-    if not 0 < place < len(tokens) - 1:
-        return False
-    before, after = tokens[place - 1], tokens[place + 1]
-    leading = place - 2 not in commas or tokens[place - 1].gap
-    return bool(
-        not after.gap
-        and before.kind == after.kind == "num"
-        and re.fullmatch(r"[0-9]{3}(\.[0-9]+)?", after.text)
-        and re.fullmatch(r"[1-9][0-9]{0,2}" if leading else r"[0-9]{3}", before.text)
-    )

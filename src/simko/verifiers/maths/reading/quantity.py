@@ -6,11 +6,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, number, product
-from simko.verifiers.maths.reading.brackets import expression
+from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import Token
-from simko.verifiers.maths.reading.units import CURRENCIES, Unit, conversion, is_money, read_unit
+from simko.verifiers.maths.reading.units import CURRENCIES, conversion, is_money, read_unit
 from simko.verifiers.maths.reading.words import fraction_word, says_a_number, scale
-from simko.verifiers.maths.values import Listing, Quantity, Text, Value
+from simko.verifiers.maths.values import Listing, Quantity, Text, Unit, Value
 
 _PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
@@ -106,11 +106,10 @@ def _degrees(node: Node) -> tuple[Node, Unit | None]:
 
 
 def _may_end(last: Token, following: Token) -> bool:
-    return (
-        last.kind == "num"
-        or last.text in _ENDS
-        or (following.kind == "word" and last.kind in ("letters", "macro", "word"))
-    )
+    """Whether a number may end between two tokens, and its unit begin."""
+    begins = following.kind in ("word", "letters", "macro") or following.text in ("^", "/", "%", "(", "'")
+    words = following.kind == "word" and last.kind in ("letters", "macro", "word")
+    return begins and (last.kind == "num" or last.text in _ENDS or words)
 
 
 def _has_words(tokens: Sequence[Token]) -> bool:

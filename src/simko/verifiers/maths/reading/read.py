@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from simko.verifiers.maths.reading.brackets import brackets, enclosed, split
+from simko.verifiers.maths.reading.brackets import brackets
 from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable, op, tokenise
 from simko.verifiers.maths.reading.lists import listing
-from simko.verifiers.maths.reading.phrases import conditions, join_thousands, label, labelled_parts, without_prose
+from simko.verifiers.maths.reading.phrases import conditions, label, labelled_parts, without_prose
 from simko.verifiers.maths.reading.quantity import quantity, text_value
 from simko.verifiers.maths.reading.relations import relation
+from simko.verifiers.maths.reading.splitting import enclosed, join_thousands, split
 from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Text, Unread, Value
 
 _CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)(am|pm|a\.m\.?|p\.m\.?)?", re.IGNORECASE)

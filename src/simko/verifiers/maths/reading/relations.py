@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 from simko.verifiers.maths.nodes import Node, call, negative
 from simko.verifiers.maths.numeric import real_value
-from simko.verifiers.maths.reading.brackets import expression, split
 from simko.verifiers.maths.reading.cursor import spelled
+from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import Token
+from simko.verifiers.maths.reading.splitting import split
 from simko.verifiers.maths.reading.words import NEGATIONS
 from simko.verifiers.maths.regions import INFINITY, except_for, region
 from simko.verifiers.maths.values import (

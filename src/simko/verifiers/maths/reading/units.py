@@ -8,9 +8,7 @@ from typing import Any
 
 from simko.verifiers.maths.reading.latex import Token
 from simko.verifiers.maths.reading.words import is_noun, vocabulary
-
-Unit = tuple[tuple[str, int], ...]
-"""Names and their powers: metres per second squared is (("m", 1), ("s", -2))."""
+from simko.verifiers.maths.values import Unit
 
 CURRENCIES = {"$": "USD", r"\euro": "EUR", r"\pounds": "GBP", r"\yen": "JPY", r"\rupee": "INR", "USD": "USD", "EUR": "EUR", "GBP": "GBP", "Rs": "INR", r"\cent": "cent", "¢": "cent"}  # fmt: skip
 _SYMBOLS = vocabulary(
