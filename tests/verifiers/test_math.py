@@ -78,7 +78,9 @@ def test_golds_of_other_problems_fail(name: str, bench_data: Path) -> None:
 
 
 POLICY = {row["id"] for row in rows(HERE / "math_policy.jsonl")}
-LABELLED = [row for row in rows(HERE.parent / "data" / "grader_cases.jsonl") if row["id"] not in POLICY and not row.get("taste")]
+LABELLED = [
+    row for row in rows(HERE.parent / "data" / "grader_cases.jsonl") if row["id"] not in POLICY and not row.get("taste")
+]
 
 
 @pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
