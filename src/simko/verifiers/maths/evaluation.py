@@ -2,10 +2,12 @@
 
 import hashlib
 import math
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from simko.verifiers.maths.nodes import Node, exact
+from simko.verifiers.maths.points import Point
 
 _MOST_TERMS = 2_000
 
@@ -22,24 +24,51 @@ def mpmath() -> Any:
     return mpmath
 
 
+_FUNCTIONS = {
+    name: name
+    for name in [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "sinh",
+        "cosh",
+        "tanh",
+        "coth",
+        "sech",
+        "csch",
+        "ln",
+        "erf",
+        "arg",
+    ]
+}
+_FUNCTIONS |= {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh",
+               "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign", "sign": "sign", "ln": "ln", "cbrt": "cbrt"}  # fmt: skip
+
+
 class Evaluation:
     """Evaluates expressions at one point, and keeps the largest and the smallest size on the way."""
 
-    def __init__(self, context: Any, point: dict[str, Any], bits: int) -> None:
+    def __init__(self, context: Any, point: Point, bits: int) -> None:
         self.context, self.point, self.bits = context, point, bits
         self.largest: Any = context.mpf(1)
         self.smallest: Any = context.mpf(1)
 
     def value(self, node: Node) -> Any:
         found = self.plain(node)
-        size = abs(found)
         if self.context.isinf(found) or self.context.isnan(found):
             raise Undecided
+        self.note(abs(found))
+        return found
+
+    def note(self, size: Any) -> None:
+        """Keep the size of a number on the way."""
         if size > self.largest:
             self.largest = size
         elif 0 < size < self.smallest:
             self.smallest = size
-        return found
 
     def plain(self, node: Node) -> Any:
         context = self.context
@@ -68,10 +97,8 @@ class Evaluation:
         return self.call(str(node.value), values)
 
     def name(self, text: str) -> Any:
-        value, whole = self.point[text]
-        if whole:
-            return self.context.mpf(int(value))
-        return self.context.mpf(round(value * 2**30)) / 2**30 + self.context.mpf(1) / (7 * 2**30)
+        value = self.point.values[text]
+        return self.context.mpf(value.numerator) / value.denominator
 
     def power(self, below: Node, above: Node) -> Any:
         base, exponent = self.value(below), self.value(above)
@@ -125,15 +152,18 @@ class Evaluation:
             return context.fac2(values[0]) if abs(values[0]) < 10**5 else self.fail()
         if function == "binom":
             return context.binomial(*values) if abs(values[0]) < 10**6 else self.fail()
-        names = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh",
-                 "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign"}  # fmt: skip
-        if function in ("dim", "tr", "rank", "det"):
-            return self.unknown("?" + function, values)
-        if function in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh") and abs(values[0]) > 10**9:
-            raise Undecided
         if function == "ln" and values[0] == 0:
             raise Undecided
-        return getattr(context, names.get(function, function))(*values)
+        if function in ("tanh", "coth", "erf"):  # close to 1: count the distance
+            self.note(context.exp(-2 * abs(self.real(values[0]))))
+        if function not in _FUNCTIONS:
+            return self.unknown("?" + function, values)
+        if function in ("sin", "cos", "tan", "cot", "sec", "csc") and abs(values[0]) > 10**9:
+            raise Undecided
+        found = getattr(context, _FUNCTIONS[function])(*values)
+        if abs(found) > 10**12 and function in ("tan", "cot", "sec", "csc"):  # a pole, but for rounding
+            raise Undecided
+        return found
 
     def fail(self) -> Any:
         raise Undecided
@@ -153,7 +183,7 @@ class Evaluation:
         outer = self.point
         total = self.context.mpf(0 if node.head == "sum" else 1)
         for index in range(start, end + 1):
-            self.point = {**outer, str(node.value): (index, True)}
+            self.point = Point({**outer.values, str(node.value): Fraction(index)}, outer.negative)
             value = self.value(_bound(body, str(node.value)))
             total = total + value if node.head == "sum" else total * value
         self.point = outer

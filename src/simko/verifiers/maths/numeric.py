@@ -5,25 +5,23 @@ grow with the largest and the smallest number on the way, so that 2^{2024}-1 is 
 What cannot be evaluated is undecided, never equal.
 """
 
-import hashlib
 import math
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from simko.verifiers.maths.evaluation import Evaluation, Undecided, mpmath
 from simko.verifiers.maths.nodes import MOST_BITS, QUICK_BITS, Node
+from simko.verifiers.maths.points import Point, points
 
-_DIGITS = 50
+_DIGITS = 60
 _MOST_DIGITS = 20_000
 _LEAST_POINTS = 4
-_INTEGER_FUNCTIONS = {"floor", "ceil", "factorial", "double factorial", "binom", "gcd", "lcm", "mod"}
 
 
 def differ(one: Node, other: Node, integers: frozenset[str] = frozenset()) -> bool:
     """Whether the expressions surely differ: at some point by far more than doubles may err."""
     context = mpmath().fp
-    for point in _points(one, other, integers):
+    for point in points(one, other, integers):
         try:
             left, right = Evaluation(context, point, QUICK_BITS), Evaluation(context, point, QUICK_BITS)
             first, second = complex(left.value(one)), complex(right.value(other))
@@ -44,8 +42,8 @@ def agree(one: Node, other: Node, integers: frozenset[str] = frozenset()) -> boo
     A point where one has a value and the other a pole tells them apart. Only for a process that can be killed.
     """
     decided = 0
-    points = list(_points(one, other, integers))
-    for point in points:
+    tried = points(one, other, integers)
+    for point in tried:
         try:
             same = _same_at(one, other, point)
         except (MemoryError, RecursionError):  # exhausted: for the pool to say
@@ -55,7 +53,7 @@ def agree(one: Node, other: Node, integers: frozenset[str] = frozenset()) -> boo
         if same is False:
             return False
         decided += same is True
-    return True if decided >= min(_LEAST_POINTS, len(points)) else None
+    return True if decided >= min(_LEAST_POINTS, len(tried)) else None
 
 
 def proportional(one: Node, other: Node, positive: bool = False) -> bool | None:
@@ -66,7 +64,7 @@ def proportional(one: Node, other: Node, positive: bool = False) -> bool | None:
     first: Any = None
     decided = 0
     with mpmath().workdps(_DIGITS):
-        for point in _points(one, other, frozenset()):
+        for point in points(one, other, frozenset()):
             try:
                 left = Evaluation(mpmath().mp, point, MOST_BITS).value(one)
                 right = Evaluation(mpmath().mp, point, MOST_BITS).value(other)
@@ -84,10 +82,10 @@ def proportional(one: Node, other: Node, positive: bool = False) -> bool | None:
     return True if decided >= _LEAST_POINTS else None
 
 
-def _same_at(one: Node, other: Node, point: dict[str, Any]) -> bool | None:
+def _same_at(one: Node, other: Node, point: Point) -> bool | None:
     """Whether the values at a point are the same, to as many digits as their numbers need; None: it does not count."""
     digits = _DIGITS
-    for _ in range(2):
+    while True:
         with mpmath().workdps(digits):
             context = mpmath().mp
             left, right = Evaluation(context, point, MOST_BITS), Evaluation(context, point, MOST_BITS)
@@ -98,62 +96,21 @@ def _same_at(one: Node, other: Node, point: dict[str, Any]) -> bool | None:
             if abs(first - second) > largest * context.mpf(10) ** (10 - digits):
                 return False
             span = context.log10(largest) - context.log10(min(left.smallest, right.smallest))
-            needed = 30 + 2 * int(span)
-        if needed <= digits:
+            needed = 30 + 2 * max(int(span), 0)
+        if needed <= digits - 20:
             return True
         if needed > _MOST_DIGITS:
             raise Undecided
         digits = needed + 20
-    return True
 
 
-def _counts(point: dict[str, Any], first: Any, second: Any) -> bool:
+def _counts(point: Point, first: Any, second: Any) -> bool:
     """Points with negative names count where both values are real: \\sqrt{x^2} is not x, but 2\\ln x is \\ln x^2."""
-    return not point.get("", False) or (_is_real(first) and _is_real(second))
+    return not point.negative or (_is_real(first) and _is_real(second))
 
 
 def _is_real(value: Any) -> bool:
     return bool(abs(value.imag) <= 1e-12 * abs(value))
-
-
-def _points(one: Node, other: Node, integers: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Values for the free names: near 1, in (0, 1), large, negative; integers where the names stand for them.
-
-    They follow from a hash of both expressions, so that no answer can be made to agree at them alone. Names within
-    floors, factorials, binomials and the like are integers. The key "" marks points with negative values.
-    """
-    names = sorted(one.names | other.names)
-    if not names:
-        yield {}
-        return
-    counted = integers | _counted(one) | _counted(other)
-    digest = f"{one.key}\0{other.key}"
-    ranges = [(1.1, 2.9), (0.05, 0.95), (3, 12), (1.1, 2.9), (12, 90), (-3, -1), (-60, -5), (-0.9, 12)]
-    if counted:
-        ranges += [(3, 12), (5, 25), (12, 90), (90, 400)]
-    for number, (low, high) in enumerate(ranges):
-        point: dict[str, Any] = {"": low < 0}
-        for place, name in enumerate(names):
-            draw = int.from_bytes(hashlib.sha256(f"{digest}\0{name}\0{number}".encode()).digest()[:6]) / 2**48
-            if number == 3 and place % 2:  # the order of the names turned round: max(x, y) is neither
-                draw = 1 - draw
-            value = low + draw * (high - low)
-            if name in counted:
-                value = int(max(abs(low), 1)) + int(draw * max(high, 9))
-            point[name] = (value, name in counted)
-        yield point
-
-
-@cache
-def _counted(node: Node) -> frozenset[str]:
-    """The names that stand for integers: those within a floor, a factorial, a binomial, or a remainder."""
-    found = frozenset[str]()
-    for part in node.walk():
-        if part.head == "call" and part.value in _INTEGER_FUNCTIONS:
-            found |= part.names
-        elif part.head in ("sum", "prod"):
-            found |= part.args[1].names | part.args[2].names
-    return found
 
 
 @cache
@@ -164,7 +121,7 @@ def real_value(node: Node) -> float | None:
     if node.names:
         return None
     try:
-        value = complex(Evaluation(mpmath().fp, {}, QUICK_BITS).value(node))
+        value = complex(Evaluation(mpmath().fp, Point({}, False), QUICK_BITS).value(node))
     except Exception:  # whatever doubles cannot hold has no value here
         return None
     return value.real if value.imag == 0 else None

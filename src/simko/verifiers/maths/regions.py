@@ -23,7 +23,7 @@ def region(value: Value) -> Region | None:
     if isinstance(value, Listing):
         points = [item.node for item in value.items if isinstance(item, Quantity) and not item.node.names]
         if len(points) == len(value.items) and value.braces:
-            return Region(tuple(Interval(point, point, True, True) for point in points))
+            return union([Region((Interval(point, point, True, True),)) for point in points]) if points else None
     if isinstance(value, Listing) and not value.braces and value.items:
         parts = [region(item) for item in value.items if isinstance(item, Region | Tuple)]
         if len(parts) == len(value.items):

@@ -9,7 +9,7 @@ from simko.verifiers.maths.nodes import Node, name, number, product
 from simko.verifiers.maths.reading.read import read
 from simko.verifiers.maths.values import Given, Value
 
-_COUNTERS = frozenset("klmnjKN")
+_COUNTERS = frozenset("jklmn")
 
 
 def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
@@ -47,6 +47,8 @@ def _conditions_agree(gold: frozenset[str], answer: frozenset[str], names: dict[
             for old, new in renames.items():
                 found = [text.replace(old, new) for text in found]
             pair.append([text.removeprefix("all ").removeprefix("every ") for text in found])
+        if bool(pair[1]) > bool(pair[0]):  # a bound that the gold does not have
+            return False
         if (
             all(pair)
             and pair[0] != pair[1]
@@ -63,7 +65,7 @@ def _counter(gold: Value, answer: Value, integers: frozenset[str]) -> dict[str, 
     if len(extra) != 1 or len(missing) != 1:
         return {}
     (new,), (old,) = extra, missing
-    family = "pi" in _constants(gold) and {new, old} <= _COUNTERS
+    family = "pi" in _constants(gold) and {new, old} <= _COUNTERS and len(one) <= 2
     return {new: old} if ({new, old} & integers and (old in integers or old in _COUNTERS)) or family else {}
 
 

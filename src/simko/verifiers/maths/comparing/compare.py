@@ -102,7 +102,7 @@ def compare(gold: Value, answer: Value, judge: Judge) -> Verdict3:
         return judge.same(gold, answer.content)
     if isinstance(answer, Listing) and len(answer.items) == 1:
         return judge.same(gold, answer.items[0])
-    if isinstance(gold, Named) and names.names_its_value(gold):
+    if isinstance(gold, Named) and names.names_its_value(gold) and names.headings(answer) <= {gold.name}:
         return judge.same(gold.value, answer)
     if isinstance(gold, Function):
         return judge.same(gold.body, answer)

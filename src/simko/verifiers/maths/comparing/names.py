@@ -4,7 +4,7 @@ from simko.verifiers.maths.comparing.bound import names_in, renamed
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
 from simko.verifiers.maths.nodes import Node, exact, negative
 from simko.verifiers.maths.numeric import real_value
-from simko.verifiers.maths.values import Chain, Function, Named, Quantity, Text, Value
+from simko.verifiers.maths.values import Chain, Function, Listing, Named, Quantity, Text, Value
 
 COORDINATES = frozenset(["x", "y", "z"])
 
@@ -16,6 +16,12 @@ def names_its_value(gold: Named) -> bool:
         return not names_in(gold.value) and (gold.left is None or gold.left.head == "call" or capitals)
     names = names_in(gold.value)
     return not (gold.name in COORDINATES and names & COORDINATES)
+
+
+def headings(value: Value) -> set[str]:
+    """The names that the value, or each item of a list, is given."""
+    items = value.items if isinstance(value, Listing) else (value,)
+    return {item.name for item in items if isinstance(item, Named | Function)}
 
 
 def without_name(gold: Value, answer: Named) -> Value | None:
@@ -73,7 +79,8 @@ def equations(gold: Value, answer: Value, judge: Judge) -> Verdict3:
 def functions(gold: Function, answer: Function, judge: Judge) -> Verdict3:
     if (gold.name and answer.name and gold.name != answer.name) or len(gold.parameters) != len(answer.parameters):
         return False
-    names = dict(zip(answer.parameters, gold.parameters, strict=True))
+    names = {parameter: parameter + "?" for parameter in gold.parameters}  # a free x in f(t) is no parameter
+    names |= dict(zip(answer.parameters, gold.parameters, strict=True))
     return judge.same(gold.body, renamed(answer.body, names))
 
 
@@ -81,14 +88,6 @@ def chain(gold: Value, answer: Chain, judge: Judge) -> Verdict3:
     values, signs = answer.values, answer.signs
     if values[0] == values[1]:  # 0=0 says nothing
         return False
-    if (
-        len(values) == 2
-        and signs == ("=",)
-        and isinstance(values[1], Quantity)
-        and values[1].node.head == "name"
-        and not names_in(gold)
-    ):
-        return judge.same(gold, values[0])  # 5 = x
     groups: list[list[Value]] = [[values[0]]]
     for value, sign in zip(values[1:], signs, strict=True):
         if sign == "=":
@@ -112,7 +111,7 @@ def _near(gold: Value, value: Value) -> bool:
     if not isinstance(gold, Quantity) or not isinstance(value, Quantity):
         return False
     target, found = real_value(gold.node), real_value(value.node)
-    if target is None or found is None:
+    if target is None or found is None or not (gold.decimal or value.node.head == "num"):
         return False
     return abs(target - found) <= max(abs(target) / 100, _last_place(value.node))
 

@@ -1,5 +1,6 @@
 """Two quantities: numbers with tolerance, per cent, units and bases; expressions by the judge."""
 
+import math
 from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3, any_of
@@ -106,7 +107,7 @@ def _near(
     if found is None and not gold.decimal and within is None:
         return None
     one, other = real_value(gold.node), real_value(answer.node)
-    if one is None or other is None:
+    if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return None
     if within is None:
         within = abs(Fraction(one)) * (DECIMAL_TOLERANCE if found is None else CLOSED_FORM_TOLERANCE)

@@ -58,7 +58,10 @@ def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:
 
 
 def option_letter(gold: Option, answer: Quantity, judge: Judge) -> Verdict3:
-    if answer.node.head in ("name", "constant") and str(answer.node.value).upper() == gold.letter:
+    if answer.node.head in ("name", "constant") and str(answer.node.value) in (
+        gold.letter,
+        gold.letter.lower() if gold.letter <= "E" else "",
+    ):
         return True
     return False if gold.content is None else judge.same(gold.content, answer)
 

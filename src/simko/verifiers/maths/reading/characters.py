@@ -24,7 +24,7 @@ _GREEK = re.compile(
 )
 _LOST_ESCAPES = {"\x08": "b", "\x0c": "f", "\t": "t", "\r": "r", "\x0b": "v", "\x07": "a"}
 _LOST = re.compile(r"([\x07\x08\x0b\x0c])(?=[a-z])|(\t)(?=ext|imes|an|heta|au\b|frac|o\b)|(\r)(?=ight|ho\b)")
-_SCRIPT = re.compile(r"((?:<super>[^<]*)+)|((?:<sub>[^<]*)+)")
+_SCRIPT = re.compile(r"((?:<super>.)+)|((?:<sub>.)+)")
 
 
 def to_latex(text: str) -> str:

@@ -13,8 +13,16 @@ def spelled(tokens: Sequence[Token]) -> str:
     text = ""
     for token in tokens:
         space = text[-1:].isalnum() and token.text[:1].isalnum() and (token.gap or token.kind == "macro")
-        text += (" " if space else "") + (token.text if not token.cells else str(token.cells))
+        text += (" " if space else "") + (token.text if not token.cells else _grid(token))
     return re.sub(r"\{(\w)\}", r"\1", text)
+
+
+def _grid(token: Token) -> str:
+    return (
+        rf"\begin{{{token.text}}}"
+        + r"\\".join("&".join(map(spelled, row)) for row in token.cells)
+        + rf"\end{{{token.text}}}"
+    )
 
 
 def numeral(text: str) -> Fraction:

@@ -327,7 +327,8 @@ class _Parser(Functions):
             return Node("constant", _CONSTANTS[text])
         if text == "C" and self.peek() == "(" and "," in (self.peek(2), self.peek(3)):  # C(5,2)
             return call("binom", *self.parenthesised())
-        if (bare in _CALLED or "'" in text) and self.peek() == "(":
+        plain_value = self.peek(1).isdigit() and self.peek(2) == ")"  # I(0)
+        if (bare in _CALLED or "'" in text or plain_value) and self.peek() == "(":
             return call("?" + text, *self.parenthesised())
         if len(bare) == 1 and self.peek() == "^" and self.peek(1) == "{" and self.peek(2) == "(":
             raise Unreadable("a derivative of some order")

@@ -13,6 +13,7 @@ FUNCTIONS = {
     "log": "ln", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
     "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom", "Fraction": "divide", "Rational": "divide",
 }  # fmt: skip
+_OF_SEVERAL = ("max", "min", "gcd", "lcm", "divide")
 RUNS = ("arcsin", "arccos", "arctan", "sqrt", "sinh", "cosh", "tanh", *_TRIGONOMETRIC, "log", "exp", "ln")
 
 
@@ -45,9 +46,11 @@ class Functions(Cursor):
             args = [self.primary()]
         else:
             args = [self.bare_argument()]
+        if len(args) != (2 if function in ("binom", "mod", "divide") else 1) and function not in _OF_SEVERAL:
+            raise Unreadable(f"{function} of {len(args)}")
         if function == "divide":
             found = Node("div", args=(args[0], args[1] if len(args) == 2 else number(1)))
-        elif base is not None:
+        elif base is not None and function == "ln":
             found = Node("div", args=(call("ln", *args), call("ln", base)))
         elif text in ("lg", "lb"):
             found = Node("div", args=(call("ln", *args), call("ln", number(10 if text == "lg" else 2))))

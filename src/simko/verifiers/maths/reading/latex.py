@@ -11,7 +11,7 @@ Spacing, sizes, fonts, colours, tags and layout environments end here, by the cl
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from simko.verifiers.maths.reading.characters import to_latex
@@ -51,6 +51,7 @@ _TYPESETTING = re.compile(
     r"|bf|rm|it|sf|tt|sl|em|cal|(?:bf|md)series|(?:it|up|sl|sc)shape|(?:rm|sf|tt)family|normalfont|centering|protect|relax|null|strut"
     r"|mathstrut|allowbreak|nobreak|hline|nonumber|notag|qedhere|qed|blacksquare|square|Box|checkmark|thinspace|xspace|ensuremath|unboldmath|boldmath)(?:\*?)"
 )
+_SWITCH = re.compile(r"\\(?:rm|bf|it|sf|tt|sl|em|normalfont|[a-z]+shape|[a-z]+series|[a-z]+family)")
 _KEEPS_ARGUMENT = re.compile(
     r"\\(?:math(?!bb$|rm$|op$|bin$|rel$)[a-z]+|bm|boldsymbol|pmb|boxed|fbox|framebox|underline|uline|underbrace|overbrace|smash|mathop|num|ang|hl|ce)\*?"
 )
@@ -87,7 +88,12 @@ _AND = vocabulary("and und et и 和 以及 및 と")
 _OR = vocabulary("or oder ou или або 或 或者 또는 または とか")
 _SIUNITX = re.compile(r"\\(?:SI|qty)")
 
-_SPELLINGS = [
+_SPELLINGS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"(?<![A-Za-z])per\s+cent(?![A-Za-z])"), "percent"),
+    (
+        re.compile(r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])"),
+        lambda run: "'" * run.group().count("prime"),
+    ),
     (re.compile(r"(?:\{\}|^)\s*\^\{?(\w+)\}?\s*(?:\\mathrm\{C\}|C)_\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<=[0-9])\s+(?:in\s+)?base[- ]\s*([0-9]+|[a-z]+)"), r"_{\1}"),
     (re.compile(r"\{([:=<>+-])\}"), r"\1"),  # 3{:}5
@@ -162,6 +168,12 @@ class _Cleaner:
                 continue
             if piece in ("$", r"\(", r"\)", r"\[", r"\]") or piece == "\\":
                 continue
+            if piece == "{" and at < end and _SWITCH.fullmatch(self.raw[at]):  # {\rm m}
+                start, at = at + 1, self.argument(at - 1, end)[1]
+                inner = list(self.tokens(start, at - 1, True, depth + 1))
+                yield from [token._replace(gap=token.gap or gap) for token in inner[:1]] + inner[1:]
+                gap = False
+                continue
             if piece == "\\$":
                 yield Token("word", "$", gap)
             elif _TYPESETTING.fullmatch(piece):
@@ -200,8 +212,11 @@ class _Cleaner:
             gap = False
 
     def token(self, piece: str, upright: bool, gap: bool) -> Iterator[Token]:
+        logical = piece in (r"\wedge", r"\land", r"\vee", r"\lor")
         piece = _SAME.get(piece, piece)
-        if piece[0].isdigit() or (piece[0] == "." and piece[1:2].isdigit()):
+        if logical:  # "and" and "or" in words are operators
+            yield Token("macro", piece, gap)
+        elif piece[0].isdigit() or (piece[0] == "." and piece[1:2].isdigit()):
             yield Token("num", piece, gap)
         elif piece in _SINGLE or piece in ("{", "}", r"\{", r"\}", "<=", ">=", "!=", r"\or", r"\and"):
             yield Token("op", piece, gap)

@@ -5,8 +5,8 @@ from simko.verifiers.maths.regions import intersection, union
 from simko.verifiers.maths.values import Listing, Named, Quantity, Region, Value
 
 
-def listing(items: list[Value], together: bool) -> Value:
-    """The value of items in a row; `together` where an "and" joins them.
+def listing(items: list[Value], joint: str) -> Value:
+    """The value of items in a row, joined by "and", "or" or a comma.
 
     Flat where an item is itself a plain list: 1, 2 or 3. Not where it is a solution: x=1, y=2 or x=2, y=1. Under one name
     where the first has one and the others have the same or none: x=1, x=2 and n=1, 2, 3.
@@ -17,11 +17,11 @@ def listing(items: list[Value], together: bool) -> Value:
         flat += item.items if isinstance(item, Listing) and plain else [item]
     regions = [item for item in flat if isinstance(item, Region)]
     if len(regions) == len(flat):
-        both = intersection(regions)
-        if both is not None or together:
+        both = None if joint == "or" else intersection(regions)
+        if both is not None or joint == "and":
             return both or Listing((), True)
         return union(regions) or Listing(tuple(flat))
-    if together and len(flat) == 2 and isinstance(flat[0], Quantity) and isinstance(flat[1], Quantity):
+    if joint == "and" and len(flat) == 2 and isinstance(flat[0], Quantity) and isinstance(flat[1], Quantity):
         total = added(flat[0], flat[1])
         if total is not None:
             return total

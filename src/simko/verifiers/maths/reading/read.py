@@ -5,17 +5,20 @@ Each function reads one type and gives None where the tokens are of another; `_R
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
+from simko.verifiers.maths.nodes import Node, product
 from simko.verifiers.maths.reading.brackets import brackets
 from simko.verifiers.maths.reading.cursor import spelled
+from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable, op, tokenise
 from simko.verifiers.maths.reading.lists import listing
 from simko.verifiers.maths.reading.phrases import conditions, label, labelled_parts, without_prose
 from simko.verifiers.maths.reading.quantity import quantity, text_value
 from simko.verifiers.maths.reading.relations import relation
 from simko.verifiers.maths.reading.splitting import enclosed, join_thousands, split
-from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Text, Unread, Value
+from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Quantity, Text, Unread, Value
 
 _CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)(am|pm|a\.m\.?|p\.m\.?)?", re.IGNORECASE)
 
@@ -51,7 +54,7 @@ def _prose(tokens: Sequence[Token], depth: int) -> Value | None:
 
 def _option(tokens: Sequence[Token], depth: int) -> Value | None:
     r"""(B), B) 5, \textbf{(B)}\ 12, B: 12 apples, option B: a capital letter marked as a label, or alone."""
-    found = label(tokens)
+    found = label(tokens) if depth <= 2 else None
     if found is None:
         return None
     letter, rest = found
@@ -68,8 +71,11 @@ def _list(tokens: Sequence[Token], depth: int) -> Value | None:
         if "," in marks and len(parts := split(join_thousands(tokens), marks)) == 1:
             return read_tokens(parts[0], depth)
         parts = [part for part in parts if part]
-        together = marks[0] != r"\or" and any(token.text == r"\and" for token in tokens)
-        return listing([read_tokens(part, depth) for part in parts], together) if len(parts) > 1 else None
+        logical = any(token.kind == "macro" and token.text in marks for token in tokens)
+        if logical and all(len(part) == 1 and part[0].kind == "letters" for part in parts):  # p \land q
+            return None
+        joint = "or" if r"\or" in marks else "and" if any(token.text == r"\and" for token in tokens) else ","
+        return listing([read_tokens(part, depth) for part in parts], joint) if len(parts) > 1 else None
     return None
 
 
@@ -84,27 +90,41 @@ def _both_signs(tokens: Sequence[Token], depth: int) -> Value | None:
     for plus, minus in (("+", "-"), ("-", "+")):
         signs = {r"\pm": plus, r"\mp": minus}
         values.append(read_tokens([op(signs[token.text]) if token.text in signs else token for token in tokens], depth))
-    return listing(values, False)
+    return listing(values, "or")
 
 
 def _grid(tokens: Sequence[Token], depth: int) -> Value | None:
-    r"""A matrix, with the brackets around an array; a determinant; cases."""
-    tokens = [token for token in tokens if token.text not in ("{", "}")] if any(token.cells for token in tokens) else []
-    grids = [token for token in tokens if token.kind == "grid"]
-    if len(grids) != 1:
+    r"""A matrix, with the brackets around an array, and a factor before them; a determinant; cases."""
+    places = [place for place, token in enumerate(tokens) if token.kind == "grid"]
+    if len(places) != 1:
         return None
-    around = [token.text for token in tokens if token.kind != "grid"]
-    name, cells = grids[0].text, grids[0].cells
-    if ("cases" in name or around == [r"\{"]) and all(len(row) == 1 for row in cells):
-        return listing([read_tokens(row[0], depth) for row in cells], True)
-    if "cases" in name or around == [r"\{"]:
-        if around not in ([], [r"\{"]) or any(len(row) != 2 for row in cells):
+    start, end = places[0], places[0] + 1
+    around = ""
+    while start and tokens[start - 1].text + "".join(token.text for token in tokens[end : end + 1]) in _AROUND:
+        around = around if tokens[start - 1].text == "{" else tokens[start - 1].text
+        start, end = start - 1, end + 1
+    name, cells = tokens[places[0]].text, tokens[places[0]].cells
+    if "cases" in name or [token.text for token in tokens[:start]] == [r"\{"]:
+        if (start and tokens[0].text != r"\{") or end < len(tokens):
             return None
-        return Cases(tuple((read_tokens(_trim(row[0]), depth), _condition(_trim(row[1]), depth)) for row in cells))
-    bars = name.startswith(("v", "V")) or around in (["|", "|"], [r"\Vert", r"\Vert"])
-    if around not in ([], ["(", ")"], ["[", "]"], ["|", "|"], [r"\Vert", r"\Vert"]):
+        if all(len(row) == 1 for row in cells):
+            return listing([read_tokens(row[0], depth) for row in cells], "and")
+        pairs = [row for row in cells if len(row) == 2]
+        rows = tuple((read_tokens(_trim(row[0]), depth), _condition(_trim(row[1]), depth)) for row in pairs)
+        return Cases(rows) if len(pairs) == len(cells) else None
+    factor = expression(tokens[:start])
+    if end < len(tokens) or (start and factor is None):
         return None
-    return Matrix(tuple(tuple(read_tokens(cell, depth) if cell else Unread("") for cell in row) for row in cells), bars)
+    items = [[read_tokens(cell, depth) if cell else Unread("") for cell in row] for row in cells]
+    bars = name.startswith(("v", "V")) or around in ("|", r"\Vert")
+    return Matrix(tuple(tuple(_times(factor, item) for item in row) for row in items), bars)
+
+
+_AROUND = ("{}", "()", "[]", "||", r"\Vert\Vert")
+
+
+def _times(factor: Node | None, item: Value) -> Value:
+    return replace(item, node=product(factor, item.node)) if factor is not None and isinstance(item, Quantity) else item
 
 
 def _condition(tokens: Sequence[Token], depth: int) -> Value:
@@ -137,7 +157,7 @@ def _bracketed(tokens: Sequence[Token], depth: int) -> Value | None:
 
 
 def _related(tokens: Sequence[Token], depth: int) -> Value | None:
-    return relation(tokens, lambda part: read_tokens(part, depth))
+    return relation(tokens, lambda part: read_tokens(part, depth + 1))
 
 
 def _quantity(tokens: Sequence[Token], depth: int) -> Value | None:

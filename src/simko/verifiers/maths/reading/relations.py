@@ -8,7 +8,7 @@ from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import Token
 from simko.verifiers.maths.reading.splitting import split
-from simko.verifiers.maths.reading.words import NEGATIONS
+from simko.verifiers.maths.reading.words import NEGATIONS, vocabulary
 from simko.verifiers.maths.regions import INFINITY, except_for, region
 from simko.verifiers.maths.values import (
     Chain,
@@ -28,6 +28,11 @@ _ORDER = ("<", ">", "<=", ">=")
 _SIGNS = frozenset(["=", *_ORDER, "!=", r"\in", r"\notin", r"\approx", r"\equiv", r"\cong", r"\to", r"\mapsto", r"\subset", r"\subseteq",
                     r"\parallel", r"\perp", r"\Rightarrow", r"\Leftrightarrow", r"\iff", r"\propto", r"\not"])  # fmt: skip
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_NOT_NAMING = vocabulary(
+    r"\int \iint \oint \sum \prod \lim \lnot \neg \exists \nexists \forall \not \partial \nabla \infty \pm \mp"
+)
+_LABEL_SIGNS = vocabulary("( ) | _ { } , : ' [ ] ^")
+_INDICES = frozenset("ijkmn")
 _FUNCTIONS = frozenset("fghFGHpqPQTuvyφψ")
 
 Read = Callable[[Sequence[Token]], Value]
@@ -83,7 +88,10 @@ def _equation(sides: list[list[Token]], signs: list[str], read: Read) -> Value |
     if node is None and not _is_label(left):
         return None
     if node is not None and not node.names and (real_value(node) is not None or not _is_label(left)):
-        return Chain((read(left), *values), tuple(signs))
+        first = read(left)
+        if len(values) == 1 and isinstance(values[0], Quantity) and values[0].node.head == "name":  # 5 = x
+            return Named(str(values[0].node.value), first, values[0].node)
+        return Chain((first, *values), tuple(signs))
     return Named(spelled(left), value, node)
 
 
@@ -93,11 +101,11 @@ def _is_label(tokens: Sequence[Token]) -> bool:
     tokens = [
         token for place, token in enumerate(tokens) if token.kind != "num" or "_" not in before[place : place + 2]
     ]
-    return all(
-        token.kind in ("word", "letters", "macro")
-        or token.text in ("(", ")", "|", "_", "{", "}", ",", ":", "'", "[", "]", "^")
+    named = [
+        token.kind in ("word", "letters") or (token.kind == "macro" and token.text not in _NOT_NAMING)
         for token in tokens
-    ) and any(token.kind in ("word", "letters", "macro") for token in tokens)
+    ]
+    return any(named) and all(name or token.text in _LABEL_SIGNS for name, token in zip(named, tokens, strict=True))
 
 
 def _names(tokens: Sequence[Token]) -> list[str]:
@@ -111,6 +119,9 @@ def _names(tokens: Sequence[Token]) -> list[str]:
 
 def _definition(tokens: Sequence[Token]) -> tuple[str, tuple[str, ...]] | None:
     """The name and the parameters in f(x), g_n(x, y), f'(x); None if it is none."""
+    texts = [token.text for token in tokens if token.text not in ("{", "}")]
+    if len(texts) == 3 and texts[1] == "_" and texts[2] in _INDICES and texts[0].isalpha():  # a_n
+        return texts[0] + "_", (texts[2],)
     places = [place for place, token in enumerate(tokens) if token.text == "("]
     if not places or tokens[-1].text != ")" or places[0] == 0:
         return None

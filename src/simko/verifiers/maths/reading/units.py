@@ -1,6 +1,7 @@
 """Units behind numbers: which tokens are one, and what one unit is in another (by pint)."""
 
 import functools
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -44,7 +45,7 @@ def read_unit(tokens: Sequence[Token]) -> Unit | None:
     while at < len(tokens):
         token, text, low = tokens[at], texts[at], texts[at].casefold()
         at += 1
-        if low in _PER or low in _FILLERS:
+        if low in _PER or (low in _FILLERS and not (low == "in" and not parts and not texts[at])):
             sign = -1 if low in _PER else sign
             continue
         if low in _SQUARE and texts[at]:
@@ -153,15 +154,19 @@ def _registry() -> Any:
 @functools.lru_cache(maxsize=4096)
 def _by_pint(answer: Unit, gold: Unit) -> Fraction | None:
     registry = _registry()
-    quantities = []
-    for unit in (answer, gold):
-        quantity = registry.Quantity(Fraction(1))
-        for name, power in unit:
-            if name not in registry or abs(power) > 12 or not name.replace("_", "").isalpha():
-                return None
-            quantity = quantity * registry.Quantity(Fraction(1), name) ** power
-        quantities.append(quantity)
+    if any(
+        name not in registry or abs(power) > 12 or not name.replace("_", "").isalpha()
+        for name, power in (*answer, *gold)
+    ):
+        return None
     try:
-        return Fraction(quantities[0].to(quantities[1].units).magnitude).limit_denominator(10**12)
+        one, other = (
+            math.prod(
+                (registry.Quantity(Fraction(1), name) ** power for name, power in unit),
+                start=registry.Quantity(Fraction(1)),
+            )
+            for unit in (answer, gold)
+        )
+        return Fraction(one.to(other.units).magnitude).limit_denominator(10**12)
     except Exception:  # pint's own kinds: other dimensions, temperatures with an offset
         return None

@@ -44,7 +44,7 @@ CHANGES = vocabulary(
     modulo mod base sin cos tan log ln exp inf infinity infinite infinitely pi percent sqrt matrix alternating
     approaching tends up repeating recurring choose complement conjugate squareroot cuberoot plusminus or and
     also half alpha beta gamma delta theta lambda omega sigma R r mult multiple multiples successor predecessor
-    next previous another decreased increased reduced raised to by
+    next previous another nan undefined permille permil points bps ppm ppb decreased increased reduced raised to by
     """
 )
 """Words that change a number's value, or say that it is not alone."""
@@ -67,6 +67,7 @@ def is_noun(word: str) -> bool:
     low = word.casefold().strip(".")
     return (
         bool(low)
+        and low not in ("th", "st", "nd", "rd")
         and not ({low, low.rstrip("s")} & (NEGATIONS | CHANGES))
         and scale(low) is None
         and words_value([low]) is None

@@ -1,0 +1,72 @@
+"""The points at which two expressions are compared."""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from simko.verifiers.maths.nodes import Node
+
+_INTEGER_FUNCTIONS = {"floor", "ceil", "factorial", "double factorial", "binom", "gcd", "lcm", "mod"}
+_INTEGER_LETTERS = frozenset("ijklmnpqNMKP")
+_RANGES = ((1.1, 2.9), (0.05, 0.95), (3, 12), (12, 90))
+_CONSECUTIVE = 64
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value for each free name; `negative` where some are below 0."""
+
+    values: dict[str, Fraction]
+    negative: bool
+
+
+def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
+    """Values for the free names: near 1, in (0, 1), beyond the largest constant, negative, of mixed signs.
+
+    They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
+    `integers`, and n, k and the like within floors, factorials and such, are integers: then the first 64 are among them.
+    """
+    names = sorted(one.names | other.names)
+    if not names:
+        return [Point({}, False)]
+    source = random.Random(hashlib.sha256(f"{one.key}\0{other.key}".encode()).digest())
+    counted = integers | ((_counted(one) | _counted(other)) & _INTEGER_LETTERS)
+    constants = [part.value for node in (one, other) for part in node.walk() if isinstance(part.value, Fraction)]
+    far = float(max([Fraction(10), *(min(abs(value), Fraction(10**6)) for value in constants)]))
+
+    def drawn(low: float, high: float, name: str) -> Fraction:
+        if name in counted:
+            whole = source.randint(min(int(low), -9) if low < 0 else 1, max(int(high), 9) if high > 0 else -1)
+            return Fraction(whole if name in integers else abs(whole) or 1)
+        return Fraction(source.randint(int(low * 10007), int(high * 10007)) or 1, 10007)
+
+    found = [{name: drawn(low, high, name) for name in names} for low, high in (*_RANGES, (1.1 * far, 3 * far))]
+    found.append(dict(zip(names, reversed(found[0].values()), strict=True)))  # max(x, y) is neither
+    found += [
+        {name: drawn(low, high, name) for name in names} for low, high in ((-3, -1), (-60, -5), (-3 * far, -1.1 * far))
+    ]
+    found += [
+        {name: value * (-1) ** (place + turn) for place, (name, value) in enumerate(found[turn].items())}
+        for turn in (0, 1, 2)
+    ]
+    if counted:
+        found += [
+            {name: Fraction(n) if name in counted else drawn(1, 9, name) for name in names}
+            for n in range(1, _CONSECUTIVE)
+        ]
+        found += [{name: drawn(1, high, name) for name in names} for high in (20, 60, 60, 400)]
+    return [Point(values, any(value < 0 for value in values.values())) for values in found]
+
+
+@cache
+def _counted(node: Node) -> frozenset[str]:
+    """The names within a floor, a factorial, a binomial, a remainder, or the ends of a sum."""
+    found = frozenset[str]()
+    for part in node.walk():
+        if part.head == "call" and part.value in _INTEGER_FUNCTIONS:
+            found |= part.names
+        elif part.head in ("sum", "prod"):
+            found |= part.args[1].names | part.args[2].names
+    return found
