@@ -9,21 +9,12 @@ from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
 from simko.verifiers.maths.reading.cursor import numeral
-from simko.verifiers.maths.reading.functions import FUNCTIONS, RUNS, Functions
+from simko.verifiers.maths.reading.functions import FUNCTIONS
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable
 from simko.verifiers.maths.reading.numerals import words_value
+from simko.verifiers.maths.reading.symbols import CONSTANTS, GREEK, Symbols
 from simko.verifiers.maths.reading.words import vocabulary
 
-_CONSTANT_WORDS = {"pi": "pi", "infinity": "infinity", "inf": "infinity", "oo": "infinity"}
-_CONSTANTS = {r"\pi": "pi", "e": "e", "i": "i", r"\infty": "infinity"}
-_GREEK = vocabulary(
-    """
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron rho sigma tau upsilon phi
-    chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell Re Im aleph nabla partial
-    mho Alpha Beta Epsilon Zeta Eta Iota Kappa Mu Nu Omicron Rho Tau Chi varrho varsigma varpi varkappa odot
-    star top bot dagger jmath wp oplus
-    """
-)
 _ACCENTS = vocabulary(
     """
     vec hat bar tilde dot ddot dddot overline overrightarrow overleftarrow check breve acute grave mathring
@@ -31,7 +22,6 @@ _ACCENTS = vocabulary(
     """
 )
 _SHAPES = ("angle", "triangle", "square", "measuredangle", "odot", "parallelogram")
-_CALLED = vocabulary("f g h F G H")
 _FLOORS = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil")}
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _ROOTS = {r"\sqrt*": 2, r"\cbrt*": 3, r"\qdrt*": 4}
@@ -54,7 +44,7 @@ def expression(tokens: Sequence[Token]) -> Node | None:
         return None
 
 
-class _Parser(Functions):
+class _Parser(Symbols):
     # -- sums, products, powers ------------------------------------------------------------------------------------
 
     def sum(self) -> Node:
@@ -238,33 +228,6 @@ class _Parser(Functions):
             self.at = start
         return number(whole)
 
-    def letters(self, token: Token) -> Node:
-        text = token.text
-        if text in FUNCTIONS and len(text) > 1 and (text in RUNS or self.peek() == "("):
-            return self.function(text)
-        if text in _CONSTANT_WORDS:
-            return Node("constant", _CONSTANT_WORDS[text])
-        if text in _GREEK and len(text) > 2:
-            return self.named("\\" + text)
-        for run in RUNS:  # sinx
-            if text.startswith(run) and len(text) <= len(run) + 2:
-                self.tokens.insert(self.at, token._replace(text=text[len(run) :], gap=True))
-                return self.function(run)
-        if len(text) > 1:
-            self.tokens[self.at - 1 : self.at] = [
-                token._replace(text=text[0]),
-                token._replace(text=text[1:], gap=False),
-            ]
-        return self.named(text[0])
-
-    def word(self, token: Token) -> Node:
-        text = token.text
-        if len(text) > 1 and text in FUNCTIONS and (text in RUNS or self.peek() in ("(", "{", "_")):
-            return self.function(text)
-        if not text[0].isalpha():
-            raise Unreadable(f"{text} in an expression")
-        return Node("constant", _CONSTANT_WORDS[text]) if text in _CONSTANT_WORDS else self.named(text)
-
     def macro(self, text: str) -> Node:
         if text == r"\frac":
             if (derivative := self.derivative()) is not None:
@@ -299,40 +262,9 @@ class _Parser(Functions):
         if text == r"\Delta" and self.at < len(self.tokens) and self.tokens[self.at].kind in ("letters", "macro"):
             following = self.primary(digits=False)
             return name(rf"\Delta {following.value}") if following.head == "name" else product(name(text), following)
-        if text in _CONSTANTS or text[1:] in _GREEK:
+        if text in CONSTANTS or text[1:] in GREEK:
             return self.named(text)
         raise Unreadable(f"the macro {text}")
-
-    def named(self, text: str) -> Node:
-        """A name with its subscript and primes, or a constant, or a value of f."""
-        bare = text
-        while True:
-            if self.peek() == "_":
-                self.at += 1
-                text += "_" + self.script()
-            elif self.peek() == "'":
-                self.at += 1
-                text += "'"
-            elif self.peek() == "^" and self.peek(1) == "'":
-                self.at += 2
-                text += "'"
-            elif self.peek() == "^" and self.peek(1) == "{" and self.peek(2) == "'":
-                self.at += 2
-                while self.take("'"):
-                    text += "'"
-                self.need("}")
-            else:
-                break
-        if text in _CONSTANTS:
-            return Node("constant", _CONSTANTS[text])
-        if text == "C" and self.peek() == "(" and "," in (self.peek(2), self.peek(3)):  # C(5,2)
-            return call("binom", *self.parenthesised())
-        plain_value = self.peek(1).isdigit() and self.peek(2) == ")"  # I(0)
-        if (bare in _CALLED or "'" in text or plain_value) and self.peek() == "(":
-            return call("?" + text, *self.parenthesised())
-        if len(bare) == 1 and self.peek() == "^" and self.peek(1) == "{" and self.peek(2) == "(":
-            raise Unreadable("a derivative of some order")
-        return name(text)
 
 
 def _inverse(degree: Node) -> Node:

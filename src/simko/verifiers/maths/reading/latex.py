@@ -15,8 +15,23 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from simko.verifiers.maths.reading.characters import to_latex
+from simko.verifiers.maths.reading.macros import (
+    AND,
+    DROPS,
+    GRIDS,
+    KEEPS_ARGUMENT,
+    LAYOUTS,
+    LENGTH,
+    NOT,
+    OR,
+    SAME,
+    SINGLE,
+    SIUNITX,
+    SWITCH,
+    TEXT,
+    TYPESETTING,
+)  # fmt: skip
 from simko.verifiers.maths.reading.numerals import plain_numbers
-from simko.verifiers.maths.reading.words import vocabulary
 
 MAX_TOKENS = 1500
 MAX_DEPTH = 30
@@ -45,50 +60,7 @@ _RAW = re.compile(
     r"|\*\*|[<>!=:]=|\.\.\.|[^\W\d_]+|.",
     re.DOTALL,
 )
-_TYPESETTING = re.compile(
-    r"\\(?:[,;:!> /-]|(?:left|right|middle|[bB]igg?[lrm]?)|q?quad|(?:en|thin|med|thick|negthin)space|h(?:fill|fil)|noindent|newline|par"
-    r"|(?:display|text|script|scriptscript)style|(?:no)?limits|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge"
-    r"|bf|rm|it|sf|tt|sl|em|cal|(?:bf|md)series|(?:it|up|sl|sc)shape|(?:rm|sf|tt)family|normalfont|centering|protect|relax|null|strut"
-    r"|mathstrut|allowbreak|nobreak|hline|nonumber|notag|qedhere|qed|blacksquare|square|Box|checkmark|thinspace|xspace|ensuremath|unboldmath|boldmath)(?:\*?)"
-)
-_SWITCH = re.compile(r"\\(?:rm|bf|it|sf|tt|sl|em|normalfont|[a-z]+shape|[a-z]+series|[a-z]+family)")
-_KEEPS_ARGUMENT = re.compile(
-    r"\\(?:math(?!bb$|rm$|op$|bin$|rel$)[a-z]+|bm|boldsymbol|pmb|boxed|fbox|framebox|underline|uline|underbrace|overbrace|smash|mathop|num|ang|hl|ce)\*?"
-)
-_TEXT = re.compile(
-    r"\\(?:text(?!color$)[a-z]*|mbox|hbox|emph|mathrm|operatorname|unit|si|rlap|llap|mathrel|mathbin)\*?"
-)
-_DROPS = {
-    **dict.fromkeys(["hspace", "vspace", "phantom", "hphantom", "vphantom", "tag", "label", "color", "textcolor", "colorbox", "raisebox", "scalebox",
-                     "footnote", "ref", "eqref", "cite", "href", "SIset"], 1), "rule": 2, "fcolorbox": 2, "resizebox": 2, "fontsize": 2,
-}  # fmt: skip
-_LENGTH = re.compile(r"\\(?:hskip|vskip|kern|mkern|mskip)")
-_LAYOUTS = re.compile(
-    r"(?:aligned|align|alignat|alignedat|gather|gathered|split|equation|displaymath|math|center|multline|eqnarray|flalign)\*?"
-)
-_GRIDS = re.compile(r"(?:[pbBvV]?(?:small)?matrix|array|cases|[dr]cases)\*?")
-_SAME = {
-    r"\le": "<=", r"\leq": "<=", r"\leqslant": "<=", r"\leqq": "<=", r"\ge": ">=", r"\geq": ">=", r"\geqslant": ">=", r"\geqq": ">=",
-    r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!=", "==": "=", ":=": "=", r"\coloneqq": "=", r"\cdot": "*", r"\times": "*",
-    r"\ast": "*", r"\bullet": "*", r"\div": "/", r"\slash": "/", r"\colon": ":", r"\vert": "|", r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\|": r"\Vert",
-    r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\langle": "(", r"\rangle": ")",
-    r"\lparen": "(", r"\rparen": ")", r"\%": "%", r"\prime": "'", "**": "^", r"\wedge": r"\and", r"\land": r"\and", r"\vee": r"\or", r"\lor": r"\or",
-    r"\&": r"\and", "...": r"\dots", r"\ldots": r"\dots", r"\cdots": r"\dots", r"\dotsc": r"\dots", r"\dotsb": r"\dots", r"\dotsm": r"\dots",
-    r"\dotso": r"\dots", r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\sfrac": r"\frac", r"\nicefrac": r"\frac", r"\dbinom": r"\binom",
-    r"\tbinom": r"\binom", r"\simeq": r"\approx", r"\sim": r"\approx", r"\thickapprox": r"\approx", r"\doteq": r"\approx", r"\varnothing": r"\emptyset",
-    r"\degree": r"\degree", r"\circ": r"\circ", r"\textdegree": r"\degree", r"\to": r"\to", r"\rightarrow": r"\to", r"\longrightarrow": r"\to",
-    r"\implies": r"\Rightarrow", r"\isin": r"\in", r"\bigcup": r"\cup", r"\bigcap": r"\cap", r"\backslash": r"\setminus", r"\lnot": r"\neg",
-    r"\tg": r"\tan", r"\ctg": r"\cot", r"\arctg": r"\arctan", r"\cosec": r"\csc", r"\imath": "i", r"\varepsilon": r"\epsilon", r"\vartheta": r"\theta",
-    r"\varphi": r"\phi", r"\bmod": r"\mod", r"\widehat": r"\hat", r"\widetilde": r"\tilde",
-    r"\overrightarrow": r"\vec",
-}  # fmt: skip
-_NOT = {"=": "!=", r"\in": r"\notin"}
-_SINGLE = frozenset("+-*/^_!|%()[]=<>,;:'&.")
-_AND = vocabulary("and und et и 和 以及 및 と")
-_OR = vocabulary("or oder ou или або 或 或者 또는 または とか")
-_SIUNITX = re.compile(r"\\(?:SI|qty)")
-
-_SPELLINGS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+_NOTATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<![A-Za-z])per\s+cent(?![A-Za-z])"), "percent"),
     (
         re.compile(r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])"),
@@ -119,7 +91,7 @@ def tokenise(text: str) -> list[Token]:
     if doubled and not any(length % 2 for length in doubled):  # a JSON string that was escaped twice
         text = text.replace("\\\\", "\\")
     text = _MARGIN.sub("", _BOLD.sub(r"\2", text))
-    for pattern, replacement in _SPELLINGS:
+    for pattern, replacement in _NOTATIONS:
         text = pattern.sub(replacement, text)
     text = plain_numbers(re.sub(r"(?<![A-Za-z])(?:np|numpy|math|sympy|sp)\.(?=[a-z])", "", text))
     if re.search(
@@ -136,8 +108,8 @@ def tokenise(text: str) -> list[Token]:
 def _negated(tokens: list[Token]) -> list[Token]:
     r"""With \not and its sign as one: \not= is !=, \not\in is \notin."""
     for place in range(len(tokens) - 2, -1, -1):
-        if tokens[place].text == r"\not" and tokens[place + 1].text in _NOT:
-            tokens[place : place + 2] = [tokens[place]._replace(kind="op", text=_NOT[tokens[place + 1].text])]
+        if tokens[place].text == r"\not" and tokens[place + 1].text in NOT:
+            tokens[place : place + 2] = [tokens[place]._replace(kind="op", text=NOT[tokens[place + 1].text])]
     return tokens
 
 
@@ -168,7 +140,7 @@ class _Cleaner:
                 continue
             if piece in ("$", r"\(", r"\)", r"\[", r"\]") or piece == "\\":
                 continue
-            if piece == "{" and at < end and _SWITCH.fullmatch(self.raw[at]):  # {\rm m}
+            if piece == "{" and at < end and SWITCH.fullmatch(self.raw[at]):  # {\rm m}
                 start, at = at + 1, self.argument(at - 1, end)[1]
                 inner = list(self.tokens(start, at - 1, True, depth + 1))
                 yield from [token._replace(gap=token.gap or gap) for token in inner[:1]] + inner[1:]
@@ -176,28 +148,28 @@ class _Cleaner:
                 continue
             if piece == "\\$":
                 yield Token("word", "$", gap)
-            elif _TYPESETTING.fullmatch(piece):
+            elif TYPESETTING.fullmatch(piece):
                 gap = gap or not piece[1:].isalpha() or "quad" in piece or "space" in piece
                 if piece in (r"\left", r"\right", r"\middle") and at < end and self.raw[at] == ".":
                     at += 1
                 elif piece in (r"\left", r"\right") and at < end and re.fullmatch(r"\.[0-9]+(\.[0-9]+)?", self.raw[at]):
                     self.raw[at] = self.raw[at][1:]  # a null delimiter before a number
                 continue
-            elif piece[0] == "\\" and piece[1:].rstrip("*") in _DROPS:
-                for _ in range(_DROPS[piece[1:].rstrip("*")]):
+            elif piece[0] == "\\" and piece[1:].rstrip("*") in DROPS:
+                for _ in range(DROPS[piece[1:].rstrip("*")]):
                     at = self.argument(self.option(at, end), end)[1]
                 gap = True
                 continue
-            elif _LENGTH.fullmatch(piece):
+            elif LENGTH.fullmatch(piece):
                 at = self.argument(at, end)[1]
                 if at < end and self.raw[at] in ("mu", "pt", "em", "ex", "mm", "cm", "in"):
                     at += 1
                 continue
-            elif _TEXT.fullmatch(piece) or _KEEPS_ARGUMENT.fullmatch(piece) or _SIUNITX.fullmatch(piece):
-                text_mode = upright or bool(_TEXT.fullmatch(piece))
+            elif TEXT.fullmatch(piece) or KEEPS_ARGUMENT.fullmatch(piece) or SIUNITX.fullmatch(piece):
+                text_mode = upright or bool(TEXT.fullmatch(piece))
                 start, at = self.argument(self.option(at, end), end)
                 yield from self.wrapped(start, at, text_mode, gap, depth)
-                if _SIUNITX.fullmatch(piece):
+                if SIUNITX.fullmatch(piece):
                     start, at = self.argument(at, end)
                     yield from self.wrapped(start, at, True, True, depth)
                 if piece.endswith("brace") and at < end and self.raw[at] in ("_", "^"):
@@ -213,17 +185,17 @@ class _Cleaner:
 
     def token(self, piece: str, upright: bool, gap: bool) -> Iterator[Token]:
         logical = piece in (r"\wedge", r"\land", r"\vee", r"\lor")
-        piece = _SAME.get(piece, piece)
+        piece = SAME.get(piece, piece)
         if logical:  # "and" and "or" in words are operators
             yield Token("macro", piece, gap)
         elif piece[0].isdigit() or (piece[0] == "." and piece[1:2].isdigit()):
             yield Token("num", piece, gap)
-        elif piece in _SINGLE or piece in ("{", "}", r"\{", r"\}", "<=", ">=", "!=", r"\or", r"\and"):
+        elif piece in SINGLE or piece in ("{", "}", r"\{", r"\}", "<=", ">=", "!=", r"\or", r"\and"):
             yield Token("op", piece, gap)
         elif piece[0].isalpha():
             low = piece.casefold()
-            if len(piece) > 1 and (low in _AND or low in _OR):
-                yield Token("op", r"\and" if low in _AND else r"\or", gap)
+            if len(piece) > 1 and (low in AND or low in OR):
+                yield Token("op", r"\and" if low in AND else r"\or", gap)
             else:
                 plain = piece.isascii() and not upright
                 yield Token("letters" if plain else "word", piece, gap)
@@ -238,8 +210,8 @@ class _Cleaner:
         """The tokens of a macro's argument, in its group's place."""
         content = "".join(self.raw[start:end]).strip("{}")
         word = content.strip(" ~,").casefold()
-        if upright and (word in _AND | _OR or (word in ("y", "e", "o", "i", "u") and content.strip() != content)):
-            yield Token("op", r"\and" if word in _AND or word in ("y", "e", "i") else r"\or", gap)
+        if upright and (word in AND | OR or (word in ("y", "e", "o", "i", "u") and content.strip() != content)):
+            yield Token("op", r"\and" if word in AND or word in ("y", "e", "i") else r"\or", gap)
             return
         found = list(self.tokens(start, end, upright, depth + 1))
         bare = upright and len(found) == 3 and found[1].kind == "word"  # \mathrm{s}^2: the group is the font's alone
@@ -263,12 +235,12 @@ class _Cleaner:
             for row in self.split(at, close - 1, r"\\")
         ]
         rows = [row for row in rows if any(row)]
-        if _LAYOUTS.fullmatch(name) or (len(rows) == 1 and len(rows[0]) == 1 and name.startswith("array")):
+        if LAYOUTS.fullmatch(name) or (len(rows) == 1 and len(rows[0]) == 1 and name.startswith("array")):
             joined = [[token for cell in row for token in cell] for row in rows]
             return iter(
                 [token for number, row in enumerate(joined) for token in ([op(",")] if number else []) + row]
             ), close
-        if not _GRIDS.fullmatch(name):
+        if not GRIDS.fullmatch(name):
             raise Unreadable(f"an environment of another kind: {name}")
         return iter(
             [Token("grid", name.rstrip("*"), False, tuple(tuple(tuple(cell) for cell in row) for row in rows))]

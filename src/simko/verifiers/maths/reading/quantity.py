@@ -1,6 +1,5 @@
 """Numbers and expressions with what stands around them: currency, unit, per cent, scale words; and plain words."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -9,17 +8,12 @@ from simko.verifiers.maths.nodes import Node, number, product
 from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import Token
 from simko.verifiers.maths.reading.units import CURRENCIES, conversion, is_money, read_unit
-from simko.verifiers.maths.reading.words import fraction_word, says_a_number, scale
-from simko.verifiers.maths.values import Listing, Quantity, Text, Unit, Value
+from simko.verifiers.maths.reading.words import scale
+from simko.verifiers.maths.values import Quantity, Unit
 
-_PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
+PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
 _ORDINAL = frozenset(["th", "st", "nd", "rd"])
-_NOTHING = re.compile(
-    r"(?:there (?:is|are|exists?) )?(?:no (?:real |integer |such |valid |positive )*(?:solutions?|roots?|answers?|values?)(?: exists?)?|none(?: exists?)?|empty set|the empty set|no solution exists)"
-)
-_REALS = re.compile(r"(?:(?:all|any|every|set of(?: all)?) )?real(?:s| numbers?)|all reals")
-_SAME = {"dne": "does not exist", "undefined": "does not exist", "infinitely many solutions": "infinitely many"}
 
 
 def quantity(tokens: Sequence[Token]) -> Quantity | None:
@@ -64,7 +58,7 @@ def _with_tail(head: Sequence[Token], tail: Sequence[Token], decimal: bool) -> Q
             tail = tail[1:]
     if not tail:
         return Quantity(*_degrees(node), decimal=decimal)
-    if tail[0].text.casefold() in _PERCENT:
+    if tail[0].text.casefold() in PERCENT:
         unit = read_unit(tail[1:])
         return Quantity(node, unit, True, decimal) if unit is not None or len(tail) == 1 else None
     if tail[0].text == "^":  # ^\circ C
@@ -165,51 +159,3 @@ def _is_decimal(tokens: Sequence[Token]) -> bool:
         for place, text in enumerate(texts)
     )
     return powers or any(token.kind == "num" and ("." in token.text or "e" in token.text.lower()) for token in tokens)
-
-
-def text_value(tokens: Sequence[Token]) -> Value | None:
-    """The words that the tokens are: a number, no solution, or a text."""
-    if any(
-        token.kind not in ("word", "letters") and token.text not in ("-", ".", ",", "'", ":", r"\and", "(", ")", ";")
-        for token in tokens
-    ):
-        return Listing((), True) if [token.text for token in tokens] == [r"\emptyset"] else None
-    words = [
-        token.text
-        for token in tokens
-        if token.kind in ("word", "letters") and token.text.casefold() not in ("the", "a", "an")
-    ]
-    if (
-        not words
-        or not any(len(word) > 1 for word in words)
-        or (len(words) == 1 and words[0] in ("pi", "inf", "infinity"))
-    ):
-        return None
-    if tokens[0].kind == "letters" and len(tokens) > 1 and any(token.kind == "op" for token in tokens):
-        return None
-    if words[-1].casefold() in _PERCENT and (value := says_a_number(words[:-1])) is not None:
-        return Quantity(number(value), None, True)
-    if (value := says_a_number(words)) is not None:
-        return Quantity(number(value))
-    if (
-        len(words) > 1
-        and (part := fraction_word(words[-1])) is not None
-        and (value := says_a_number(words[:-1])) is not None
-    ):
-        return Quantity(number(value * part))
-    for end in range(len(words) - 1, 0, -1):
-        if (value := says_a_number(words[:end])) is not None:
-            unit = read_unit([Token("word", word, True) for word in words[end:]])
-            return None if unit is None else Quantity(number(value), unit)
-    if any(token.text in ("(", ")", ":", ";") for token in tokens):
-        return None
-    phrase = " ".join(words)
-    node = expression(tokens) if len(tokens) == 1 and tokens[0].kind == "letters" else None
-    low = phrase.casefold()
-    if _NOTHING.fullmatch(low):
-        return Listing((), True)
-    if any(token.text in (",", r"\and") for token in tokens):
-        return None
-    if _REALS.fullmatch(low):
-        return Quantity(Node("name", r"\mathbb{R}"))
-    return Text(_SAME.get(low, phrase), node)

@@ -15,7 +15,8 @@ from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Token, Unreadable, op, tokenise
 from simko.verifiers.maths.reading.lists import listing
 from simko.verifiers.maths.reading.phrases import conditions, label, labelled_parts, without_prose
-from simko.verifiers.maths.reading.quantity import quantity, text_value
+from simko.verifiers.maths.reading.prose import prose
+from simko.verifiers.maths.reading.quantity import quantity
 from simko.verifiers.maths.reading.relations import relation
 from simko.verifiers.maths.reading.splitting import enclosed, join_thousands, split
 from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Quantity, Text, Unread, Value
@@ -165,7 +166,7 @@ def _quantity(tokens: Sequence[Token], depth: int) -> Value | None:
 
 
 def _text(tokens: Sequence[Token], depth: int) -> Value | None:
-    return text_value(tokens)
+    return prose(tokens)
 
 
 _READERS = (_option, _clock, _prose, _text, _list, _grid, _related, _both_signs, _bracketed, _quantity)
