@@ -84,7 +84,7 @@ def proportional(one: Node, other: Node, positive: bool = False) -> bool | None:
 
 def _same_at(one: Node, other: Node, point: Point) -> bool | None:
     """Whether the values at a point are the same, to as many digits as their numbers need; None: it does not count."""
-    digits = _DIGITS
+    digits, before = _DIGITS, 0.0
     while True:
         with mpmath().workdps(digits):
             context = mpmath().mp
@@ -95,10 +95,11 @@ def _same_at(one: Node, other: Node, point: Point) -> bool | None:
             largest = max(left.largest, right.largest)
             if abs(first - second) > largest * context.mpf(10) ** (10 - digits):
                 return False
-            span = context.log10(largest) - context.log10(min(left.smallest, right.smallest))
-            needed = 30 + 2 * max(int(span), 0)
-        if needed <= digits - 20:
+            least = float(context.log10(min(left.smallest, right.smallest)))
+            needed = 30 + 2 * int(context.log10(largest) - least)
+        if needed <= digits - 20 or least < 1.5 * before < 0:  # what shrinks with the precision is 0
             return True
+        before = least
         if needed > _MOST_DIGITS:
             raise Undecided
         digits = needed + 20

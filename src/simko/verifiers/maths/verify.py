@@ -21,9 +21,13 @@ def gold_answer(problem: Problem) -> str:
     return gold
 
 
+_SOLUTION = re.compile(r"\\boxed|####|answer is", re.IGNORECASE)
+"""What a gold that is a whole solution holds."""
+
+
 @functools.lru_cache(maxsize=4096)
 def _gold(answer: str) -> str | None:
-    gold = extract_answer(answer) if "\\boxed" in answer or "####" in answer else answer
+    gold = extract_answer(answer) if _SOLUTION.search(answer) else answer
     return gold if gold is not None and normal_form(gold) else None
 
 

@@ -23,7 +23,7 @@ _MAX_ITEMS = 64
 
 def listings(gold: Listing, answer: Listing, judge: Judge) -> Verdict3:
     golds, answers = list(gold.items), list(answer.items)
-    if gold.braces or answer.braces:
+    if gold.braces or answer.braces or len(set(golds)) == len(golds):  # what is said twice is said once
         golds, answers = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
     if len(golds) != len(answers) or len(golds) > _MAX_ITEMS:
         return regions(gold, answer, judge)

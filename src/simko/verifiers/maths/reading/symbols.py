@@ -54,7 +54,8 @@ class Symbols(Functions):
         while True:
             if self.peek() == "_":
                 self.at += 1
-                text += "_" + self.script()
+                script = self.script()
+                text += f"_{script}" if len(script) == 1 else f"_{{{script}}}"
             elif self.peek() == "'":
                 self.at += 1
                 text += "'"
