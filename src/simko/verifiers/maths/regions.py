@@ -49,22 +49,25 @@ def union(parts: Sequence[Region]) -> Region | None:
 
 
 def intersection(parts: Sequence[Region]) -> Region | None:
-    """What single intervals of one name have in common; None where that is nothing, or they are no such."""
-    if len({part.name for part in parts}) > 1 or any(len(part.intervals) != 1 for part in parts):
+    """What parts of the line of one name have in common; None where that is nothing, or an end has no value."""
+    if len({part.name for part in parts}) > 1:
         return None
-    found = parts[0].intervals[0]
+    found = list(parts[0].intervals)
     for part in parts[1:]:
-        (other,) = part.intervals
-        ends = [real_value(end) for end in (found.low, found.high, other.low, other.high)]
-        if any(end is None for end in ends):
-            return None
-        low, high, other_low, other_high = [end or 0.0 for end in ends]
-        lower = other if other_low > low or (other_low == low and not other.low_closed) else found
-        upper = other if other_high < high or (other_high == high and not other.high_closed) else found
-        found = Interval(lower.low, upper.high, lower.low_closed, upper.high_closed)
-        if max(low, other_low) > min(high, other_high):
-            return None
-    return Region((found,), parts[0].name)
+        found = [both for one in found for other in part.intervals if (both := _both(one, other)) is not None]
+    return union([Region((interval,), parts[0].name) for interval in found]) if found else None
+
+
+def _both(one: Interval, other: Interval) -> Interval | None:
+    ends = [real_value(end) for end in (one.low, one.high, other.low, other.high)]
+    if any(end is None for end in ends):
+        return None
+    low, high, other_low, other_high = [end or 0.0 for end in ends]
+    lower = other if other_low > low or (other_low == low and not other.low_closed) else one
+    upper = other if other_high < high or (other_high == high and not other.high_closed) else one
+    found = Interval(lower.low, upper.high, lower.low_closed, upper.high_closed)
+    start, end = max(low, other_low), min(high, other_high)
+    return found if start < end or (start == end and found.low_closed and found.high_closed) else None
 
 
 def without(whole: Region, parts: Sequence[Region]) -> Region | None:

@@ -64,7 +64,7 @@ TABLE: dict[tuple[type, type], Rule] = {
     (Listing, Text): texts.letters,
     (Text, Listing): lambda gold, answer, judge: texts.letters(answer, gold, judge),
     (Relation, Quantity): lambda gold, answer, judge: (
-        gold.signs == (r"\equiv",) and answer.node.value == "?pmod" and shapes.congruent(gold.sides[1], answer.node)
+        gold.signs == (r"\equiv",) and shapes.congruent(gold.sides[1], answer.node)
     ),
     (Tuple, Listing): shapes.tuple_listing,
     (Tuple, Tuple): shapes.tuples,

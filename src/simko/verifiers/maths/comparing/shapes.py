@@ -132,7 +132,7 @@ def relations(gold: Relation, answer: Relation, judge: Judge) -> Verdict3:
 
 def congruent(gold: Node, answer: Node) -> bool:
     """Whether a \\pmod m and b \\pmod m are remainders that differ by a multiple of m."""
-    if not gold.value == answer.value == "?pmod":
+    if gold.value != "?pmod" or answer.value not in ("?pmod", "mod"):
         return False
     one, modulus = (exact(part) for part in gold.args)
     other, same = (exact(part) for part in answer.args)

@@ -2,14 +2,33 @@ r"""Brackets: where lists may be split, and what stands in them: tuples, sets, i
 
 from collections.abc import Callable, Sequence
 
+from simko.verifiers.maths.nodes import negative, number
+from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token
 from simko.verifiers.maths.reading.splitting import OPENING, closes_last, join_thousands, split
-from simko.verifiers.maths.regions import region, union, without
-from simko.verifiers.maths.values import Listing, Tuple, Unread, Value
+from simko.verifiers.maths.regions import INFINITY, region, union, without
+from simko.verifiers.maths.values import Interval, Listing, Region, Tuple, Unread, Value
+
+
+def _half_lines() -> dict[str, Region]:
+    r"""\mathbb{R}^+, \mathbb{R}_{\ge 0} and the like."""
+    zero, found = number(0), {}
+    for closed, positive, negatives in ((False, ("+", ">0"), ("-", "<0")), (True, (">=0",), ("<=0",))):
+        for sign in positive:
+            found[sign] = Region((Interval(zero, INFINITY, closed, False),))
+        for sign in negatives:
+            found[sign] = Region((Interval(negative(INFINITY), zero, False, closed),))
+    spellings = {rf"\mathbbR{mark}{sign}": region for sign, region in found.items() for mark in "^_"}
+    return spellings | {rf"\mathbbR{mark}{{{sign}}}": region for sign, region in found.items() for mark in "^_"}
+
+
+_HALF_LINES = _half_lines()
 
 
 def brackets(tokens: Sequence[Token], read: Callable[[Sequence[Token]], Value]) -> Value | None:
     """The tuple, set, interval or union that the tokens are; None if they are none."""
+    if (half := _HALF_LINES.get(spelled(tokens))) is not None:
+        return half
     for mark in (r"\cup", r"\setminus"):
         parts = split(tokens, [mark])
         if len(parts) > 1:

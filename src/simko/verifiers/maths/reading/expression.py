@@ -82,7 +82,7 @@ class _Parser(Symbols):
                 found = Node("div", args=(found, self.divisor()))
                 if divisions > MAX_DEPTH:
                     raise Unreadable("it divides too often")
-            elif self.peek() == r"\mod":
+            elif self.peek() in (r"\mod", "mod"):
                 self.at += 1
                 found = call("mod", found, self.factor())
             elif self.starts():

@@ -73,7 +73,7 @@ _NOTATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] =
     (re.compile(r"(?<![A-Za-z])([aApP])\.\s?[mM](?:\.|(?![A-Za-z]))"), r"\1m"),
     (
         re.compile(
-            r"\(\s*(?:\\(?:text|mathrm|operatorname)\s*\{\s*mod(?:ulo)?\s*\}|\\?mod(?![A-Za-z]))\s*([^()]{1,20})\)"
+            r"\(\s*(?:\\(?:text|mathrm|operatorname)\s*\{\s*mod(?:ulo)?\s*\}|\\?b?mod(?![A-Za-z]))\s*([^()]{1,20})\)"
         ),
         r"\\pmod{\1}",
     ),

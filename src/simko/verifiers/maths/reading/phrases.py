@@ -118,8 +118,14 @@ def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], fr
                 main, parts = list(tokens[:start]), [list(tokens[start + 1 : -1])]
         if not parts:
             pieces = split(tokens, [",", ";"])
-            while len(pieces) > 1 and _is_condition(pieces[-1], [token for piece in pieces[:-1] for token in piece]):
-                parts.append(pieces.pop())
+            while len(pieces) > 1:
+                before = [token for piece in pieces[:-1] for token in piece]
+                listed = (
+                    bool(parts) and len(pieces[-1]) == 1 and _is_condition([*pieces[-1], *parts[-1][1:]], before)
+                )  # a, b \in
+                if not (listed or _is_condition(pieces[-1], before)):
+                    break
+                parts.append([*pieces.pop(), *parts[-1][1:]] if listed else pieces.pop())
             if parts:
                 cut = sum(len(piece) for piece in pieces) + len(pieces) - 1
                 main = list(tokens[:cut])

@@ -37,7 +37,11 @@ def quantity(tokens: Sequence[Token]) -> Quantity | None:
         if end == len(rest) or _may_end(rest[end - 1], rest[end]):
             found = _with_tail(rest[:end], rest[end:], decimal)
             if found is not None and money is not None:
-                return replace(found, unit=money, bare=None) if found.unit is None or is_money(found.unit) else None
+                rate = found.unit is not None and all(power < 0 for _, power in found.unit)  # $12 per hour
+                known = found.unit is None or rate or is_money(found.unit)
+                return (
+                    replace(found, unit=(*money, *(found.unit or ())) if rate else money, bare=None) if known else None
+                )
             if found is not None:
                 return found
     return None

@@ -62,6 +62,18 @@ def _option(tokens: Sequence[Token], depth: int) -> Value | None:
     return Option(letter, read_tokens(rest, depth) if rest else None)
 
 
+def _congruences(tokens: Sequence[Token], depth: int) -> Value | None:
+    r"""n \equiv 1, 4 \pmod 5: two congruences."""
+    texts = [token.text for token in tokens]
+    if texts.count(r"\equiv") != 1 or texts.count(r"\pmod") != 1 or texts.index(r"\pmod") < texts.index(r"\equiv"):
+        return None
+    start, end = texts.index(r"\equiv") + 1, texts.index(r"\pmod")
+    parts = split(tokens[start:end], (r"\or", r"\and", ","))
+    if len(parts) == 1 or not all(parts):
+        return None
+    return listing([read_tokens([*tokens[:start], *part, *tokens[end:]], depth) for part in parts], "or")
+
+
 def _list(tokens: Sequence[Token], depth: int) -> Value | None:
     if len(parts := labelled_parts(tokens)) > 1:
         return Listing(tuple(read_tokens(part, depth) for part in parts))
@@ -169,4 +181,4 @@ def _text(tokens: Sequence[Token], depth: int) -> Value | None:
     return prose(tokens)
 
 
-_READERS = (_option, _clock, _prose, _text, _list, _grid, _related, _both_signs, _bracketed, _quantity)
+_READERS = (_option, _clock, _prose, _text, _congruences, _list, _grid, _related, _both_signs, _bracketed, _quantity)

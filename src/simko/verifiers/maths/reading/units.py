@@ -100,7 +100,7 @@ def _stands(token: Token, count: int) -> bool:
             and text not in _FUNCTIONS
         )
     if token.kind == "macro":
-        return text == r"\Omega" or bool(_SIUNITX.fullmatch(text))
+        return text == r"\Omega" or text in CURRENCIES or bool(_SIUNITX.fullmatch(text))
     return False
 
 
