@@ -45,7 +45,7 @@ _FUNCTIONS = {
     ]
 }
 _FUNCTIONS |= {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh",
-               "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign", "sign": "sign", "ln": "ln", "cbrt": "cbrt"}  # fmt: skip
+               "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign", "sign": "sign", "ln": "ln", "log": "ln", "cbrt": "cbrt"}  # fmt: skip
 
 
 class Evaluation:
@@ -147,12 +147,14 @@ class Evaluation:
         if function == "degrees":
             return values[0] * context.pi / 180
         if function == "factorial":
+            if values[0].imag == 0 and values[0] == int(values[0].real) and 0 <= values[0].real < 5000:
+                return context.mpf(math.factorial(int(values[0].real)))
             return context.factorial(values[0]) if abs(values[0]) < 10**6 else self.fail()
         if function == "double factorial":
             return context.fac2(values[0]) if abs(values[0]) < 10**5 else self.fail()
         if function == "binom":
             return context.binomial(*values) if abs(values[0]) < 10**6 else self.fail()
-        if function == "ln" and values[0] == 0:
+        if function in ("ln", "log") and values[0] == 0:
             raise Undecided
         if function in ("tanh", "coth", "erf"):  # close to 1: count the distance
             self.note(context.exp(-2 * abs(self.real(values[0]))))

@@ -100,7 +100,7 @@ def _same_at(one: Node, other: Node, point: Point) -> bool | None:
         if needed <= digits - 20 or least < 1.5 * before < 0:  # what shrinks with the precision is 0
             return True
         before = least
-        if needed > _MOST_DIGITS:
+        if needed > (_MOST_DIGITS if not point.values else _MOST_DIGITS // 20):
             raise Undecided
         digits = needed + 20
 

@@ -8,7 +8,8 @@ from functools import cache
 
 from simko.verifiers.maths.nodes import Node
 
-_INTEGER_FUNCTIONS = {"floor", "ceil", "factorial", "double factorial", "binom", "gcd", "lcm", "mod"}
+_ROUNDED = frozenset(["floor", "ceil", "mod"])
+_COUNTED = frozenset(["factorial", "double factorial", "binom", "gcd", "lcm"])
 _INTEGER_LETTERS = frozenset("ijklmnpqNMKP")
 _RANGES = ((1.1, 2.9), (0.05, 0.95), (3, 12), (12, 90))
 _CONSECUTIVE = 64
@@ -25,14 +26,16 @@ class Point:
 def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     """Values for the free names: near 1, in (0, 1), beyond the largest constant, negative, of mixed signs.
 
-    They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
+    Names of more than two are quantities, so positive. They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
     `integers`, and n, k and the like within floors, factorials and such, are integers: then the first 64 are among them.
     """
     names = sorted(one.names | other.names)
     if not names:
         return [Point({}, False)]
     source = random.Random(hashlib.sha256(f"{one.key}\0{other.key}".encode()).digest())
-    counted = integers | ((_counted(one) | _counted(other)) & _INTEGER_LETTERS)
+    whole = [_within(node, functions) for node in (one, other) for functions in (_ROUNDED, _COUNTED)]
+    counted = integers | ((whole[0] | whole[2]) & _INTEGER_LETTERS) | whole[1] | whole[3]
+    positive = len(names) > 2 and not any(part.value == "abs" for node in (one, other) for part in node.walk())
     constants = [part.value for node in (one, other) for part in node.walk() if isinstance(part.value, Fraction)]
     far = float(max([Fraction(10), *(min(abs(value), Fraction(10**6)) for value in constants)]))
 
@@ -43,7 +46,10 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
         return Fraction(source.randint(int(low * 10007), int(high * 10007)) or 1, 10007)
 
     found = [{name: drawn(low, high, name) for name in names} for low, high in (*_RANGES, (1.1 * far, 3 * far))]
-    found.append(dict(zip(names, reversed(found[0].values()), strict=True)))  # max(x, y) is neither
+    real = [name for name in names if name not in counted]
+    found.append(
+        found[0] | dict(zip(real, [found[0][name] for name in reversed(real)], strict=True))
+    )  # max(x, y) is neither
     found += [
         {name: drawn(low, high, name) for name in names} for low, high in ((-3, -1), (-60, -5), (-3 * far, -1.1 * far))
     ]
@@ -51,6 +57,8 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
         {name: value * (-1) ** (place + turn) for place, (name, value) in enumerate(found[turn].items())}
         for turn in (0, 1, 2)
     ]
+    if positive:  # a formula of quantities: \\sqrt{r^2} is r
+        found = [{name: abs(value) for name, value in values.items()} for values in found]
     if counted:
         found += [
             {name: Fraction(n) if name in counted else drawn(1, 9, name) for name in names}
@@ -61,11 +69,11 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
 
 
 @cache
-def _counted(node: Node) -> frozenset[str]:
-    """The names within a floor, a factorial, a binomial, a remainder, or the ends of a sum."""
+def _within(node: Node, functions: frozenset[str]) -> frozenset[str]:
+    """The names within one of the functions, or the ends of a sum."""
     found = frozenset[str]()
     for part in node.walk():
-        if part.head == "call" and part.value in _INTEGER_FUNCTIONS:
+        if part.head == "call" and part.value in functions:
             found |= part.names
         elif part.head in ("sum", "prod"):
             found |= part.args[1].names | part.args[2].names

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of, pair_up
 from simko.verifiers.maths.nodes import Node, name, number, product
 from simko.verifiers.maths.reading.read import read
-from simko.verifiers.maths.values import Given, Value
+from simko.verifiers.maths.values import Given, Listing, Named, Value
 
 _COUNTERS = frozenset("jklmn")
 
@@ -25,17 +25,21 @@ def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
         return False
     one, other = plain[0], renamed(plain[1], mapping)
     judge = replace(judge, integers=judge.integers | integers)
-    verdict = judge.same(one, other)
-    if verdict is False and integers:
-        counters = [counter for counter in integers if counter in names_in(one) & names_in(other)]
-        shifted = [
-            judge.same(one, _substituted(other, counter, sign, shift))
-            for counter in counters
-            for sign in (1, -1)
-            for shift in range(-2, 3)
-        ]
-        return any_of(shifted)
-    return verdict
+    if isinstance(one, Named) and isinstance(other, Named) and one.name == other.name:
+        one, other = one.value, other.value
+    if isinstance(one, Listing) and isinstance(other, Listing) and integers:
+        return len(one.items) == len(other.items) and pair_up(
+            one.items, other.items, lambda a, b: _shifted(a, b, judge)
+        )
+    return _shifted(one, other, judge)
+
+
+def _shifted(gold: Value, answer: Value, judge: Judge) -> Verdict3:
+    """Whether the answers are equal where one counts from another place, or backwards: k\\pi - \\pi/6 and 5\\pi/6 + k\\pi."""
+    verdict = judge.same(gold, answer)
+    counters = judge.integers & names_in(gold) & names_in(answer) if verdict is False else ()
+    shifts = [(counter, sign, shift) for counter in counters for sign in (1, -1) for shift in range(-2, 3)]
+    return any_of([verdict, *(judge.same(gold, _substituted(answer, *shift)) for shift in shifts)])
 
 
 def _conditions_agree(gold: frozenset[str], answer: frozenset[str], names: dict[str, str], judge: Judge) -> bool:

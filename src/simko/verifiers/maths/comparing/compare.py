@@ -76,6 +76,7 @@ TABLE: dict[tuple[type, type], Rule] = {
     ),
     (Matrix, Matrix): shapes.matrices,
     (Matrix, Tuple): shapes.vector,
+    (Matrix, Quantity): shapes.basis_matrix,
     (Cases, Cases): shapes.cases,
 }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from simko.verifiers.maths.nodes import MOST_BITS, QUICK_BITS, Node, exact
+from simko.verifiers.maths.nodes import MOST_BITS, QUICK_BITS, Node, call, exact, number
 from simko.verifiers.maths.numeric import agree, differ, proportional, real_value
 from simko.verifiers.maths.values import Value
 
@@ -42,15 +42,28 @@ class Judge:
         numbers = exact(gold, bits), exact(answer, bits)
         if None not in numbers:
             return numbers[0] == numbers[1]
-        if differ(gold, answer, self.integers):
+        pairs = [(one, other) for one in _readings(gold) for other in _readings(answer)]
+        left = [pair for pair in pairs if not differ(*pair, self.integers)]
+        if not left:
             return False
-        return agree(gold, answer, self.integers) if self.thorough else None
+        return any_of(agree(*pair, self.integers) for pair in left) if self.thorough else None
 
     def proportional(self, gold: Node, answer: Node, positive: bool = False) -> Verdict3:
         """Whether one expression is a constant, not zero, times the other: so are the differences of equal equations."""
         if gold.names != answer.names:
             return False
         return proportional(gold, answer, positive) if self.thorough else None
+
+
+def _readings(node: Node) -> list[Node]:
+    r"""The expression with \log natural, and with \log to base 10 where it has one without a base."""
+    return [node] if all(part.value != "log" for part in node.walk()) else [node, _to_base_10(node)]
+
+
+def _to_base_10(node: Node) -> Node:
+    args = tuple(map(_to_base_10, node.args))
+    found = Node(node.head, node.value, args)
+    return Node("div", args=(found, call("ln", number(10)))) if node.value == "log" else found
 
 
 def all_of(verdicts: Iterable[Verdict3]) -> Verdict3:

@@ -32,7 +32,8 @@ def without_name(gold: Value, answer: Named) -> Value | None:
     left = answer.left
     if left is None:
         return answer.value
-    if isinstance(gold, Named | Function) or left.names & names_in(gold):
+    word = answer.name.isalpha() and answer.name.isupper() and len(answer.name) > 1  # MRS is one name
+    if isinstance(gold, Named | Function) or (left.names & names_in(gold) and not word):
         return None
     if left.head in ("mul", "div") and len(left.names) == 1 and all(part.head in ("num", "name") for part in left.args):
         return None
@@ -111,6 +112,8 @@ def _near(gold: Value, value: Value) -> bool:
     if not isinstance(gold, Quantity) or not isinstance(value, Quantity):
         return False
     target, found = real_value(gold.node), real_value(value.node)
+    if found is not None and value.percent and not gold.percent:
+        found /= 100
     if target is None or found is None or not (gold.decimal or value.node.head == "num"):
         return False
     return abs(target - found) <= max(abs(target) / 100, _last_place(value.node))

@@ -7,7 +7,7 @@ from simko.verifiers.maths.comparing.judges import Judge, Verdict3, any_of
 from simko.verifiers.maths.comparing.shapes import congruent
 from simko.verifiers.maths.nodes import Node, call, exact, number, product
 from simko.verifiers.maths.numeric import real_value
-from simko.verifiers.maths.reading.units import conversion
+from simko.verifiers.maths.reading.units import canonical, conversion
 from simko.verifiers.maths.values import Quantity
 
 DECIMAL_TOLERANCE = Fraction(1, 10**4)
@@ -17,10 +17,16 @@ CLOSED_FORM_TOLERANCE = Fraction(1, 10**6)
 """Relative, for a decimal answer to a gold that is a fraction or a closed form."""
 
 _DEGREE = (("degree", 1),)
+_RADIAN = (("radian", 1),)
 
 
 def quantities(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
     """Whether two quantities are the same."""
+    units = [canonical(side.unit) if side.unit else None for side in (gold, answer)]
+    if units == [_DEGREE, _RADIAN]:
+        return judge.equal(call("degrees", gold.node), answer.node)
+    if units == [_RADIAN, _DEGREE]:
+        return judge.equal(gold.node, call("degrees", answer.node))
     if gold.unit is not None and answer.unit is not None and gold.percent == answer.percent:
         factor = conversion(answer.unit, gold.unit)
         if factor is None:

@@ -190,6 +190,13 @@ def _names(nodes: Sequence[Node]) -> frozenset[str]:
     return frozenset[str]().union(*(node.names for node in nodes))
 
 
+def basis_matrix(gold: Matrix, answer: Quantity, judge: Judge) -> Verdict3:
+    """A column in its unit vectors."""
+    return all(len(row) == 1 for row in gold.rows) and basis_vector(
+        Tuple(tuple(row[0] for row in gold.rows)), answer, judge
+    )
+
+
 def point(gold: Tuple, answer: Matrix, judge: Judge) -> Verdict3:
     return vector(answer, gold, judge) if gold.opening == "(" and gold.closing == ")" else False
 

@@ -1,5 +1,6 @@
 r"""Brackets: where lists may be split, and what stands in them: tuples, sets, intervals and their unions."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from simko.verifiers.maths.nodes import negative, number
@@ -48,8 +49,13 @@ def brackets(tokens: Sequence[Token], read: Callable[[Sequence[Token]], Value]) 
         parts = split(inner, [",", ";"])
         if len(parts) > 1 and all(parts):
             parts = split(join_thousands(inner, inside=True), [",", ";"])
-            items = tuple(read(part) for part in parts)
-            return Tuple(items, tokens[0].text, tokens[-1].text) if len(items) > 1 else None
+            if len(parts) == 1 or any(token.text == r"\mp" for token in inner):
+                return None
+            choices = [
+                item.items if isinstance(item, Listing) and not item.braces else (item,) for item in map(read, parts)
+            ]
+            tuples = [Tuple(items, tokens[0].text, tokens[-1].text) for items in itertools.product(*choices)]
+            return tuples[0] if len(tuples) == 1 else Listing(tuple(tuples))  # (\pm 3, \pm 2) is four points
     return None
 
 

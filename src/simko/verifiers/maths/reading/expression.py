@@ -228,6 +228,17 @@ class _Parser(Symbols):
             self.at = start
         return number(whole)
 
+    def points(self) -> str:
+        """The letters behind \\angle, with their subscripts; the same read from either end."""
+        found: list[str] = []
+        while self.at < len(self.tokens) and self.tokens[self.at].kind == "letters" and len(found) < 4:
+            letters = self.tokens[self.at].text
+            self.at += 1
+            found += letters
+            if self.take("_"):
+                found[-1] += "_" + self.script()
+        return "".join(min(found, found[::-1]))
+
     def macro(self, text: str) -> Node:
         if text == r"\frac":
             if (derivative := self.derivative()) is not None:
@@ -256,9 +267,7 @@ class _Parser(Symbols):
         if text[1:] in _ACCENTS and text != r"\not":
             return self.named(text + "{" + self.script() + "}")
         if text[1:] in _SHAPES and self.at < len(self.tokens) and self.tokens[self.at].kind == "letters":
-            self.at += 1
-            letters = self.tokens[self.at - 1].text
-            return self.named(f"{text} {min(letters, letters[::-1])}")
+            return name(f"{text} {self.points()}")
         if text == r"\Delta" and self.at < len(self.tokens) and self.tokens[self.at].kind in ("letters", "macro"):
             following = self.primary(digits=False)
             return name(rf"\Delta {following.value}") if following.head == "name" else product(name(text), following)

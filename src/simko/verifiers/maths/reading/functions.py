@@ -1,16 +1,17 @@
 r"""Functions in expressions: \\sin 2x, \\log_2 3, \\max(a, b), \\sum_{k=1}^n, \\frac{dv}{dt}."""
 
+import re
 from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
-from simko.verifiers.maths.reading.cursor import Cursor, spelled
+from simko.verifiers.maths.reading.cursor import Cursor
 from simko.verifiers.maths.reading.latex import Unreadable
 
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 FUNCTIONS = {
     **{f: f for f in (*_TRIGONOMETRIC, *(["sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arsinh", "arcosh", "artanh"]))},
     **{f: f for f in ["ln", "exp", "max", "min", "gcd", "lcm", "det", "floor", "ceil", "abs", "sqrt", "factorial", "sgn", "sign", "erf", "deg", "dim", "tr", "rank", "arg", "Re", "Im", "lg", "lb", "mod"]},
-    "log": "ln", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
+    "log": "log", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
     "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom", "Fraction": "divide", "Rational": "divide",
 }  # fmt: skip
 _OF_SEVERAL = ("max", "min", "gcd", "lcm", "divide")
@@ -32,7 +33,7 @@ class Functions(Cursor):
         function = FUNCTIONS[text]
         base = power = None
         for _ in range(2):
-            if self.peek() == "_" and function in ("ln", "log", "max", "min"):
+            if self.peek() == "_" and function in ("log", "max", "min"):
                 self.at += 1
                 base = self.argument() if self.peek() != "{" else self.primary()
             elif self.peek() == "^":
@@ -50,7 +51,7 @@ class Functions(Cursor):
             raise Unreadable(f"{function} of {len(args)}")
         if function == "divide":
             found = Node("div", args=(args[0], args[1] if len(args) == 2 else number(1)))
-        elif base is not None and function == "ln":
+        elif base is not None and function == "log":
             found = Node("div", args=(call("ln", *args), call("ln", base)))
         elif text in ("lg", "lb"):
             found = Node("div", args=(call("ln", *args), call("ln", number(10 if text == "lg" else 2))))
@@ -102,17 +103,15 @@ class Functions(Cursor):
         return Node(head, index.value, (self.term(), low, high))
 
     def derivative(self) -> Node | None:
-        r"""\frac{dv}{dt}, \frac{\partial^2 u}{\partial x^2}: one name, for a quotient of d's it is not."""
-        texts = [token.text for token in self.tokens[self.at : self.at + 40]]
-        if texts[:1] != ["{"] or not (
-            (texts[1][:1] == "d" and (self.tokens[self.at + 1].kind != "macro")) or texts[1] == r"\partial"
-        ):
-            return None
+        r"""\frac{dv}{dt}, \frac{\partial^2 u}{\partial x^2}: one name, for a quotient of d's it is not; \dot{v} by t."""
         start = self.at
-        self.script()
-        below = self.peek(1) if self.peek() == "{" else ""
-        if not (below[:1] == "d" or below == r"\partial"):
+        above, below = (self.script() if self.peek() == "{" else "" for _ in range(2))
+        above, below = above.replace(" ", ""), below.replace(" ", "")
+        kinds = [re.match(r"d(?=[A-Za-z\\^])|\\partial", text) for text in (above, below)]
+        if not all(kinds) or (above[:1] == "d" and len(above) == 1):
             self.at = start
             return None
-        self.script()
-        return name(r"\frac" + spelled(self.tokens[start : self.at]))
+        by_time = re.fullmatch(r"d(?P<square>\^2)?(?P<name>[A-Za-z]|\\[A-Za-z]+)", above)
+        if by_time and below == ("dt^2" if by_time["square"] else "dt"):
+            return name(rf"\{'ddot' if by_time['square'] else 'dot'}{{{by_time['name']}}}")
+        return name(rf"\frac{{{above}}}{{{below}}}")

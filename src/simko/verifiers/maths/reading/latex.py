@@ -56,7 +56,7 @@ def op(text: str) -> Token:
 
 
 _RAW = re.compile(
-    r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}|\\[A-Za-z]+\*?|\\.|\.?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|[A-Za-z]+|\s+"
+    r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}|\\[A-Za-z]+\*?|\\.|\.?[0-9]+(?:\.[0-9]+|\.(?=[/*^)}+-]))?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|[A-Za-z]+|\s+"
     r"|\*\*|[<>!=:]=|\.\.\.|[^\W\d_]+|.",
     re.DOTALL,
 )
@@ -67,7 +67,6 @@ _NOTATIONS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] =
         lambda run: "'" * run.group().count("prime"),
     ),
     (re.compile(r"(?:\{\}|^)\s*\^\{?(\w+)\}?\s*(?:\\mathrm\{C\}|C)_\{?(\w+)\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<=[0-9])\s+(?:in\s+)?base[- ]\s*([0-9]+|[a-z]+)"), r"_{\1}"),
     (re.compile(r"\{([:=<>+-])\}"), r"\1"),  # 3{:}5
     (re.compile(r"\\\\\s*\[[0-9. ]+(?:pt|e[mx]|[mc]m|in)\]"), r"\\\\"),  # the height of a row
     (re.compile(r"(?<![A-Za-z])([aApP])\.\s?[mM](?:\.|(?![A-Za-z]))"), r"\1m"),
@@ -194,7 +193,7 @@ class _Cleaner:
             yield Token("op", piece, gap)
         elif piece[0].isalpha():
             low = piece.casefold()
-            if len(piece) > 1 and (low in AND or low in OR):
+            if (len(piece) > 1 or not piece.isascii()) and (low in AND or low in OR):
                 yield Token("op", r"\and" if low in AND else r"\or", gap)
             else:
                 plain = piece.isascii() and not upright

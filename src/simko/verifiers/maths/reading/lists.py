@@ -2,7 +2,7 @@ r"""Several values in a row: a list, a solution by names, one region, or one qua
 
 from simko.verifiers.maths.reading.quantity import added
 from simko.verifiers.maths.regions import intersection, union
-from simko.verifiers.maths.values import Listing, Named, Quantity, Region, Value
+from simko.verifiers.maths.values import Interval, Listing, Named, Quantity, Region, Value
 
 
 def listing(items: list[Value], joint: str) -> Value:
@@ -15,12 +15,13 @@ def listing(items: list[Value], joint: str) -> Value:
     for item in items:
         plain = isinstance(item, Listing) and not item.braces and not is_solution(item)
         flat += item.items if isinstance(item, Listing) and plain else [item]
-    regions = [item for item in flat if isinstance(item, Region)]
-    if len(regions) == len(flat):
-        both = None if joint == "or" else intersection(regions)
+    regions = [item if isinstance(item, Region) else _point(item) for item in flat]
+    if all(regions) and any(isinstance(item, Region) for item in flat):
+        known = [item for item in regions if item is not None]
+        both = None if joint == "or" else intersection(known)
         if both is not None or joint == "and":
             return both or Listing((), True)
-        return union(regions) or Listing(tuple(flat))
+        return union(known) or Listing(tuple(flat))
     if joint == "and" and len(flat) == 2 and isinstance(flat[0], Quantity) and isinstance(flat[1], Quantity):
         total = added(flat[0], flat[1])
         if total is not None:
@@ -34,6 +35,18 @@ def listing(items: list[Value], joint: str) -> Value:
             values += value.items if isinstance(value, Listing) and not value.braces else [value]
         return Named(first.name, Listing(tuple(values)), first.left)
     return Listing(tuple(flat))
+
+
+def _point(value: Value) -> Region | None:
+    """x=1 as a part of the line, beside x<0."""
+    if (
+        not isinstance(value, Named)
+        or not isinstance(value.value, Quantity)
+        or value.value.node.names
+        or value.value.unit
+    ):
+        return None
+    return Region((Interval(value.value.node, value.value.node, True, True),), value.name)
 
 
 def is_solution(value: Listing) -> bool:

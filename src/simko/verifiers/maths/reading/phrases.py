@@ -74,7 +74,10 @@ def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
     if rest and rest[0].kind == "op" and rest[0].text not in ("(", "[", "{", r"\{", "-", "|"):
         return None
     others = [token.text in _LABELS and after.text in (")", ".", ":", ",") for token, after in pairwise(rest)]
-    if any(others) or (rest and rest[-1].text in _LABELS and rest[-1].gap):
+    last = [token.text for token in rest[-2:]]
+    if any(others) or (
+        last[-1:] and last[-1] in _LABELS and (len(rest) == 1 or last[0] in (",", ";", r"\and", r"\or"))
+    ):
         return None
     return letter, rest
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from simko.verifiers.maths.nodes import Node, number, product
+from simko.verifiers.maths.nodes import Node, call, number, product
 from simko.verifiers.maths.reading.expression import expression
 from simko.verifiers.maths.reading.latex import Token
+from simko.verifiers.maths.reading.numerals import words_value
 from simko.verifiers.maths.reading.units import CURRENCIES, conversion, is_money, read_unit
 from simko.verifiers.maths.reading.words import scale
 from simko.verifiers.maths.values import Quantity, Unit
@@ -52,7 +53,9 @@ def _with_tail(head: Sequence[Token], tail: Sequence[Token], decimal: bool) -> Q
     node = expression(head)
     if node is None:
         return None
-    ending = [token.text for token in tail if token.text not in ("^", "{", "}")]
+    ending = [token.text for token in tail if token.text not in ("^", "{", "}", "(", ")", "in")]
+    if len(ending) == 2 and ending[0] == "base":
+        return Quantity(call(f"?base {words_value([ending[1]]) or ending[1]}", node))
     if len(ending) == 1 and ending[0] in _ORDINAL and not tail[0].gap:
         return Quantity(node, None, False, decimal)
     whole = [*head, *tail]

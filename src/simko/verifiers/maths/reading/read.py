@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from simko.verifiers.maths.nodes import Node, product
+from simko.verifiers.maths.nodes import Node, number, product
 from simko.verifiers.maths.reading.brackets import brackets
 from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.expression import expression
@@ -125,7 +125,8 @@ def _grid(tokens: Sequence[Token], depth: int) -> Value | None:
         pairs = [row for row in cells if len(row) == 2]
         rows = tuple((read_tokens(_trim(row[0]), depth), _condition(_trim(row[1]), depth)) for row in pairs)
         return Cases(rows) if len(pairs) == len(cells) else None
-    factor = expression(tokens[:start])
+    before = tokens[:start]
+    factor = number(-1) if [token.text for token in before] == ["-"] else expression(before)
     if end < len(tokens) or (start and factor is None):
         return None
     items = [[read_tokens(cell, depth) if cell else Unread("") for cell in row] for row in cells]
@@ -181,4 +182,4 @@ def _text(tokens: Sequence[Token], depth: int) -> Value | None:
     return prose(tokens)
 
 
-_READERS = (_option, _clock, _prose, _text, _congruences, _list, _grid, _related, _both_signs, _bracketed, _quantity)
+_READERS = (_option, _clock, _prose, _text, _congruences, _list, _grid, _related, _bracketed, _both_signs, _quantity)

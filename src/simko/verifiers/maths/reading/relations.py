@@ -56,6 +56,8 @@ def relation(tokens: Sequence[Token], read: Read) -> Value | None:
         token.text.casefold() in NEGATIONS for side in sides for token in side if token.kind in ("word", "letters")
     ):
         return Unread(spelled(tokens))
+    if signs == [r"\equiv"] and all(token.text not in (r"\pmod", r"\mod", "mod") for token in tokens):
+        signs = ["="]  # f \equiv 0
     if set(signs) <= {"=", r"\approx"}:
         found = _equation(sides, signs, read)
     elif signs == [r"\in"]:
@@ -77,8 +79,14 @@ def _equation(sides: list[list[Token]], signs: list[str], read: Read) -> Value |
     if any(isinstance(value, Unread) for value in values):
         return None
     value = values[0] if len(values) == 1 else Chain(tuple(values), tuple(signs[1:]))
-    if (names := _names(left)) and isinstance(value, Tuple) and len(names) == len(value.items):
-        return Listing(tuple(Named(name, item) for name, item in zip(names, value.items, strict=True)))
+    if names := _names(left):
+        points = value.items if isinstance(value, Listing) else (value,)
+        named = [Listing(tuple(map(Named, names, point.items))) for point in points if isinstance(point, Tuple)]
+        if len(named) == len(points) and all(len(point.items) == len(names) for point in named):
+            return named[0] if len(named) == 1 else Listing(tuple(named))
+    heads = [expression(side) for side in sides[:-1]]
+    if len(heads) > 1 and all(head is not None and head.head == "name" for head in heads):  # x = y = 5
+        return Listing(tuple(Named(str(head.value), values[-1], head) for head in heads if head is not None))
     if (head := _definition(left)) is not None:
         name, parameters = head
         used = value.node.names if isinstance(value, Quantity) else frozenset(parameters)
@@ -92,7 +100,7 @@ def _equation(sides: list[list[Token]], signs: list[str], read: Read) -> Value |
         if len(values) == 1 and isinstance(values[0], Quantity) and values[0].node.head == "name":  # 5 = x
             return Named(str(values[0].node.value), first, values[0].node)
         return Chain((first, *values), tuple(signs))
-    return Named(spelled(left), value, node)
+    return Named(str(node.value) if node is not None and node.head == "name" else spelled(left), value, node)
 
 
 def _is_label(tokens: Sequence[Token]) -> bool:

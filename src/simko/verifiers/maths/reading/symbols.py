@@ -73,6 +73,9 @@ class Symbols(Functions):
             return Node("constant", CONSTANTS[text])
         if text == "C" and self.peek() == "(" and "," in (self.peek(2), self.peek(3)):  # C(5,2)
             return call("binom", *self.parenthesised())
+        if text == bare + "'" and [self.peek(ahead) for ahead in range(3)] == ["(", "t", ")"]:  # x'(t)
+            self.at += 3
+            return name(rf"\dot{{{bare}}}")
         plain_value = self.peek(1).isdigit() and self.peek(2) == ")"  # I(0)
         if (bare in _CALLED or "'" in text or plain_value) and self.peek() == "(":
             return call("?" + text, *self.parenthesised())

@@ -45,7 +45,7 @@ def read_unit(tokens: Sequence[Token]) -> Unit | None:
     while at < len(tokens):
         token, text, low = tokens[at], texts[at], texts[at].casefold()
         at += 1
-        if low in _PER or (low in _FILLERS and not (low == "in" and not parts and not texts[at])):
+        if low in _PER or (low in _FILLERS and not (low == "in" and not parts and texts[at] in ("", "^"))):
             sign = -1 if low in _PER else sign
             continue
         if low in _SQUARE and texts[at]:

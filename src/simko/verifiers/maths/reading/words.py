@@ -51,7 +51,7 @@ CHANGES = vocabulary(
 
 LEADS = vocabulary(
     """
-    exactly approximately about roughly around approx precisely only just simply total answer so thus hence
+    all every exactly approximately about roughly around approx precisely only just simply total answer so thus hence
     therefore then we get have obtain find finally final result value is are be equals equal to the a an of area
     perimeter volume length width height radius distance probability number sum product ratio minimum maximum
     min max smallest largest least greatest mean median average cost price time speed rate angle measure count
