@@ -12,7 +12,7 @@ _MAX_BOXES = 32
 _WINDOW = 200
 # \b and \f are a backspace and a form feed in a text that was unescaped once too often
 _BOX = (
-    r"\\?(?:\\(?:[bB]oxed|fbox|framebox|bbox(?:\[[^\[\]\n]{0,80}\])?)|\x08oxed|\x0c(?:rame)?box)(?![A-Za-z])[ \t\r\n]*(?:(?P<open>\{)|(?P<bare>(?>"
+    r"(?:\\\\?(?:[bB]oxed|fbox|framebox|bbox(?:\[[^\[\]\n]{0,80}\])?)|\x08oxed|\x0c(?:rame)?box)(?![A-Za-z])[ \t\r\n]*(?:(?P<open>\{)|(?P<bare>(?>"
     r"\([^()\n]{1,200}\)|\[[^\[\]\n]{1,200}\]|[-+\u2212]?\.?\d[\d,]*+(?:\.\d+)?(?:/\d+)?|\\[A-Za-z]+(?:\{[^{}\n]{0,200}\}|\d){0,2}"
     r"|[A-Za-z](?=[ \t]*(?:\$|\\\)|\\\])))(?=[\s$.,;:!]|\\[)\]]|\Z)))"
 )
@@ -110,16 +110,23 @@ def last_boxes(text: str, found: list[Box]) -> str | None:
 
 def _shown(text: str, box: Box) -> _Shown:
     """A box's content; where an operator or a scale word touches the box, the formula that it is a part of."""
-    before = "\n" + text[max(0, box.opening - _WINDOW) : box.opening]
-    lead, tail = _EDGE.split(before)[-1], _EDGE.split(text[box.after : box.after + _WINDOW], maxsplit=1)[0]
     content, start, end = text[box.start : box.end].strip(), box.opening, box.after
-    after = _TOUCHES_AFTER.match(tail)
-    if after and after.group()[0] not in "%\\^" and not _FORMULA_ENDS.match(text, box.after + len(tail)):
-        after = None
-    if after or _TOUCHES_BEFORE.search(lead):
-        start, end = box.opening - len(lead), box.after + len(tail)
+    touched = _TOUCHES_AFTER.match(text, end) or _TOUCHES_BEFORE.search(text, max(0, start - 12), start)
+    if touched and (whole := _whole(text, box)):
+        start, end = whole
         content = text[start:end].strip()
     elif scale := _SCALE.match(text, box.after):
         content, end = rf"{content}\text{{ {scale[1]}}}", scale.end()
     name = _NAME.search(text, max(0, start - 40), start)
     return _Shown(name.start() if name else start, end, name[1] if name else "", content)
+
+
+def _whole(text: str, box: Box) -> tuple[int, int] | None:
+    """Where the formula that the box is a part of starts and ends; None if the box is all of it."""
+    lead = _EDGE.split("\n" + text[max(0, box.opening - _WINDOW) : box.opening])[-1]
+    tail = _EDGE.split(text[box.after : box.after + _WINDOW], maxsplit=1)[0]
+    start, end = box.opening - len(lead), box.after + len(tail)
+    after = _TOUCHES_AFTER.match(tail)
+    if after and (after.group()[0] in "%\\^" or _FORMULA_ENDS.match(text, end)):
+        return start, end
+    return (start, end) if _TOUCHES_BEFORE.search(lead) else None

@@ -65,13 +65,16 @@ _CONDITIONAL = re.compile(any_of(_WORDS["conditional"]), re.IGNORECASE)
 _CONDITION = re.compile(any_of(_WORDS["conditions"]), re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
 _DENIAL = re.compile(any_of(_WORDS["denials"], spaced=False), re.IGNORECASE)
-# what denies, doubts or supposes the formula right after it: "is not exactly", "if the answer is"
-_THE_ANSWER_IS = r"(?:(?:the|our|my|its|this)\s+)?(?:\w+\s+){0,2}?(?:answer|result|solution)\s+(?:\w+\s+){0,4}?(?:is|are|was|were|equals?|be)"
-_DENIES = re.compile(
-    rf"(?:(?:{_NEGATION})|(?:{_DOUBT.pattern})(?:\s+that)?\s+{_THE_ANSWER_IS})"
-    rf"(?:\s+(?:be|been|equal|to|is|the|an?|really|certainly|definitely|{'|'.join(_WORDS['fillers'])}))*[\s:*_`$(\\\[]*(?:[A-Za-z]\s*=\s*)?\Z",
-    re.IGNORECASE,
+# words between what denies a formula and the formula: "is not exactly", "if the final answer is"
+_NOUNS_OF_ANSWERS = {"answer", "result", "solution"}
+_LINKS = _NOUNS_OF_ANSWERS | set(
+    "be been equal equals to is are was were the our my that this final correct exactly really certainly definitely simply also actually".split()
 )
+_CLAIMS = {"think", "believe", "say", "true", "sure", "certain"}
+_WORD = re.compile(r"[^\s$*_`\"“(\[\\:=]+")
+_PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
+_NEGATED = re.compile(rf"(?:{_NEGATION})\Z", re.IGNORECASE)
+_DOUBTED = re.compile(rf"(?:{_DOUBT.pattern})\Z", re.IGNORECASE)
 _DENIED = re.compile(
     rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)})",
     re.IGNORECASE,
@@ -115,17 +118,17 @@ def statements(text: str, start: int = 0) -> Iterator[Statement]:
 
     One that denies ("cannot be", "I doubt that"), supposes ("if the answer were") or asks is none.
     """
-    for match, noun in _said(_lower(text), start):
+    for match, noun in _said(text[:start] + _lower(text[start:]), start):
         found = _hashes(text, match) if noun is _HASHES else _statement(text, match, noun.link)
         if found:
             yield found
 
 
 def _said(lower: str, start: int) -> list[tuple[re.Match[str], _Noun]]:
-    """The last words for "answer" and "####", the last one first."""
+    """The last words for "answer" and "####" from `start`, the last one first."""
     found: list[tuple[re.Match[str], _Noun]] = []
     for noun in (*_NOUNS, _HASHES):
-        if noun.letters in lower:
+        if lower.find(noun.letters, start) >= 0:
             whole = (match for match in noun.pattern.finditer(lower, start) if not _continues(lower, match.start()))
             found += ((match, noun) for match in deque(whole, maxlen=_MAX_NOUNS))
     return sorted(found, key=lambda said: -said[0].start())[:_MAX_NOUNS]
@@ -199,8 +202,20 @@ def doubted(text: str, start: int, end: int) -> bool:
 
 def denied(text: str, start: int, end: int) -> bool:
     """Whether what leads to text[start:end], a formula, denies or doubts it, or what follows denies or asks it."""
-    before = _HARMLESS.sub(" ", text[max(0, start - 120) : start])
-    return _DENIES.search(before) is not None or _DENIED.match(text, end) is not None
+    if _DENIED.match(text, end):
+        return True
+    words = _WORD.findall(_PART.split(text[max(0, start - 120) : start])[-1].lower())
+    if "=" in text[start - 3 : start]:
+        words = words[:-1]
+    last = len(words)
+    while last and words[last - 1] in _LINKS:
+        last -= 1
+    said = not _NOUNS_OF_ANSWERS.isdisjoint(words[last:])
+    while said and last and words[last - 1] in _CLAIMS:
+        last -= 1
+    doubt = _DOUBTED if said else _NEGATED
+    lead = " ".join(words[max(0, last - 4) : last])
+    return bool(doubt.search(lead) and doubt.search(_HARMLESS.sub(" ", lead).rstrip()))
 
 
 def _line(text: str, place: int) -> int:
