@@ -107,14 +107,14 @@ def verify_bbh(problem: Problem) -> Judge:
         return verify_exact.judge_of(problem)
     if kind == "integer":
         judge = verify_last_integer.judge_of(problem)
-        return lambda response: judge(last_box(response) or "" if any(boxes(response)) else response)
+        return lambda response: judge(last_box(response) or "" if boxes(response) else response)
     raise ValueError(f"problem {problem.id!r}: metadata's answer_type is {kind!r}, not one of BIG-Bench Hard's")
 
 
 def _boxed_brackets(response: str) -> str | None:
     r"""What stands in the last box if that is brackets alone: in \boxed{} ]} it is "} ]"; else None."""
-    start = max((box.start for box in boxes(response)), default=None)
-    found = None if start is None else _BRACKETS.match(response, start)
+    box = boxes(response)[-1:]
+    found = _BRACKETS.match(response, box[0].start) if box else None
     return found[1] if found else None
 
 

@@ -3,7 +3,7 @@ r"""The answer of a response: which span of it is judged, and by which rule it w
 The rules, in this order; the first that finds a place decides:
 
     answer tag      <answer>...</answer>, the last one that is closed
-    box             the last \boxed{...} to open, with those that stand in one list with it
+    box             the last \boxed{...} that stands in no other, with those that stand in one list with it
     JSON            an object with an "answer", which is the whole response or its last code block
     phrase          the last of "the answer is", "answer:", in many languages (cues.toml)
     heading         "Final Answer" on a line of its own, the answer on the next
@@ -20,16 +20,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simko.verifiers.boxes import box_end, boxes, closing_brace, last_box, last_boxes
+from simko.verifiers.boxes import Box, boxes, last_box, last_boxes
 from simko.verifiers.formulas import is_maths, unwrapped
-from simko.verifiers.parts import CUES, answer_tag, final_part, last_code_block, last_line, next_question
-from simko.verifiers.statements import Statement, doubted, statements
+from simko.verifiers.parts import (
+    CUES,
+    after_answer_tag,
+    answer_tag,
+    final_part,
+    last_code_block,
+    last_line,
+    next_question,
+)
+from simko.verifiers.statements import Statement, denied, doubted, statements
 
 __all__ = [
     "MAX_ANSWER",
     "Span",
     "after_answer_is",
-    "closing_brace",
     "extract_answer",
     "find_answer",
     "last_box",
@@ -62,10 +69,13 @@ def find_answer(response: str, *, run_on: bool = False) -> Span | None:
     """
     text = final_part(response, run_on=run_on)
     inside = answer_tag(text)
-    if inside is not None and inside.strip():
-        found = _ruled(inside)
-        return _bounded(found.text if found else unwrapped(inside), "answer tag")
-    return _ruled(text)
+    if inside is None or not inside.strip():
+        return _ruled(text)
+    end = after_answer_tag(text)
+    if later := _boxed(text[end : next_question(text, end)]) or _later(text, end):
+        return _bounded(later.text, later.rule)
+    found = _ruled(inside)
+    return _bounded(found.text if found else unwrapped(inside), "answer tag")
 
 
 def extract_answer(response: str) -> str | None:
@@ -91,19 +101,31 @@ def _bounded(answer: str, rule: str) -> Span | None:
 
 
 def _boxed(text: str) -> Span | None:
-    """The last boxes, unless a later statement that is final, or bare mathematics, takes their place."""
-    found = list(boxes(text))
+    """The last boxes, unless a later statement takes their place."""
+    found = _standing(text)
     if not found:
         return None
-    end = box_end(text, found[-1])
-    if end is None:
+    if found[-1].end is None:
         return Span("", "box")
-    for said in statements(text, end):
-        formula = _FORMULA.match(said.answer) and (said.final or is_maths(said.answer))
-        if formula and next_question(text, end, said.start) is None:
-            return Span(said.answer, said.rule)
     content = last_boxes(text, found)
-    return Span(content, "box") if content else None
+    return _later(text, found[-1].after) or (Span(content, "box") if content else None)
+
+
+def _standing(text: str) -> list[Box]:
+    """The boxes of the text, without the last ones where the text denies them."""
+    found = boxes(text)
+    while found and found[-1].end is not None and denied(text, found[-1].opening, found[-1].after):
+        found.pop()
+    return found
+
+
+def _later(text: str, end: int) -> Span | None:
+    """What takes the place of an answer that ends at `end`: a later statement that is final, or bare mathematics."""
+    stop = next_question(text, end)
+    for said in statements(text if stop is None else text[:stop], end):
+        if _FORMULA.match(said.answer) and (said.final or is_maths(said.answer)):
+            return Span(said.answer, said.rule)
+    return None
 
 
 def _json(text: str) -> Span | None:
@@ -153,7 +175,7 @@ _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s(?:because|since)\b", re.IGNOREC
 
 def short_answer(response: str) -> tuple[str, bool]:
     """Where a short answer stands, and whether all of that must be the answer (on the last line); "" for nowhere."""
-    if found := list(boxes(response)):
+    if found := _standing(response):
         return last_boxes(response, found) or "", False
     if said := _last_said(_ANSWER_IS, response):
         return _CLAUSE_END.split(response[said.end() :].lstrip(" \t\r\n*$`"), maxsplit=1)[0], False

@@ -122,6 +122,12 @@ def answer_tag(text: str, *, unclosed: bool = False) -> str | None:
     return text[start:] if unclosed and start is not None and end is None else found
 
 
+def after_answer_tag(text: str) -> int:
+    """Where what follows the last tag of an answer starts; 0 if there is none."""
+    last = last_match(_ANSWER_TAG, text)
+    return last.end() if last else 0
+
+
 def opens_answer(text: str) -> bool:
     """Whether the text has a tag that opens an answer."""
     return any(not tag[1] for tag in _ANSWER_TAG.finditer(text))

@@ -48,23 +48,49 @@ _HASHES = _Noun("####", re.compile("#{4}(?!#)"), re.compile(r"[ \t*_]*"))
 _HEADING = re.compile(r"[ \t*_:：#]*\n\s*")
 _LINE_START = re.compile(rf"(?:[\s#*_>]|\d+[.)]|the|my|our|{any_of(_WORDS['final'], spaced=False)})*", re.IGNORECASE)
 _BEFORE = re.compile(
-    r"\s*([^\n]{1,100}?)\s+(?:is|are)\s+(?:the|our|my)\s+(?:(?:final|correct|required|desired)\s+)?", re.IGNORECASE
+    rf"\s*(?:{any_of(_WORDS['connectives'])}\s+)*([^\n]{{1,100}}?)\s+(?:is|are)\s+(?:the|our|my)\s+(?:(?:final|correct|required|desired)\s+)?",
+    re.IGNORECASE,
 )
+_PIECE = re.compile(r"[.!?](?=\s|$)|[,;:，；：。！？\n(]")
 _SAID = re.compile(r"[ \t]*[.!。]?[ \t*]*(?:\n|\Z)")
 _FINAL = re.compile(any_of(_WORDS["final"], spaced=False), re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
 _CLAUSE = re.compile(rf"[.!?](?=\s|$)|[,;:，；：。！？\n(]|{any_of(_WORDS['connectives'])}", re.IGNORECASE)
 _SUBORDINATE = re.compile(rf"\s*{any_of(_WORDS['subordinate'])}", re.IGNORECASE)
-_DOUBT = re.compile(f"{any_of(_WORDS['doubts'])}|{any_of(_WORDS['doubts_unspaced'], spaced=False)}", re.IGNORECASE)
+_NEGATION = f"{any_of(_WORDS['negations'])}|{any_of(_WORDS['negations_unspaced'], spaced=False)}"
+_DOUBT = re.compile(
+    f"{_NEGATION}|{any_of(_WORDS['doubts'])}|{any_of(_WORDS['doubts_unspaced'], spaced=False)}", re.IGNORECASE
+)
+_CONDITIONAL = re.compile(any_of(_WORDS["conditional"]), re.IGNORECASE)
+_CONDITION = re.compile(any_of(_WORDS["conditions"]), re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
 _DENIAL = re.compile(any_of(_WORDS["denials"], spaced=False), re.IGNORECASE)
+# words between what denies a formula and the formula: "is not exactly", "if the final answer is"
+_NOUNS_OF_ANSWERS = {"answer", "result", "solution"}
+_LINKS = _NOUNS_OF_ANSWERS | set(
+    "be been equal equals to is are was were the our my that this final correct exactly really certainly definitely simply also actually".split()
+)
+_CLAIMS = {"think", "believe", "say", "true", "sure", "certain"}
+_WORD = re.compile(r"[^\s$*_`\"“(\[\\:=]+")
+_PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
+_NEGATED = re.compile(rf"(?:{_NEGATION})\Z", re.IGNORECASE)
+_DOUBTED = re.compile(rf"(?:{_DOUBT.pattern})\Z", re.IGNORECASE)
+_DENIED = re.compile(
+    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)})",
+    re.IGNORECASE,
+)
 _ENDING = re.compile(rf"\s*(?:{'|'.join(sorted(_WORDS['endings'], key=len, reverse=True))})\Z")
-_FILLERS = re.compile(rf"(?:[\s*_`\"“]{{1,40}}|{any_of(_WORDS['fillers'])}[ \t]*,?)*", re.IGNORECASE)
+_INLINE_TAG = r"</?(?:b|i|em|strong|u|code|mark|span|font|tt)(?:\s[^<>]{0,80})?>"
+_FILLERS = re.compile(rf"(?:[\s*_`\"“'‘]{{1,40}}|{_INLINE_TAG}|{any_of(_WORDS['fillers'])}[ \t]*,?)*", re.IGNORECASE)
 _FIRST_WORDS = re.compile(r"(?:[^\W\d_]+['’]?[^\W\d_]*[ \t]+){0,2}(?:[^\W\d_]+['’]?[^\W\d_]*)?")
+_ONE_WORD = re.compile(r"\W*[^\W\d_]+\W*")
 _DISPLAY = re.compile(r"(\$\$|\\\[)(.*?)(?:\$\$|\\\])", re.DOTALL)
 _INLINE_OPEN = re.compile(r"\$(?!\$)[ \t]{0,9}\n")
 _INLINE = re.compile(r"\$([^$]*)\$")
 _FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
+# an emphasis or quotation ends where no operand follows: 2**3 is none
+_CLOSING = re.compile(rf"{_INLINE_TAG}|(?<=\S)(?:\*{{1,3}}|_{{2,3}}|[`\"”])(?=[\s.,;:)]|\Z)")
+_IN_TEXT = re.compile(r"\\(?:text|mbox|mathrm|operatorname)[a-z]*\s*\{[^{}]{0,60}\Z")
 _REASONS = any_of(_WORDS["reasons"])
 _END = re.compile(
     rf"\.(?=\s|$)|[。．]|(?<=[\w)}}\]$%°])[,;，]?\s*\(\s*{_REASONS}|(?<=[\w)}}\]$%°])(?:[,;，]\s*|\s+){_REASONS}|[,;，]\s*(?:(?:and|but)\s+)?(?:not|rather than|instead of)\b|</?[a-z_]+>",
@@ -92,17 +118,17 @@ def statements(text: str, start: int = 0) -> Iterator[Statement]:
 
     One that denies ("cannot be", "I doubt that"), supposes ("if the answer were") or asks is none.
     """
-    for match, noun in _said(_lower(text), start):
+    for match, noun in _said(text[:start] + _lower(text[start:]), start):
         found = _hashes(text, match) if noun is _HASHES else _statement(text, match, noun.link)
         if found:
             yield found
 
 
 def _said(lower: str, start: int) -> list[tuple[re.Match[str], _Noun]]:
-    """The last words for "answer" and "####", the last one first."""
+    """The last words for "answer" and "####" from `start`, the last one first."""
     found: list[tuple[re.Match[str], _Noun]] = []
     for noun in (*_NOUNS, _HASHES):
-        if noun.letters in lower:
+        if lower.find(noun.letters, start) >= 0:
             whole = (match for match in noun.pattern.finditer(lower, start) if not _continues(lower, match.start()))
             found += ((match, noun) for match in deque(whole, maxlen=_MAX_NOUNS))
     return sorted(found, key=lambda said: -said[0].start())[:_MAX_NOUNS]
@@ -126,6 +152,8 @@ def _hashes(text: str, noun: re.Match[str]) -> Statement | None:
 
 
 def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statement | None:
+    if _IN_TEXT.search(text, max(0, noun.start() - 80), noun.start()):
+        return None
     heading = (
         _HEADING.match(text, noun.end())
         if _LINE_START.fullmatch(text, _line(text, noun.start()), noun.start())
@@ -137,14 +165,19 @@ def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statem
     lead = _FILLERS.match(text, link.end(), link.end() + 200)
     begin = lead.end() if lead else link.end()
     rest = text[begin : begin + _WINDOW]
-    words = _FIRST_WORDS.match(rest)
+    line = rest.split("\n", 1)[0]
+    answer = _answer(rest, text[begin - 1])
+    ended = _QUESTION.search(line)
+    stop = ended.end() if ended else len(line)
+    # "Answer: False" doubts nothing
+    words = None if _ONE_WORD.fullmatch(line, 0, stop) else _FIRST_WORDS.match(rest)
     if doubted(text, noun.start(), begin + (words.end() if words else 0)):
         return None
-    line = rest.split("\n", 1)[0]
-    ended = _QUESTION.search(line)
-    if (ended and ended.group() in "?？") or _DENIAL.search(line, 0, ended.end() if ended else len(line)):
+    reason = next((end.start() for end in _END.finditer(line, 0, stop) if "which" not in end[0].lower()), stop)
+    if (ended and ended.group() in "?？") or _DENIAL.search(line, 0, reason):
         return None
-    answer = _answer(rest)
+    if _CONDITIONAL.search(text, noun.end(), begin) and _CONDITION.search(_sentence(text, noun.start()) + line[:stop]):
+        return None
     if not answer or (heading and len(re.findall(r"(?<![\\\w])[^\W\d_]{2,}", line)) > 12):
         return None
     final = _FINAL.search(text[max(0, noun.start() - 20) : begin]) is not None
@@ -152,8 +185,12 @@ def _statement(text: str, noun: re.Match[str], links: re.Pattern[str]) -> Statem
 
 
 def _reversed(text: str, noun: re.Match[str]) -> Statement | None:
-    """ "42 is the answer" at the end of a sentence, where 42 is a formula and all that stands before it in its clause."""
-    said = _BEFORE.fullmatch(_clause(text, noun.start())) if _SAID.match(text, noun.end()) else None
+    """ "42 is the answer" at the end of a sentence, where 42 is a formula and nothing but a connective stands before it."""
+    said = (
+        _BEFORE.fullmatch(_PIECE.split(text[max(0, noun.start() - 200) : noun.start()])[-1])
+        if _SAID.match(text, noun.end())
+        else None
+    )
     found = said is not None and is_maths(said[1])
     return Statement(noun.start(), said[1].strip(), "phrase", False) if found and said else None
 
@@ -161,6 +198,24 @@ def _reversed(text: str, noun: re.Match[str]) -> Statement | None:
 def doubted(text: str, start: int, end: int) -> bool:
     """Whether the clause that holds text[start:end] and leads to its end denies, doubts or supposes."""
     return _DOUBT.search(_HARMLESS.sub(" ", _clause(text, start) + text[start:end])) is not None
+
+
+def denied(text: str, start: int, end: int) -> bool:
+    """Whether what leads to text[start:end], a formula, denies or doubts it, or what follows denies or asks it."""
+    if _DENIED.match(text, end):
+        return True
+    words = _WORD.findall(_PART.split(text[max(0, start - 120) : start])[-1].lower())
+    if "=" in text[start - 3 : start]:
+        words = words[:-1]
+    last = len(words)
+    while last and words[last - 1] in _LINKS:
+        last -= 1
+    said = not _NOUNS_OF_ANSWERS.isdisjoint(words[last:])
+    while said and last and words[last - 1] in _CLAIMS:
+        last -= 1
+    doubt = _DOUBTED if said else _NEGATED
+    lead = " ".join(words[max(0, last - 4) : last])
+    return bool(doubt.search(lead) and doubt.search(_HARMLESS.sub(" ", lead).rstrip()))
 
 
 def _line(text: str, place: int) -> int:
@@ -172,18 +227,26 @@ def _clause(text: str, place: int) -> str:
     """The clause that leads to `place`; its whole sentence where the clause hangs on another ("Suppose, ..., that")."""
     window = text[max(0, place - 200) : place]
     start = max((mark.end() for mark in _CLAUSE.finditer(window)), default=0)
-    if _SUBORDINATE.match(window, start):
-        start = max((mark.end() for mark in _SENTENCE.finditer(window)), default=0)
-    return window[start:]
+    return _sentence(text, place) if _SUBORDINATE.match(window, start) else window[start:]
 
 
-def _answer(rest: str) -> str:
-    """The answer at the start of `rest`: a display formula, else the line up to the end of what it says of the answer."""
+def _sentence(text: str, place: int) -> str:
+    """The sentence that leads to `place`."""
+    return _SENTENCE.split(text[max(0, place - 200) : place])[-1]
+
+
+def _answer(rest: str, before: str) -> str:
+    """The answer at the start of `rest`: a display formula, else the line up to the end of what it says of the answer.
+
+    `before` is the character in front of it, which may open a quotation.
+    """
     if display := _DISPLAY.match(rest):
         return display.group(2).strip()
     if _INLINE_OPEN.match(rest) and (inline := _INLINE.match(rest)):
         return inline.group(1).strip()
-    line = rest.split("\n", 1)[0].replace("\\(", "$").replace("\\)", "$")
+    line = _CLOSING.sub("", rest.split("\n", 1)[0]).replace("\\(", "$").replace("\\)", "$")
+    if before in "'‘":
+        line = re.sub(r"['’](?=[\s.,;:]|\Z)", "", line, count=1)
     end = _END.search(line)
     line = (line[: end.start()] if end else line).strip(" \t*_")
     if _PREAMBLE.match(line) and " is " in line:
