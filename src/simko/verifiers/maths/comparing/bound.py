@@ -1,5 +1,6 @@
 r"""Bound names: the counters of families of solutions, and the conditions that are said of names."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -8,6 +9,9 @@ from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_
 from simko.verifiers.maths.nodes import Node, name, number, product
 from simko.verifiers.maths.reading.read import read
 from simko.verifiers.maths.values import Given, Listing, Named, Value
+
+_ALL_INTEGERS = re.compile(r"\\mathbb\{?Z\}?$|^(?!.*(?:positive|negative|natural|[<>])).*integer")
+"""A condition that lets a counter be any integer: then a family may count from another place."""
 
 _COUNTERS = frozenset("jklmn")
 
@@ -27,7 +31,9 @@ def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
     judge = replace(judge, integers=judge.integers | integers)
     if isinstance(one, Named) and isinstance(other, Named) and one.name == other.name:
         one, other = one.value, other.value
-    if isinstance(one, Listing) and isinstance(other, Listing) and integers:
+    if not all(_ALL_INTEGERS.search(text) for text in stated[0] | stated[1]):
+        return judge.same(one, other)
+    if isinstance(one, Listing) and isinstance(other, Listing):
         return len(one.items) == len(other.items) and pair_up(
             one.items, other.items, lambda a, b: _shifted(a, b, judge)
         )
