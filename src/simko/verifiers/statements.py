@@ -65,18 +65,14 @@ _CONDITIONAL = re.compile(any_of(_WORDS["conditional"]), re.IGNORECASE)
 _CONDITION = re.compile(any_of(_WORDS["conditions"]), re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
 _DENIAL = re.compile(any_of(_WORDS["denials"], spaced=False), re.IGNORECASE)
-# words between what denies a formula and the formula: "is not exactly", "if the final answer is"
-_NOUNS_OF_ANSWERS = {"answer", "result", "solution"}
-_LINKS = _NOUNS_OF_ANSWERS | set(
-    "be been equal equals to is are was were the our my that this final correct exactly really certainly definitely simply also actually".split()
-)
-_CLAIMS = {"think", "believe", "say", "true", "sure", "certain"}
+_NOUNS_OF_ANSWERS, _CLAIMS = set(_WORDS["nouns"]), set(_WORDS["claims"])
+_LINKS = _NOUNS_OF_ANSWERS | set(_WORDS["links"])
 _WORD = re.compile(r"[^\s$*_`\"“(\[\\:=]+")
 _PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
 _NEGATED = re.compile(rf"(?:{_NEGATION})\Z", re.IGNORECASE)
 _DOUBTED = re.compile(rf"(?:{_DOUBT.pattern})\Z", re.IGNORECASE)
 _DENIED = re.compile(
-    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)})",
+    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)}(?!\s+(?:that|to)\b))",
     re.IGNORECASE,
 )
 _ENDING = re.compile(rf"\s*(?:{'|'.join(sorted(_WORDS['endings'], key=len, reverse=True))})\Z")
