@@ -200,7 +200,7 @@ STANDING_BOXES = [
     "It is not 4. So it is <B>.", "It is not $\\boxed{4}$. It is <B>.", "It is not less than 4, so the answer is <B>.", "There is no larger one, so we get <B>.",
     "Since $x \\neq 4$, we get <B>.", "The answer is not $\\boxed{4}$ but <B>.", "<B>, not $\\boxed{4}$", "The number of integers that are not squares is <B>.",
     "The number of sets that do not hold 3 is <B>.", "If we add them we get <B>.", "If $x$ is odd the answer is <B>.", "It holds if <B>.", "True or false: <B>",
-    "It is not hard to see that the answer is <B>.", "<B>. The value 91 is not possible.", "<B> is right. Is it 3?", "<B>. It is not possible to do better.", "<B>. It is not true that 3 works.", "The value that is not a solution is <B>.",
+    "It is not hard to see that the answer is <B>.", "<B>. The value 91 is not possible.", "<B> is right. Is it 3?", "<B>. It is not possible to do better.", "<B>. It is not true that 3 works.", "The value that is not a solution is <B>.", "The statement that is not correct is <B>.",
     "There is no doubt the answer is <B>.", "<B> is the only value that is not impossible.",
 ]  # fmt: skip
 
@@ -379,7 +379,7 @@ def test_a_number_in_a_sentence_is_no_answer() -> None:
 # -- any text ------------------------------------------------------------------------------------------------------------
 
 PIECES = ["\\boxed{", "\\boxed ", "\\boxed(", "\\bbox[", "{", "}", "$", "$$", "\\[", "####", "<think>", "</think>", "<answer>", "</answer>", "<s>", "</s>", "<|im_end|>",
-          "the answer is ", "answer: ", "Answer\n\n", "final ", "if ", "not ", "is ", "答案", "是", "。", "42", ",", ".", "?", "(since ", "\n", "\nQ: ", '{"answer": ', "```", "*", " or "]  # fmt: skip
+          "the answer is ", "answer: ", "Answer\n\n", "final ", "if ", "not ", "is ", "$\\boxed{5}$", "not \\boxed{5}", "-\\boxed{5}+", "x=\\boxed{5}, ", "would be ", "**", "答案", "是", "。", "42", ",", ".", "?", "(since ", "\n", "\nQ: ", '{"answer": ', "```", "*", " or "]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", PIECES)

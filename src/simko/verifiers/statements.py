@@ -65,7 +65,7 @@ _CONDITIONAL = re.compile(any_of(_WORDS["conditional"]), re.IGNORECASE)
 _CONDITION = re.compile(any_of(_WORDS["conditions"]), re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
 _DENIAL = re.compile(any_of(_WORDS["denials"], spaced=False), re.IGNORECASE)
-_NOUNS_OF_ANSWERS, _CLAIMS = set(_WORDS["nouns"]), set(_WORDS["claims"])
+_NOUNS_OF_ANSWERS, _LEADS_OF_NOUNS = set(_WORDS["nouns"]), set(_WORDS["leads"])
 _LINKS = _NOUNS_OF_ANSWERS | set(_WORDS["links"])
 _WORD = re.compile(r"[^\s$*_`\"“(\[\\:=]+")
 _PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
@@ -203,12 +203,10 @@ def denied(text: str, start: int, end: int) -> bool:
     words = _WORD.findall(_PART.split(text[max(0, start - 120) : start])[-1].lower())
     if "=" in text[start - 3 : start]:
         words = words[:-1]
-    last = len(words)
-    while last and words[last - 1] in _LINKS:
+    last, said = len(words), False
+    while last and (words[last - 1] in _LINKS or (said and words[last - 1] in _LEADS_OF_NOUNS)):
         last -= 1
-    said = not _NOUNS_OF_ANSWERS.isdisjoint(words[last:])
-    while said and last and words[last - 1] in _CLAIMS:
-        last -= 1
+        said = said or words[last] in _NOUNS_OF_ANSWERS
     doubt = _DOUBTED if said else _NEGATED
     lead = " ".join(words[max(0, last - 4) : last])
     return bool(doubt.search(lead) and doubt.search(_HARMLESS.sub(" ", lead).rstrip()))
