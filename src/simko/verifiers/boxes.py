@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from simko.verifiers.parts import CUES, any_of
 
-_MAX_BOXES = 32
 _WINDOW = 200
 # \b and \f are a backspace and a form feed in a text that was unescaped once too often
 _BOX = (
@@ -97,7 +96,7 @@ def last_boxes(text: str, found: list[Box]) -> str | None:
     if found[-1].end is None:
         return None
     shown = [_shown(text, found[-1])]
-    for box in reversed(found[-_MAX_BOXES:-1]):
+    for box in reversed(found[:-1]):
         one = _shown(text, box)
         if box.end is None or not _BETWEEN_BOXES.fullmatch(text, one.end, shown[-1].start):
             break
