@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simko.verifiers.extract import MAX_ANSWER, find_answer
+from simko.verifiers.extract import MAX_ANSWER, find_answer, last_box
 from simko.verifiers.parts import CUES, final_part
 
 VALUES = [
@@ -55,7 +55,10 @@ PHRASES = [
     "Ответ: <V>", "Правильный ответ: <V>.", "答案：<V>", "所以答案是 <V>。", "最终答案为 <V>。", "答えは <V> です。", "答え：<V>", "정답: <V>", "정답은 <V>입니다.", "답은 <V>",
     "La réponse est <V>.", "Réponse finale : <V>", "La respuesta es <V>.", "Respuesta: <V>", "La respuesta correcta es <V>", "A resposta é <V>.",
     "La risposta è <V>.", "Die Antwort ist <V>.", "Die Antwort lautet: <V>", "Het antwoord is <V>.", "Odpowiedź: <V>", "Cevap: <V>", "Đáp án là <V>.",
-    "Jawabannya adalah <V>.", "الإجابة هي <V>", "उत्तर: <V>",
+    "Jawabannya adalah <V>.", "الإجابة هي <V>", "उत्तर: <V>", "Svar: <V>", "Svaret er <V>.", "Svaret är <V>.", "Vastaus on <V>", "Válasz: <V>",
+    "Răspunsul este <V>.", "Η απάντηση είναι <V>.", "Odgovor je <V>.", "Отговор: <V>", "התשובה היא <V>", "คำตอบคือ <V>", "Jawapan: <V>",
+    "The answer is '<V>'.", "The answer is \"<V>\".", "The answer is <b><V></b>.", "The answer is <strong class=\"x\"><V></strong>", "Answer: **<b><V></b>**",
+    "The answer is __<V>__.", "The answer is <V>, since 13 is impossible.",
 ]  # fmt: skip
 
 
@@ -77,6 +80,8 @@ def test_an_answer_may_stand_before_its_announcement() -> None:
         "Is 42 the answer?",
         "Perhaps 42 is the answer.",
         "42 is the answer to another question.",
+        "Any number but 42 is the answer.",
+        "41 and 42 is the answer.",
     ):
         assert of(denied) is None
 
@@ -100,6 +105,9 @@ DENIED = [
     "if the answer were <V>", "If the answer is <V>, we are done.", "Suppose that the answer is <V>.", "Suppose, for contradiction, that the answer is <V>.",
     "Assume the answer is <V>", "Whether the answer is <V> we cannot say.", "unless the answer is <V>", "Were the answer equal to <V>, it would fail",
     "The answer might be <V>", "The answer could be: <V>",
+    "The answer would be <V> if 13 were prime, but it is 13.", "The answer would be <V> unless 13 is odd.", "If 13 were even, the answer would be <V>.",
+    "The answer would have been <V>, had we begun at 0.", "Die Antwort wäre <V>, wenn 13 gerade wäre.", "The answer is <V>, which is incorrect.",
+    "Svaret er ikke <V>.",
     "Is the answer <V>?", "Could it be that the answer is <V>?", "The answer is <V>?", "Answer: <V>?",
     "答案不是 <V>", "如果答案是 <V>，那么", "答えは <V> ではありません。", "もし答えが <V> なら", "정답은 <V>이 아닙니다.", "La réponse n'est pas <V>.", "Si la réponse est <V>",
     "La respuesta no es <V>.", "Die Antwort ist nicht <V>.", "Wenn die Antwort <V> ist", "Ответ не <V>", "Если ответ: <V>", "La risposta non è <V>.",
@@ -110,6 +118,24 @@ DENIED = [
 def test_what_is_denied_doubted_supposed_or_asked_is_no_answer(form: str) -> None:
     checked(form, None)
     assert of(f"The answer is 99.\n{form.replace('<V>', '42')}") == ("99", "phrase")
+
+
+@pytest.mark.parametrize(
+    "mark", ["**<V>**", "***<V>***", "__<V>__", "`<V>`", "'<V>'", '"<V>"', "‘<V>’", "<b><V></b>", "**<em><V></em>**"]
+)
+@pytest.mark.parametrize("lead", ["The answer is", "Answer:", "Svar:"])
+def test_marks_around_an_answer_are_dropped_before_its_unit_and_kept_within_it(lead: str, mark: str) -> None:
+    for value, unit in itertools.product(("289", "1.5", "2**3", "f'(2)"), ("days", "cm")):
+        assert of(f"{lead} {mark.replace('<V>', value)} {unit}.") == (f"{value} {unit}", "phrase")
+    hedged = of(f"{lead} {mark.replace('<V>', '5')} or {mark.replace('<V>', '6')}.")
+    assert hedged is None or " or " in hedged[0]
+
+
+@pytest.mark.parametrize("word", ["False", "No", "None", "Never", "Maria", "impossible"])
+def test_a_word_of_doubt_may_be_the_answer(word: str) -> None:
+    for form in ("Answer: **<V>**", "The answer is <V>.", "The final answer is: `<V>`", "**Answer:** <V>"):
+        assert of(form.replace("<V>", word)) == (word, "phrase")
+    assert find_answer(f"**{word}**") is None
 
 
 BOXES = [
@@ -133,6 +159,97 @@ def test_the_last_box_is_found_however_it_is_spelled(form: str) -> None:
 )
 def test_a_box_needs_no_braces(form: str, value: str) -> None:
     assert of(form.replace("<V>", value)) == (value, "box")
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["41 \\boxed{<V>}", "\\boxed{<V>}+1", "\\text{not }\\boxed{<V>}", "x\\ne\\boxed{<V>}", "\\frac{83}{\\boxed{<V>}}", "\\boxed{17}\\phantom{\\boxed{<V>}}",
+     "\\boxed{1} \\boxed{<V>}", "\\boxed <V>\\boxed 7"],
+)  # fmt: skip
+def test_a_box_in_a_box_is_a_part_of_it(form: str) -> None:
+    for value in ("42", "-7", "\\frac{1}{2}", "\\{1,2\\}"):
+        inside = form.replace("<V>", value)
+        assert of(f"First $\\boxed{{13}}$. So $\\boxed{{{inside}}}$.") == (inside, "box")
+        assert last_box(f"So $\\fbox{{{inside}}}$.") == inside
+    assert of("\\boxed{ $\\fbox{\\boxed{42}}$ }") == ("42", "box")
+    assert of("\\boxed{3 and \\boxed{42}") == ("42", "box"), "the outer one never closes"
+
+
+DENIED_BOXES = [
+    "Not <B>.", "It is not <B>.", "It isn't <B>", "The answer is not <B>.", "The answer is certainly not equal to <B>.", "So it cannot be <B>.", "It can't be <B>",
+    "We get anything but <B>.", "Here $x$ is never <B>", "a number other than <B>", "It is not: <B>", "It is not\n<B>", "neither 3 nor <B>",
+    "<B> is incorrect.", "<B> is not the answer.", "<B> is wrong.", "The value <B> is impossible.", "<B>, which is not correct.", "<B>. That is wrong.",
+    "<B> is clearly false", "<B> isn't right.", "<B> cannot be the answer.", "<B> is not a solution.", "Is it <B>?", "If the answer is <B>, we stop.",
+    "Suppose that the final answer is <B>.", "I doubt that the answer is <B>.", "I do not think the answer is <B>.", "It is not true that the answer is <B>",
+    "答案不是 <B>", "Die Antwort ist nicht <B>.", "La réponse n'est pas <B>.", "Ответ не <B>", "Svaret er ikke <B>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", DENIED_BOXES)
+def test_a_box_that_is_denied_is_no_answer(form: str) -> None:
+    for value, box in itertools.product(
+        ("42", "-7", "\\frac{1}{2}"), ("$\\boxed{<V>}$", "**$\\boxed{<V>}$**", "\\(\\fbox{<V>}\\)")
+    ):
+        text = form.replace("<B>", box.replace("<V>", value))
+        assert of(text) is None, text
+        assert of(f"We have $\\boxed{{99}}$.\n\n{text}") == ("99", "box"), text
+        assert of(f"{text}\n\nSo it is $\\boxed{{99}}$.") == ("99", "box"), text
+
+
+STANDING_BOXES = [
+    "It is not 4. So it is <B>.", "It is not $\\boxed{4}$. It is <B>.", "It is not less than 4, so the answer is <B>.", "There is no larger one, so we get <B>.",
+    "Since $x \\neq 4$, we get <B>.", "The answer is not $\\boxed{4}$ but <B>.", "<B>, not $\\boxed{4}$", "The number of integers that are not squares is <B>.",
+    "The number of sets that do not hold 3 is <B>.", "If we add them we get <B>.", "If $x$ is odd the answer is <B>.", "It holds if <B>.", "True or false: <B>",
+    "It is not hard to see that the answer is <B>.", "<B>. The value 91 is not possible.", "<B> is right. Is it 3?", "<B>. It is not possible to do better.", "<B>. It is not true that 3 works.", "The value that is not a solution is <B>.", "The statement that is not correct is <B>.",
+    "There is no doubt the answer is <B>.", "<B> is the only value that is not impossible.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", STANDING_BOXES)
+def test_a_denial_of_something_else_leaves_the_box(form: str) -> None:
+    for value in ("42", "-7", "\\frac{1}{2}"):
+        assert of(form.replace("<B>", f"$\\boxed{{{value}}}$")) == (value, "box")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["-<B>", "2<B>", "\\frac{1}{<B>}", "\\sqrt{<B>}", "<B>+1", "<B> - x", "<B>^2", "<B>\\%", "<B>!", "<B>\\times 10^3", "3\\cdot<B>", "x > <B>", "x \\geq <B>",
+     "x >= <B>", "x \\ne <B>", "x \\not= <B>", "\\phantom{<B>}", "<B> < 7", "\\textbf{<B>}", "1/<B>", "<B>^\\circ"],
+)  # fmt: skip
+def test_what_touches_a_box_is_judged_with_it(formula: str) -> None:
+    formula = formula.replace("<B>", "\\boxed{5}")
+    for form in (
+        "So $<F>$.",
+        "$$y = <F>$$",
+        "\\[\n<F>\n\\]",
+        "\\(a \\implies <F>\\)",
+        "$\\begin{aligned} y &= <F> \\end{aligned}$",
+    ):
+        assert of(form.replace("<F>", formula)) == (formula, "box"), form
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["- <B>", "> <B>", "1. <B>", "**<B>**", "*<B>*", "_<B>_", "Answer - <B>", "Answer — <B>", "It is <B>!", "<B> - done", "So <B>/done", "$m+n = 1+4 = <B>$", "$(<B>)$",
+     "$\\therefore <B>$", "$x \\approx <B> \\approx 3$", "$x \\in <B>$", "<b><B></b>", "$<B>\\text{ cm}$", "$2 + 3 = <B>$", "\\$<B>", "Step 2: <B>", "$a = -3, b = <B>$"],
+)  # fmt: skip
+def test_a_box_that_nothing_touches_is_the_answer(form: str) -> None:
+    assert of(form.replace("<B>", "\\boxed{5}")) in [("5", "box"), ("b = 5", "box")]
+
+
+@pytest.mark.parametrize("word", CUES["boxes"]["scales"])
+def test_a_scale_word_after_a_box_is_judged_with_it(word: str) -> None:
+    for form in ("$\\boxed{5}$ <W>.", "\\(\\boxed{5}\\) <W>", "$\\boxed{5}\\,\\text{ <W>}$", "\\boxed{5} <W>"):
+        assert of(form.replace("<W>", word)) == (f"5\\text{{ {word}}}", "box")
+    assert of(f"$\\boxed{{5}}$ {word}xyz") == ("5", "box")
+
+
+@pytest.mark.parametrize(("one", "other"), [("m", "n"), ("x_1", "x_2"), ("\\alpha", "\\beta"), ("x", "x")])
+@pytest.mark.parametrize("between", ["$ and $", "$, $", "$ or $", ", ", "\\quad ", "\\text{ and } "])
+def test_boxes_in_one_list_keep_their_names(one: str, other: str, between: str) -> None:
+    assert of(f"So ${one}=\\boxed{{4}}{between}{other}=\\boxed{{-6}}$.") == (f"{one}=4, {other}=-6", "box")
+    assert of(f"So ${one}=-\\boxed{{4}}{between}{other}=\\boxed{{6}}$.") == (f"{one}=-\\boxed{{4}}, {other}=6", "box")
+    assert of(f"So ${one}=\\boxed{{4}}$. Then $\\boxed{{6}}$.") == ("6", "box")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +297,33 @@ def test_answer_tags() -> None:
     checked("<answer>The answer is \\boxed{<V>}.</answer>", "answer tag")
     checked("<answer>We find that the final answer is <V>.</answer>", "answer tag")
     checked("<answer>13</answer> no: <answer><V></answer>", "answer tag")
+    for cue in ("\\text{The answer is } 29", "\\textbf{Answer: } 29", "\\mbox{So the final answer is: }29"):
+        assert of(f"<answer>${cue}$</answer>") == (cue, "answer tag")
     assert of("<answer> </answer> \\boxed{5}") == ("5", "box")
     assert of("<answer>5") is None
+
+
+@pytest.mark.parametrize("tag", ["<answer>4</answer>", "[ANSWER]$4$[/ANSWER]"])
+def test_a_later_final_statement_takes_the_place_of_an_answer_tag(tag: str) -> None:
+    for value, (later, rule) in itertools.product(
+        ("17", "-2", "\\frac{1}{2}"),
+        [
+            ("The final answer is $\\boxed{<V>}$.", "box"),
+            ("So $\\boxed{<V>}$", "box"),
+            ("Final answer: <V> cm", "phrase"),
+            ("#### <V>", "####"),
+        ],
+    ):
+        found = of(f"{tag}\n\n{later.replace('<V>', value)}")
+        assert (found[0].removesuffix(" cm"), found[1]) == (value, rule)  # type: ignore[index]
+    for other in (
+        "Done.",
+        "17",
+        "The answer is not $\\boxed{17}$.",
+        "The answer is 3 times larger.",
+        "Question: 8+9?\nThe final answer is \\boxed{17}.",
+    ):
+        assert of(f"{tag}\n\n{other}") == ("4", "answer tag")
 
 
 def test_json() -> None:
@@ -237,7 +379,7 @@ def test_a_number_in_a_sentence_is_no_answer() -> None:
 # -- any text ------------------------------------------------------------------------------------------------------------
 
 PIECES = ["\\boxed{", "\\boxed ", "\\boxed(", "\\bbox[", "{", "}", "$", "$$", "\\[", "####", "<think>", "</think>", "<answer>", "</answer>", "<s>", "</s>", "<|im_end|>",
-          "the answer is ", "answer: ", "Answer\n\n", "final ", "if ", "not ", "is ", "答案", "是", "。", "42", ",", ".", "?", "(since ", "\n", "\nQ: ", '{"answer": ', "```", "*", " or "]  # fmt: skip
+          "the answer is ", "answer: ", "Answer\n\n", "final ", "if ", "not ", "is ", "$\\boxed{5}$", "not \\boxed{5}", "-\\boxed{5}+", "x=\\boxed{5}, ", "would be ", "**", "答案", "是", "。", "42", ",", ".", "?", "(since ", "\n", "\nQ: ", '{"answer": ', "```", "*", " or "]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", PIECES)

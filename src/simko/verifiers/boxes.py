@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from simko.verifiers.parts import CUES, any_of
 
-_MAX_BOXES = 32
 _WINDOW = 200
 # \b and \f are a backspace and a form feed in a text that was unescaped once too often
 _BOX = (
@@ -23,13 +22,13 @@ _BETWEEN_BOXES = re.compile(r"(?:[ \t$,;.&]|\\[,;:! ()]|\\q?quad|\\text\{(?:[^{}
 # what the formula of a box goes no further than
 _EDGE = re.compile(
     r"\$|\\[\[\]()\\]|(?<![<>!])(?<!\\not)=|[≈:&;,]|\\(?:approx|implies|iff|therefore|to|(?:long)?(?:left)?rightarrow|q?quad)(?![A-Za-z])"
-    r"|\\(?:begin|end)\{[A-Za-z]*\*?\}|</?[a-z_]+>|(?<=[A-Za-z]{2}) [-\u2013\u2014] |\n(?:[ \t]*(?:[-+*][ \t]|>))?",
+    r"|\\(?:begin|end)\{[A-Za-z]*\*?\}|\\text\{\s*(?:and|or)\s*\}|</?[a-z_]+>|(?<=[A-Za-z]{2}) [-\u2013\u2014] |\n(?:[ \t]*(?:[-+*][ \t]|>))?",
     re.IGNORECASE,
 )
 _RELATIONS = r"[<>!]=?|[≤≥≠±∓√]|\\(?:cdot|times|div|pm|mp|lnot|not=?|neg?|neq|leq?|geq?|lt|gt|sim)(?![A-Za-z])"
 _TOUCHES_BEFORE = re.compile(rf"(?:[-+/^{{\u2212]|(?<=[\w)}}])[*_]|\d(?=\Z)|{_RELATIONS})[ \t]*\Z")
 _TOUCHES_AFTER = re.compile(rf"\\?%|\^|[ \t]*(?:[-+/!\u2212]|\*(?!\*)|{_RELATIONS})")
-_FORMULA_ENDS = re.compile(r"\s*(?:\$|\\[\])])")
+_FORMULA_ENDS = re.compile(r"\s*(?:\$|\\[\])\\]|\\end\{|&)")
 _SCALE = re.compile(rf"(?:\$|\\\))?(?:\s|~|\\[,;: ])*(?:\\text\{{\s*)?({any_of(CUES['boxes']['scales'])})")
 _NAME = re.compile(r"((?:\\[A-Za-z]+|(?<![A-Za-z\\])[A-Za-z])(?:_(?:\w|\{[^{}]{1,20}\}))?'{0,3}[ \t]*=[ \t]*)\Z")
 
@@ -97,7 +96,7 @@ def last_boxes(text: str, found: list[Box]) -> str | None:
     if found[-1].end is None:
         return None
     shown = [_shown(text, found[-1])]
-    for box in reversed(found[-_MAX_BOXES:-1]):
+    for box in reversed(found[:-1]):
         one = _shown(text, box)
         if box.end is None or not _BETWEEN_BOXES.fullmatch(text, one.end, shown[-1].start):
             break

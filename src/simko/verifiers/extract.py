@@ -112,8 +112,8 @@ def _boxed(text: str) -> Span | None:
 
 
 def _standing(text: str) -> list[Box]:
-    """The boxes of the text, without the last ones where the text denies them."""
-    found = boxes(text)
+    """The last boxes of the text, without those at the end that the text denies."""
+    found = boxes(text)[-_MAX_BOXES:]
     while found and found[-1].end is not None and denied(text, found[-1].opening, found[-1].after):
         found.pop()
     return found
@@ -161,6 +161,7 @@ def _whole(text: str) -> Span | None:
 
 RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whole)
 
+_MAX_BOXES = 32
 _KEYS = {key.replace("_", "") for key in CUES["answer_tags"]["keys"]}
 _FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
 _EMPHASIS = re.compile(r"\A(\*{1,3}|_{1,3}|`)([^*`]+)\1\Z")

@@ -111,6 +111,8 @@ def next_question(text: str, start: int = 0, stop: int | None = None) -> int | N
 
 def answer_tag(text: str, *, unclosed: bool = False) -> str | None:
     """What stands in the last closed <answer>...</answer>, or with `unclosed` in the last one; None if there is none."""
+    if not unclosed and "/" not in text:
+        return None
     start = end = None
     found = None
     for tag in _ANSWER_TAG.finditer(text):

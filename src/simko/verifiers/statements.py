@@ -65,18 +65,14 @@ _CONDITIONAL = re.compile(any_of(_WORDS["conditional"]), re.IGNORECASE)
 _CONDITION = re.compile(any_of(_WORDS["conditions"]), re.IGNORECASE)
 _HARMLESS = re.compile(any_of(_WORDS["harmless"], spaced=False), re.IGNORECASE)
 _DENIAL = re.compile(any_of(_WORDS["denials"], spaced=False), re.IGNORECASE)
-# words between what denies a formula and the formula: "is not exactly", "if the final answer is"
-_NOUNS_OF_ANSWERS = {"answer", "result", "solution"}
-_LINKS = _NOUNS_OF_ANSWERS | set(
-    "be been equal equals to is are was were the our my that this final correct exactly really certainly definitely simply also actually".split()
-)
-_CLAIMS = {"think", "believe", "say", "true", "sure", "certain"}
+_NOUNS_OF_ANSWERS, _LEADS_OF_NOUNS = set(_WORDS["nouns"]), set(_WORDS["leads"])
+_LINKS = _NOUNS_OF_ANSWERS | set(_WORDS["links"])
 _WORD = re.compile(r"[^\s$*_`\"“(\[\\:=]+")
 _PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
 _NEGATED = re.compile(rf"(?:{_NEGATION})\Z", re.IGNORECASE)
 _DOUBTED = re.compile(rf"(?:{_DOUBT.pattern})\Z", re.IGNORECASE)
 _DENIED = re.compile(
-    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)})",
+    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)}(?!\s+(?:that|to)\b))",
     re.IGNORECASE,
 )
 _ENDING = re.compile(rf"\s*(?:{'|'.join(sorted(_WORDS['endings'], key=len, reverse=True))})\Z")
@@ -207,12 +203,10 @@ def denied(text: str, start: int, end: int) -> bool:
     words = _WORD.findall(_PART.split(text[max(0, start - 120) : start])[-1].lower())
     if "=" in text[start - 3 : start]:
         words = words[:-1]
-    last = len(words)
-    while last and words[last - 1] in _LINKS:
+    last, said = len(words), False
+    while last and (words[last - 1] in _LINKS or (said and words[last - 1] in _LEADS_OF_NOUNS)):
         last -= 1
-    said = not _NOUNS_OF_ANSWERS.isdisjoint(words[last:])
-    while said and last and words[last - 1] in _CLAIMS:
-        last -= 1
+        said = said or words[last] in _NOUNS_OF_ANSWERS
     doubt = _DOUBTED if said else _NEGATED
     lead = " ".join(words[max(0, last - 4) : last])
     return bool(doubt.search(lead) and doubt.search(_HARMLESS.sub(" ", lead).rstrip()))
