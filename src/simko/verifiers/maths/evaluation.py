@@ -3,7 +3,7 @@
 import hashlib
 import math
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from simko.verifiers.maths.nodes import Node, exact
@@ -53,6 +53,7 @@ class Evaluation:
 
     def __init__(self, context: Any, point: Point, bits: int) -> None:
         self.context, self.point, self.bits = context, point, bits
+        self.terms = 0
         self.largest: Any = context.mpf(1)
         self.smallest: Any = context.mpf(1)
 
@@ -120,8 +121,12 @@ class Evaluation:
             raise Undecided
         return value.real
 
+    def nearest(self, value: Any) -> Any:
+        """The nearest integer; mpmath's doubles have none."""
+        return self.context.floor(value + 0.5)
+
     def integer(self, value: Any) -> int:
-        found = int(self.context.nint(self.real(value)))
+        found = int(self.nearest(self.real(value)))
         if abs(value - found) > 1e-9 or abs(found) > 10**7:
             raise Undecided
         return found
@@ -131,7 +136,7 @@ class Evaluation:
         if function.startswith("?"):
             return self.unknown(function, values)
         if function in ("floor", "ceil"):
-            whole = context.nint(self.real(values[0]))
+            whole = self.nearest(self.real(values[0]))
             if abs(values[0] - whole) < 1e-9:  # rounding must not decide
                 return context.mpf(whole)
             return getattr(context, function)(values[0].real)
@@ -180,7 +185,8 @@ class Evaluation:
     def series(self, node: Node) -> Any:
         body, low, high = node.args
         start, end = self.integer(self.value(low)), self.integer(self.value(high))
-        if end - start > _MOST_TERMS:
+        self.terms += max(end - start, 0)
+        if self.terms > _MOST_TERMS:
             raise Undecided
         outer = self.point
         total = self.context.mpf(0 if node.head == "sum" else 1)
@@ -192,7 +198,7 @@ class Evaluation:
         return total
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _bound(body: Node, index: str) -> Node:
     """The body with its index a name, where the index is i or e."""
     if body.head == "constant" and body.value == index:

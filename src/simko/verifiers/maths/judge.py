@@ -1,6 +1,7 @@
 """What the grading pool imports to judge mathematical equality; nothing else does, for it loads SymPy."""
 
 import re
+from collections import Counter
 from typing import Any
 
 from simko.records import Problem
@@ -16,7 +17,7 @@ _NAMES = re.compile(r"[A-Za-z]+")
 def judge(extracted: str, problem: Problem) -> bool:
     """Whether the extracted answer equals the problem's gold; without limits of its own.
 
-    math-verify has the last word where simko's own reading ends: integrals, limits, sums without end. What neither
+    math-verify has the last word where simko's own reading ends: integrals, sums without end. What neither
     can decide is refused.
     """
     gold = gold_answer(problem)
@@ -32,7 +33,9 @@ def _math_verify(answer: str, gold: str) -> bool:
     from math_verify import verify
 
     answers, golds = _parse(answer), _parse(gold)
-    if len(answers) != 1 or len(golds) != 1 or not (_is_whole(answer, answers[0]) and _is_whole(gold, golds[0])):
+    if len(answers) != 1 or len(golds) != 1:
+        return False
+    if not all(_is_whole(text, found) for text, found in ((answer, answers[0]), (gold, golds[0]))):
         return False
     return bool(verify(golds, answers, timeout_seconds=None, allow_set_relation_comp=False))
 
@@ -54,18 +57,17 @@ def _is_whole(text: str, expression: Any) -> bool:
         tokens = tokenise(text)
     except Unreadable:
         return False
+    if any(token.text in _RELATIONS for token in tokens):
+        return False
     read_back = str(expression)
     names = {token.text.lstrip("\\") for token in tokens if token.kind == "macro"} - _SIGNS
     names |= {letter for token in tokens if token.kind in ("letters", "word") for letter in token.text} - {"d"}
-    found = set(_NAMES.findall(read_back)) | set(read_back)
-    numbers = sorted(token.text for token in tokens if token.kind == "num")
-    return names <= found and all(
-        numbers.count(number) <= len(re.findall(rf"(?<![0-9.]){re.escape(number)}(?![0-9])", read_back))
-        for number in numbers
-    )
+    digits = Counter("".join(token.text for token in tokens if token.kind == "num"))
+    return names <= set(_NAMES.findall(read_back)) | set(read_back) and digits <= Counter(read_back)
 
 
-_SIGNS = {"frac", "sqrt", "int", "sum", "prod", "lim", "infty", "to", "ln", "binom", "arcsin", "arccos", "arctan"}
+_RELATIONS = frozenset(["=", "<", ">", "<=", ">=", "!=", ",", r"\in", r"\approx", r"\to", r"\equiv"])
+_SIGNS = {"frac", "sqrt", "int", "sum", "prod", "infty", "ln", "binom", "arcsin", "arccos", "arctan"}
 
 # the first parse builds math-verify's and ANTLR's tables: here, so that every forked process has them
 _math_verify("\\frac{x}{2}", "\\frac{1}{2}x")

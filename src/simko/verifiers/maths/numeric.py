@@ -6,7 +6,7 @@ What cannot be evaluated is undecided, never equal.
 """
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from simko.verifiers.maths.evaluation import Evaluation, Undecided, mpmath
@@ -114,7 +114,7 @@ def _is_real(value: Any) -> bool:
     return bool(abs(value.imag) <= 1e-12 * abs(value))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def real_value(node: Node) -> float | None:
     """A closed expression's value in doubles, infinities included; None if it has none."""
     if node.key in ("cinfinity", "mul:(cinfinity,n-1)"):

@@ -4,9 +4,9 @@ import hashlib
 import random
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 
-from simko.verifiers.maths.nodes import Node
+from simko.verifiers.maths.nodes import Node, exact
 
 _ROUNDED = frozenset(["floor", "ceil", "mod"])
 _COUNTED = frozenset(["factorial", "double factorial", "binom", "gcd", "lcm"])
@@ -26,18 +26,19 @@ class Point:
 def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     """Values for the free names: near 1, in (0, 1), beyond the largest constant, negative, of mixed signs.
 
-    Names of more than two are quantities, so positive. They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
-    `integers`, and n, k and the like within floors, factorials and such, are integers: then the first 64 are among them.
+    Of more than two names, all are quantities, so positive. They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
+    `integers`, those within factorials and such, and n, k and the like within floors of the first expression, the gold,
+    are integers: then the first 64 are among them.
     """
     names = sorted(one.names | other.names)
     if not names:
         return [Point({}, False)]
     source = random.Random(hashlib.sha256(f"{one.key}\0{other.key}".encode()).digest())
-    whole = [_within(node, functions) for node in (one, other) for functions in (_ROUNDED, _COUNTED)]
-    counted = integers | ((whole[0] | whole[2]) & _INTEGER_LETTERS) | whole[1] | whole[3]
+    counted = integers | (_within(one, _ROUNDED) & _INTEGER_LETTERS) | _within(one, _COUNTED) | _within(other, _COUNTED)
     positive = len(names) > 2 and not any(part.value == "abs" for node in (one, other) for part in node.walk())
-    constants = [part.value for node in (one, other) for part in node.walk() if isinstance(part.value, Fraction)]
-    far = float(max([Fraction(10), *(min(abs(value), Fraction(10**6)) for value in constants)]))
+    parts = [part for node in (one, other) for part in node.walk() if part.head in ("num", "pow") and not part.names]
+    constants = [value for part in parts if (value := exact(part, 64)) is not None]
+    far = float(max([Fraction(10), *(min(abs(value), Fraction(10**15)) for value in constants)]))
 
     def drawn(low: float, high: float, name: str) -> Fraction:
         if name in counted:
@@ -68,7 +69,7 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     return [Point(values, any(value < 0 for value in values.values())) for values in found]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _within(node: Node, functions: frozenset[str]) -> frozenset[str]:
     """The names within one of the functions, or the ends of a sum."""
     found = frozenset[str]()

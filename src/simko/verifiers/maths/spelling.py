@@ -155,10 +155,10 @@ def _product(node: Node) -> str:
 
 def _call(function: str, args: list[str], node: Node) -> tuple[str, int]:
     inside = ",".join(args)
-    if function in ("factorial", "double factorial"):
-        return _node(node.args[0], 3) + ("!" if function == "factorial" else "!!"), 2
-    if function == "degrees":
-        return rf"{_node(node.args[0], 3)}^\circ", 2
+    if function in ("factorial", "double factorial", "degrees"):
+        alone = node.args[0].head in ("name", "constant") or args[0].isdigit()
+        ending = {"factorial": "!", "double factorial": "!!", "degrees": r"^\circ"}[function]
+        return (args[0] if alone else f"({args[0]})") + ending, 2
     if function.startswith("?base "):
         return f"{args[0]}_{{{function.removeprefix('?base ')}}}", 2
     if function in ("abs", "floor", "ceil"):

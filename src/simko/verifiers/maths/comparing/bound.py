@@ -18,17 +18,20 @@ _COUNTERS = frozenset("jklmn")
 
 def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
     """Two answers of which one or both are under conditions; families of solutions may count from another place."""
-    integers = frozenset[str]()
-    stated = []
-    for side in (gold, answer):
-        stated.append(side.conditions if isinstance(side, Given) else frozenset())
-        integers |= side.integers if isinstance(side, Given) else frozenset()
+    stated = [side.conditions if isinstance(side, Given) else frozenset() for side in (gold, answer)]
     plain = [side.value if isinstance(side, Given) else side for side in (gold, answer)]
-    mapping = _counter(plain[0], plain[1], integers)
+    said = [side.integers if isinstance(side, Given) else frozenset() for side in (gold, answer)]
+    family = _family(plain[0])
+    mapping = _counter(plain[0], plain[1], said[0] | said[1])
     if all(stated) and not _conditions_agree(stated[0], stated[1], mapping, judge):
         return False
+    if not stated[0] and not all(map(_says_little, stated[1])):
+        return False
     one, other = plain[0], renamed(plain[1], mapping)
-    judge = replace(judge, integers=judge.integers | integers)
+    counters = said[0] | (
+        family & frozenset(mapping.get(name, name) for name in said[1])
+    )  # what the gold lets be integers
+    judge = replace(judge, integers=judge.integers | counters)
     if isinstance(one, Named) and isinstance(other, Named) and one.name == other.name:
         one, other = one.value, other.value
     if not all(_ALL_INTEGERS.search(text) for text in stated[0] | stated[1]):
@@ -38,6 +41,18 @@ def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
             one.items, other.items, lambda a, b: _shifted(a, b, judge)
         )
     return _shifted(one, other, judge)
+
+
+def _family(gold: Value) -> frozenset[str]:
+    r"""The counters of a gold that is a family of angles, though it does not say so: \\frac{\\pi}{6}+2k\\pi."""
+    names = names_in(gold)
+    return names & _COUNTERS if "pi" in _constants(gold) and len(names) <= 2 else frozenset()
+
+
+def _says_little(condition: str) -> bool:
+    r"""Whether a condition that only the answer has leaves the answer as it is: x \\in \\mathbb{R}, n \\ge 1, c a constant."""
+    bound = re.search(r"[<>!]=?", condition)
+    return bound is None or bool(re.fullmatch(r"(?:all |every |any )?[i-nN](?:>=|>)[-]?[0-2]", condition))
 
 
 def _shifted(gold: Value, answer: Value, judge: Judge) -> Verdict3:
@@ -75,8 +90,8 @@ def _counter(gold: Value, answer: Value, integers: frozenset[str]) -> dict[str, 
     if len(extra) != 1 or len(missing) != 1:
         return {}
     (new,), (old,) = extra, missing
-    family = "pi" in _constants(gold) and {new, old} <= _COUNTERS and len(one) <= 2
-    return {new: old} if ({new, old} & integers and (old in integers or old in _COUNTERS)) or family else {}
+    declared = {new, old} & integers and (old in integers or old in _COUNTERS)
+    return {new: old} if declared or ({new, old} <= _family(gold) | _COUNTERS and old in _family(gold)) else {}
 
 
 def with_counter_of(gold: Value, answer: Value) -> Value:

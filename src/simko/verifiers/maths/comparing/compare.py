@@ -80,7 +80,7 @@ TABLE: dict[tuple[type, type], Rule] = {
     (Cases, Cases): shapes.cases,
 }
 
-_BEYOND = re.compile(r"\\(?:i*int|oint|lim|limsup|liminf|sum|prod|sup|inf)(?![A-Za-z])")
+_BEYOND = re.compile(r"\\(?:i*int|oint|sum|prod)(?![A-Za-z])")
 """What simko does not read, and math-verify may."""
 
 

@@ -66,6 +66,12 @@ def _sides(value: Value) -> tuple[Node, Node] | None:
 
 def equations(gold: Value, answer: Value, judge: Judge) -> Verdict3:
     """Whether the differences of the sides are multiples of each other, or the sides are equal one by one."""
+    words = [
+        {side.name, side.value.text} if isinstance(side, Named) and isinstance(side.value, Text) else None
+        for side in (gold, answer)
+    ]
+    if words[0] is not None:  # MR=SRMC is of words, not of products
+        return words[0] == words[1]
     one, other = _sides(gold), _sides(answer)
     if one is None or other is None:
         return False
@@ -108,21 +114,26 @@ def chain(gold: Value, answer: Chain, judge: Judge) -> Verdict3:
 
 
 def _near(gold: Value, value: Value) -> bool:
-    """Whether a value is the gold rounded: within 1 %, or a unit of its last place, half a one of an integer."""
+    """Whether one of the two is the other rounded to its last decimal place."""
     if not isinstance(gold, Quantity) or not isinstance(value, Quantity):
         return False
-    target, found = real_value(gold.node), real_value(value.node)
-    if found is not None and value.percent and not gold.percent:
-        found /= 100
-    if target is None or found is None or not (gold.decimal or value.node.head == "num"):
+    numbers = [real_value(side.node) for side in (gold, value)]
+    scales = [0.01 if side.percent else 1.0 for side in (gold, value)]
+    if numbers[0] is None or numbers[1] is None:
         return False
-    return abs(target - found) <= max(abs(target) / 100, _last_place(value.node))
+    gap = abs(numbers[0] * scales[0] - numbers[1] * scales[1])
+    return (
+        gap
+        <= max(
+            _last_place(side.node) * scale for side, scale in zip((gold, value), scales, strict=True) if side.decimal
+        )
+        if gold.decimal or value.decimal
+        else False
+    )
 
 
 def _last_place(node: Node) -> float:
-    """A unit of the last decimal place of a number, half a one of an integer; 0 of others."""
+    """A unit of the last decimal place of a number; 0 of others."""
     value = exact(node)
-    for places in range(12):
-        if value is not None and (value * 10**places).denominator == 1:
-            return 0.1**places if places else 0.5
-    return 0.0
+    places = [places for places in range(12) if value is not None and (value * 10**places).denominator == 1]
+    return 0.1 ** places[0] if places else 0.0

@@ -1,6 +1,7 @@
 """Two quantities: numbers with tolerance, per cent, units and bases; expressions by the judge."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3, any_of
@@ -35,6 +36,8 @@ def quantities(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
             return judge.equal(gold.bare, answer.bare)
         node = answer.node if factor == 1 else product(answer.node, number(factor))
         return values_match(gold, Quantity(node, None, answer.percent, answer.decimal or factor != 1), judge)
+    if _has_pi(gold) and answer.unit == _DEGREE:
+        return judge.equal(gold.node, call("degrees", answer.node))
     verdict = values_match(gold, answer, judge)
     if verdict is True:
         return True
@@ -45,13 +48,13 @@ def quantities(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
         readings.append(judge.equal(gold.bare, answer.node))
     if _has_pi(answer) and gold.unit == _DEGREE:
         readings.append(judge.equal(call("degrees", gold.node), answer.node))
-    if _has_pi(gold) and answer.unit == _DEGREE:
-        readings.append(judge.equal(gold.node, call("degrees", answer.node)))
     return any_of(readings)
 
 
 def values_match(gold: Quantity, answer: Quantity, judge: Judge) -> Verdict3:
     """Whether the numbers or expressions are the same."""
+    if answer.node.value == "?base 10" and _base(gold.node) is None:
+        answer = replace(answer, node=answer.node.args[0])
     one, other = _base(gold.node), _base(answer.node)
     if other is not None or one is not None:
         return (

@@ -60,8 +60,13 @@ def _in_order(values: Sequence[Value]) -> list[Value]:
 
 
 def listing_tuple(gold: Listing, answer: Tuple, judge: Judge) -> Verdict3:
-    names = [_heading(item) for item in gold.items]
-    if all(names) and len(set(names)) == len(names) == len(answer.items) > 1 and answer.opening == "(":
+    names = [_heading(item) for item in gold.items if isinstance(item, Named)]
+    if (
+        len(names) == len(gold.items)
+        and all(names)
+        and len(set(names)) == len(names) == len(answer.items) > 1
+        and answer.opening == "("
+    ):
         return all_of(
             judge.same(item.value, part)
             for item, part in zip(gold.items, answer.items, strict=True)
@@ -171,6 +176,8 @@ def basis_vector(gold: Tuple, answer: Quantity, judge: Judge) -> Verdict3:
     r"""A vector in its unit vectors: 2\hat{i}-\hat{j}, 2i-j, for (2,-1)."""
     if region(gold) is not None and region(answer) is not None:
         return regions(gold, answer, judge)
+    if not answer.node.names:  # 3i alone is a complex number
+        return False
     hats = any(name.startswith(r"\hat") for name in answer.node.names)
     basis = [
         Node("name", rf"\hat{{{letter}}}") if hats else Node("constant" if letter == "i" else "name", letter)

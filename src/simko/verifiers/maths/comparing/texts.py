@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from simko.verifiers.maths.comparing.judges import Judge, Verdict3
 from simko.verifiers.maths.nodes import number
-from simko.verifiers.maths.reading.words import LEADS, is_noun, vocabulary
+from simko.verifiers.maths.reading.words import vocabulary
 from simko.verifiers.maths.values import Clock, Listing, Option, Quantity, Text
 
 
@@ -16,17 +16,14 @@ def texts(gold: Text, answer: Text, judge: Judge) -> Verdict3:
     if one == other:
         return len(one) > 2 or one == "no"
     lead = other.removesuffix(" " + one).split() if other.endswith(" " + one) else []
-    return (
-        bool(lead)
-        and len(lead) <= 4
-        and all(is_noun(word) or word in LEADS for word in lead)
-        and (lead[-1] in _VERBS or lead[-1] in _SUBJECTS)
-    )
+    return bool(lead) and len(lead) <= 3 and set(lead) <= _LEAD_INS
 
 
-_VERBS = frozenset({"is", "are", "it", "they"})
-_SUBJECTS = vocabulary(
-    """limit series sequence integral function sum expression equation system answer value statement"""
+_LEAD_INS = vocabulary(
+    """
+    it this is are limit series sequence integral function sum expression equation system answer value statement
+    graph curve shape conic triangle figure locus day month name
+    """
 )
 
 

@@ -1,6 +1,7 @@
 r"""Brackets: where lists may be split, and what stands in them: tuples, sets, intervals and their unions."""
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 
 from simko.verifiers.maths.nodes import negative, number
@@ -64,13 +65,13 @@ def _set(inner: list[Token], read: Callable[[Sequence[Token]], Value]) -> Value 
         return Listing((), True)
     for mark in ("|", ":"):
         parts = split(inner, [mark])
-        if (
-            len(parts) == 2
-            and all(parts)
-            and parts[0][0].kind in ("letters", "macro")
-            and len(split(parts[0], [","])) == 1
-        ):
-            return read(parts[1])
+        if len(parts) == 2 and all(parts):
+            whole = spelled(parts[0])
+            return (
+                read(parts[1])
+                if re.fullmatch(r"(?:[A-Za-z]|\\[a-z]+)(?:\\in ?\\mathbb ?\{?R\}?)?", whole)
+                else Unread(spelled(inner))
+            )
     items = read(inner)
     if isinstance(items, Listing) and not items.braces:
         return Listing(items.items, True)

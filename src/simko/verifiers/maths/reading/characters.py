@@ -17,13 +17,15 @@ _MACROS = {
     "△": r"\triangle", "⊥": r"\perp", "∥": r"\parallel", "⌊": r"\lfloor", "⌋": r"\rfloor", "⌈": r"\lceil", "⌉": r"\rceil",
     "∑": r"\sum", "∏": r"\prod", "∫": r"\int", "∂": r"\partial", "∇": r"\nabla", "¬": r"\neg", "∧": r"\wedge", "∨": r"\vee", "∣": r"\mid",
     "■": r"\blacksquare", "∎": r"\blacksquare", "□": r"\square", "℃": r"\degree C", "℉": r"\degree F", "Ω": r"\Omega", "µ": r"\mu",
-    "€": r"\euro", "£": r"\pounds", "¥": r"\yen", "₹": r"\rupee", "¢": r"\cent", "。": ".", "、": ",", "﹣": "-", "✓": "", "✔": "", "⟨": r"\langle", "⟩": r"\rangle",
+    "€": r"\euro", "£": r"\pounds", "¥": r"\yen", "₹": r"\rupee", "¢": r"\cent", "。": ".", "、": ",", "﹣": "-", "➖": "-", "˗": "-", "➕": "+", "✖": r"\times", "➗": "/", "✓": "", "✔": "", "⟨": r"\langle", "⟩": r"\rangle",
 }  # fmt: skip
 _GREEK = re.compile(
     r"GREEK (?:(?P<small>SMALL)|CAPITAL) LETTER (?:FINAL )?(?P<name>[A-Z]+)$|GREEK (?P<form>[A-Z]+) SYMBOL$"
 )
 _LOST_ESCAPES = {"\x08": "b", "\x0c": "f", "\t": "t", "\r": "r", "\x0b": "v", "\x07": "a"}
 _LOST = re.compile(r"([\x07\x08\x0b\x0c])(?=[a-z])|(\t)(?=ext|imes|an|heta|au\b|frac|o\b)|(\r)(?=ight|ho\b)")
+_PICTURES = re.compile("[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]")
+_OVERLINED = re.compile("(?:[0-9]\u0305)+")
 _SCRIPT = re.compile(r"((?:<super>.)+)|((?:<sub>.)+)")
 
 
@@ -31,6 +33,7 @@ def to_latex(text: str) -> str:
     """The text with every character that has a LaTeX spelling in that; what no reader sees is gone."""
     if text.isascii() and text.isprintable():
         return text
+    text = _OVERLINED.sub(lambda run: rf"\overline{{{run.group().replace(chr(0x305), '')}}}", text)
     text = _LOST.sub(lambda lost: "\\" + _LOST_ESCAPES[lost.group()], text)  # \f of \frac, \t of \times
     found = "".join(_character(character) for character in text)
     return _SCRIPT.sub(lambda run: ("^" if run[1] else "_") + "{" + re.sub("<su[a-z]+>", "", run.group()) + "}", found)
@@ -45,7 +48,7 @@ def _character(character: str) -> str:
     category = unicodedata.category(character)
     if category.startswith("Z") or character in "\t\n\r":
         return " "
-    if category in ("Cf", "Cc", "Mn", "So", "Sk", "Co", "Cs"):
+    if category in ("Cf", "Cc", "Cs", "Co") or _PICTURES.match(character):
         return ""
     if category == "Nd":
         return str(unicodedata.digit(character))

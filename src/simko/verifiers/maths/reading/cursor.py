@@ -28,7 +28,7 @@ def _grid(token: Token) -> str:
 def numeral(text: str) -> Fraction:
     """The number of a num token; Unreadable where its power of ten is beyond all use."""
     mantissa, _, exponent = text.lower().partition("e")
-    if len(mantissa) > 1000 or len(exponent) > 5 or abs(int(exponent or 0)) > 4000:
+    if len(mantissa) > 1000 or len(exponent) > 5 or abs(int(exponent or 0)) > 3000:
         raise Unreadable("a number is too long")
     return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
 

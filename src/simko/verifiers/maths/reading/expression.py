@@ -130,7 +130,7 @@ class _Parser(Symbols):
         return self.powers(self.primary())
 
     def powers(self, found: Node) -> Node:
-        while True:
+        for _ in range(MAX_DEPTH):
             if self.peek() == "^":
                 self.at += 1
                 if self.peek() in (r"\circ", r"\degree") or (
@@ -140,6 +140,8 @@ class _Parser(Symbols):
                     found = call("degrees", found)
                     continue
                 found = Node("pow", args=(found, self.exponent()))
+                if self.peek() == "^":
+                    raise Unreadable("a double superscript")
             elif self.take(r"\degree") or (self.peek() == r"\circ" and found.head == "num" and self.take(r"\circ")):
                 found = call("degrees", found)
             elif self.peek() == "!":
@@ -150,9 +152,11 @@ class _Parser(Symbols):
             elif self.peek() == "_" and found.head == "num":
                 self.at += 1
                 base = self.script()
-                found = call(f"?base {words_value([base.casefold()]) or base}", found)
+                base = str(words_value([base.casefold()]) or base)
+                found = call(f"?base {base}", found)
             else:
                 return found
+        raise Unreadable("too many powers")
 
     def exponent(self) -> Node:
         if self.peek() in ("-", "+"):

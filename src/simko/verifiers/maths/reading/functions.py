@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
 from simko.verifiers.maths.reading.cursor import Cursor
-from simko.verifiers.maths.reading.latex import Unreadable
+from simko.verifiers.maths.reading.latex import MAX_DEPTH, Unreadable
 
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 FUNCTIONS = {
@@ -31,6 +31,9 @@ class Functions(Cursor):
 
     def function(self, text: str) -> Node:
         function = FUNCTIONS[text]
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable("its functions are too deep")
         base = power = None
         for _ in range(2):
             if self.peek() == "_" and function in ("log", "max", "min"):
@@ -63,6 +66,7 @@ class Functions(Cursor):
             if power is not None and power == number(-1) and function in _TRIGONOMETRIC:
                 function, power = "arc" + function, None
             found = call(function, *args)
+        self.depth -= 1
         return found if power is None else Node("pow", args=(found, power))
 
     def bare_argument(self) -> Node:

@@ -20,7 +20,9 @@ KEEPS_ARGUMENT = re.compile(
 )
 """Fonts and frames: their argument is mathematics."""
 
-TEXT = re.compile(r"\\(?:text(?!color$)[a-z]*|mbox|hbox|emph|mathrm|operatorname|unit|si|rlap|llap|mathrel|mathbin)\*?")
+TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|md|normal)?|mbox|hbox|emph|mathrm|operatorname|unit|si|rlap|llap|mathrel|mathbin)\*?"
+)
 """Upright text: its letters are words."""
 
 DROPS = {
@@ -45,7 +47,7 @@ SAME = {
     r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!=", "==": "=", ":=": "=", r"\coloneqq": "=", r"\cdot": "*", r"\times": "*",
     r"\ast": "*", r"\bullet": "*", r"\div": "/", r"\slash": "/", r"\colon": ":", r"\vert": "|", r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\|": r"\Vert",
     r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\langle": "(", r"\rangle": ")",
-    r"\lparen": "(", r"\rparen": ")", r"\%": "%", r"\prime": "'", "**": "^", r"\wedge": r"\and", r"\land": r"\and", r"\vee": r"\or", r"\lor": r"\or",
+    r"\lparen": "(", r"\rparen": ")", r"\%": "%", r"\textpercent": "%", r"\textminus": "-", r"\prime": "'", "**": "^", r"\wedge": r"\and", r"\land": r"\and", r"\vee": r"\or", r"\lor": r"\or",
     r"\&": r"\and", "...": r"\dots", r"\ldots": r"\dots", r"\cdots": r"\dots", r"\dotsc": r"\dots", r"\dotsb": r"\dots", r"\dotsm": r"\dots",
     r"\dotso": r"\dots", r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\sfrac": r"\frac", r"\nicefrac": r"\frac", r"\dbinom": r"\binom",
     r"\tbinom": r"\binom", r"\simeq": r"\approx", r"\sim": r"\approx", r"\thickapprox": r"\approx", r"\doteq": r"\approx", r"\varnothing": r"\emptyset",
@@ -59,6 +61,6 @@ SAME = {
 
 NOT = {"=": "!=", r"\in": r"\notin"}
 SINGLE = frozenset("+-*/^_!|%()[]=<>,;:'&.")
-AND = vocabulary("and und et и 和 以及 및 と")
+AND = vocabulary("and und et и 和 以及 및 と 와 과")
 OR = vocabulary("or oder ou или або 或 或者 또는 または とか")
 SIUNITX = re.compile(r"\\(?:SI|qty)")

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 # separators that no one writes for anything else; what a plain comma means, the reader decides
 _THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"(?<=[0-9])(?:\{,\}|\{?,? ?\\[,;:! ] ?\}?|\{\\[,;:! ]\})(?=[0-9]{3}(?![0-9]))"), ""),
+    (re.compile(r"(?<=[0-9])(?:\{,\}|,? ?\\! ?|\\[,;: ] ?|\{\\[,;:! ]\})(?=[0-9]{3}(?![0-9]))"), ""),
     (
         re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:[ ~][0-9]{3})+(?![0-9,.]|[ ~][0-9])"),
         lambda run: re.sub("[ ~]", "", run.group()),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from simko.verifiers.maths.reading.cursor import spelled
 from simko.verifiers.maths.reading.latex import Token, op
 from simko.verifiers.maths.reading.splitting import split
-from simko.verifiers.maths.reading.words import CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
+from simko.verifiers.maths.reading.words import ASKED, CHANGES, LEADS, NEGATIONS, is_noun, vocabulary
 
 _LABELS = frozenset("ABCDEFGHIJ")
 _OPTION_WORDS = vocabulary("option choice answer")
@@ -39,11 +39,11 @@ def without_prose(tokens: Sequence[Token]) -> list[Token] | None:
         return None
     if words[-1] in ("minus", "negative") and rest[0].text != "-":
         words, rest = words[:-1], [op("-"), *rest]
-    if set(words) & (NEGATIONS | (CHANGES - LEADS)):
-        return None
     announced = lead[-1].text in (":", ",") or words[-1:] in (["is"], ["are"], ["be"], ["equals"]) or not words
-    known = all(word in LEADS or (announced and is_noun(word)) for word in words)
-    return rest if known else None
+    safe = LEADS | ASKED if announced else LEADS  # "the sum is 5", but no "sum of 5"
+    if set(words) & (NEGATIONS | (CHANGES - safe)):
+        return None
+    return rest if all(word in safe or (announced and is_noun(word)) for word in words) else None
 
 
 def _is_word(token: Token) -> bool:
@@ -67,7 +67,11 @@ def label(tokens: Sequence[Token]) -> tuple[str, list[Token]] | None:
     letter, mark = texts[start + opened], texts[start + opened + 1]
     marked = mark == ")" if opened else mark in (")", ":", ".")
     rest = list(tokens[start + opened + 1 + marked :])
-    if letter not in _LABELS or ((rest or opened) and not marked):
+    if (
+        letter not in _LABELS
+        or ((rest or opened) and not marked)
+        or {token.text.casefold() for token in rest} & NEGATIONS
+    ):
         return None
     if rest and rest[0].text in (":", "."):
         rest = rest[1:]

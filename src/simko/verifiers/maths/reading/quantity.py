@@ -14,6 +14,7 @@ from simko.verifiers.maths.values import Quantity, Unit
 
 PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
+_MOST_NUMBERS = 6
 _ORDINAL = frozenset(["th", "st", "nd", "rd"])
 
 
@@ -29,6 +30,8 @@ def quantity(tokens: Sequence[Token]) -> Quantity | None:
     ):
         return None  # prose
     decimal = _is_decimal(tokens)
+    if sum(token.kind == "num" for token in tokens) > _MOST_NUMBERS and _has_words(tokens):
+        return None
     money, rest = _money(_mixed(tokens) or tokens)
     if money is None and not _has_words(rest) and (node := expression(rest)) is not None:
         if rest[-1].text == "%" and (alone := expression(rest[:-1])) is not None:
@@ -80,6 +83,8 @@ def _with_tail(head: Sequence[Token], tail: Sequence[Token], decimal: bool) -> Q
 
 def _compound(node: Node, tail: Sequence[Token]) -> Quantity | None:
     """2 hours 15 minutes, in hours: a quantity whose tail holds another number with a unit of the same kind."""
+    if sum(token.kind == "num" for token in tail) > 2:
+        return None
     for place, token in enumerate(tail):
         if token.kind == "num" and place:
             unit, rest = read_unit(tail[:place]), quantity(tail[place:])
@@ -160,9 +165,4 @@ def _mixed(tokens: Sequence[Token]) -> list[Token] | None:
 
 
 def _is_decimal(tokens: Sequence[Token]) -> bool:
-    texts = [token.text for token in tokens]
-    powers = any(
-        text == "10" and texts[place - 1 : place] == ["*"] and texts[place + 1 : place + 2] == ["^"]
-        for place, text in enumerate(texts)
-    )
-    return powers or any(token.kind == "num" and ("." in token.text or "e" in token.text.lower()) for token in tokens)
+    return any(token.kind == "num" and ("." in token.text or "e" in token.text.lower()) for token in tokens)

@@ -24,7 +24,7 @@ from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, O
 _CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)(am|pm|a\.m\.?|p\.m\.?)?", re.IGNORECASE)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def read(text: str) -> Value:
     """The typed value of an answer; Unread where it is none."""
     try:

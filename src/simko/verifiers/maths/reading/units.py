@@ -77,7 +77,7 @@ def _flat(tokens: Sequence[Token]) -> list[Token]:
     for place, token in enumerate(tokens):
         if fraction and token.text == "}" and [after.text for after in tokens[place + 1 : place + 2]] == ["{"]:
             found.append(Token("op", "/"))
-        elif token.text not in ("{", "}", "(", ")", r"\frac"):
+        elif token.text not in ("{", "}", "(", ")", ".", r"\frac"):
             found.append(token)
     return found
 

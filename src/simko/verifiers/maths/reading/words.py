@@ -44,7 +44,7 @@ CHANGES = vocabulary(
     modulo mod base sin cos tan log ln exp inf infinity infinite infinitely pi percent sqrt matrix alternating
     approaching tends up repeating recurring choose complement conjugate squareroot cuberoot plusminus or and
     also half alpha beta gamma delta theta lambda omega sigma R r mult multiple multiples successor predecessor
-    next previous another nan undefined permille permil points bps ppm ppb decreased increased reduced raised to by
+    next previous another nan undefined tens grand kilo quintillion binary octal hexadecimal negated unequal tangent sine cosine logarithm derivative permille permil points bps ppm ppb decreased increased reduced raised to by
     """
 )
 """Words that change a number's value, or say that it is not alone."""
@@ -53,13 +53,17 @@ LEADS = vocabulary(
     """
     all every exactly approximately about roughly around approx precisely only just simply total answer so thus hence
     therefore then we get have obtain find finally final result value is are be equals equal to the a an of area
-    perimeter volume length width height radius distance probability number sum product ratio minimum maximum
+    perimeter volume length width height radius distance probability number minimum maximum
     min max smallest largest least greatest mean median average cost price time speed rate angle measure count
-    integer real solution solutions root answers values option choice ans since where with which and minimal
+    integer integers real reals numbers solution solutions answers values option choice ans since where with which and minimal
     maximal optimal required desired correct there exist exists das die der ist la le est es el sind ответ 答案 答
     """
 )
 """Words that may lead in to an answer without a colon."""
+
+
+ASKED = vocabulary("sum product ratio difference remainder root")
+"""Words for what was asked: they lead in to an answer where "is" or a colon follows."""
 
 
 def is_noun(word: str) -> bool:
