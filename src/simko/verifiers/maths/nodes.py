@@ -19,7 +19,10 @@ class Node:
     head: str
     """num, name, constant, add, mul, div, pow, call, sum or prod (of body, from, to)."""
     value: str | Fraction = ""
-    """The number; the name; the constant (pi, e, i, infinity); the function; the index of a sum."""
+    """The number; the name; the constant (pi, e, i, infinity); the function; the index of a sum.
+
+    A function that has no value of its own begins with ?: an unknown f is ?f, a number to a base ?base 8, a residue ?pmod.
+    """
     args: "tuple[Node, ...]" = ()
 
     @property

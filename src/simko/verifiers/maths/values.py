@@ -17,7 +17,7 @@ class Quantity:
     unit: Unit | None = None
     percent: bool = False
     decimal: bool = False
-    """Whether it is written in decimals: then it is rounded."""
+    """Whether it is written with a decimal point or a power e: then it may be rounded."""
     bare: Node | None = None
     """The same with its unit read as names: 6 m as 6 times m."""
 
@@ -133,12 +133,13 @@ class Cases:
 
 @dataclass(frozen=True)
 class Given:
-    """A value under conditions: n \\pi with n an integer; `integers` are the names said to be."""
+    """A value under conditions: n \\pi with n an integer."""
 
     value: "Value"
     conditions: frozenset[str]
-    names: frozenset[str]
+    """As text."""
     integers: frozenset[str]
+    """The names that are said to be integers."""
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class _Parser(Symbols):
 
     def powers(self, found: Node) -> Node:
         for _ in range(MAX_DEPTH):
+            if found.value == "degrees" and self.peek() in ("^", r"\degree", r"\circ"):
+                raise Unreadable("degrees of degrees")
             if self.peek() == "^":
                 self.at += 1
                 if self.peek() in (r"\circ", r"\degree") or (

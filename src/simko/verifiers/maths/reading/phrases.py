@@ -108,8 +108,8 @@ def _plain(part: list[Token]) -> list[Token]:
     return part
 
 
-def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], frozenset[str], frozenset[str]]:
-    r"""The answer without the conditions on its names, these, their names, and the names said to be integers.
+def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], frozenset[str]]:
+    r"""The answer without the conditions on its names, these, and the names said to be integers.
 
     \ldots for all n \ge 1; \ldots, x \in \mathbb{R}; \ldots (k \in \mathbb{Z}); \ldots where k is an integer.
     """
@@ -139,12 +139,12 @@ def conditions(tokens: Sequence[Token]) -> tuple[list[Token], frozenset[str], fr
     while main and main[-1].text in (",", ";", ":"):
         main.pop()
     if not parts or not main or not all(_is_condition(part, main) for part in parts if part):
-        return list(tokens), frozenset(), frozenset(), frozenset()
+        return list(tokens), frozenset(), frozenset()
     names = frozenset(name for part in parts for name in _names(part))
     said = {token.text.casefold() for part in parts for token in part}
     sets = {found[1] for part in parts for found in _SET.finditer(spelled(part))}
     whole = bool(said & _INTEGERS or sets & {"Z", "N"})
-    return main, frozenset(spelled(part) for part in parts if part), names, names if whole else frozenset()
+    return main, frozenset(spelled(part) for part in parts if part), names if whole else frozenset()
 
 
 def _names(part: Sequence[Token]) -> list[str]:

@@ -15,6 +15,7 @@ from simko.verifiers.maths.values import Quantity, Unit
 PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
 _MOST_NUMBERS = 6
+_VARIABLES = "eidxyznk"
 _ORDINAL = frozenset(["th", "st", "nd", "rd"])
 
 
@@ -119,11 +120,20 @@ def _may_end(last: Token, following: Token) -> bool:
 
 
 def _has_words(tokens: Sequence[Token]) -> bool:
-    return any(
-        (token.kind == "word" and not (len(token.text) == 1 and token.text in "eidxyznk")) or (token.kind == "letters" and len(token.text) > 1)
-        or token.text in (r"\Omega", r"\mu") or (token.text in ("C", "F") and tokens[place - 1].text in (r"\circ", r"\degree", "}")) or (place and token.text in ("/",) and len(tokens) > place + 1 and tokens[place + 1].kind == "letters")
-        for place, token in enumerate(tokens) if place
-    )  # fmt: skip
+    """Whether a unit or a word may stand behind the first token; single upright letters that name variables are none."""
+    for before, token, after in zip(tokens[:-1], tokens[1:], [*tokens[2:], None], strict=False):
+        word = token.kind == "word" and not (len(token.text) == 1 and token.text in _VARIABLES)
+        degrees = token.text in ("C", "F") and before.text in (r"\circ", r"\degree", "}")
+        per = token.text == "/" and after is not None and after.kind == "letters"
+        if (
+            word
+            or degrees
+            or per
+            or token.text in (r"\Omega", r"\mu")
+            or (token.kind == "letters" and len(token.text) > 1)
+        ):
+            return True
+    return False
 
 
 def _money(tokens: Sequence[Token]) -> tuple[Unit | None, list[Token]]:

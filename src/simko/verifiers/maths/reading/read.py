@@ -39,9 +39,9 @@ def read_tokens(tokens: Sequence[Token], depth: int = 0) -> Value:
     if depth > MAX_DEPTH:
         raise Unreadable("its lists are too deep")
     tokens = enclosed(tokens)
-    main, given, names, integers = conditions(tokens)
+    main, given, integers = conditions(tokens)
     if given:
-        return Given(read_tokens(main, depth + 1), given, names, integers)
+        return Given(read_tokens(main, depth + 1), given, integers)
     for reader in _READERS:
         if (value := reader(tokens, depth + 1)) is not None:
             return value
