@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from simko.verifiers.maths.comparing import bound, names, quantities, shapes, texts
-from simko.verifiers.maths.comparing.judges import Judge, Verdict3, all_of, any_of
+from simko.verifiers.maths.comparing.judges import Judge, Verdict3
 from simko.verifiers.maths.values import (
     Cases,
     Chain,
@@ -36,44 +36,44 @@ from simko.verifiers.maths.values import (
 
 Rule = Callable[[Any, Any, Judge], Verdict3]
 
+
+def refused(gold: Value, answer: Value, judge: Judge) -> Verdict3:
+    """Never equal."""
+    return False
+
+
 # the gold's type, the answer's type
 TABLE: dict[tuple[type, type], Rule] = {
     (Quantity, Quantity): quantities.quantities,
-    (Quantity, Text): texts.quantity_text,
+    (Quantity, Text): texts.product_of_letters,
     (Quantity, Clock): texts.ratio,
     (Quantity, Chain): names.chain,
+    (Quantity, Listing): shapes.one_value,
+    (Quantity, Tuple): shapes.unit_vectors,
     (Text, Text): texts.texts,
-    (Text, Quantity): texts.text_quantity,
+    (Text, Quantity): texts.letters_in_order,
+    (Text, Listing): texts.several_options,
     (Option, Option): texts.options,
     (Option, Quantity): texts.option_letter,
     (Clock, Clock): texts.clocks,
     (Clock, Quantity): texts.as_ratio,
     (Named, Named): names.named_values,
-    (Named, Chain): lambda gold, answer, judge: any_of(
-        [names.equations(gold, answer, judge), names.names_its_value(gold) and names.chain(gold.value, answer, judge)]
-    ),
-    (Named, Function): lambda gold, answer, judge: False,
+    (Named, Chain): names.named_chain,
+    (Named, Function): refused,
     (Chain, Named): names.equations,
     (Chain, Chain): names.equations,
-    (Chain, Quantity): lambda gold, answer, judge: judge.same(gold.values[0], answer),
+    (Chain, Quantity): names.first_of_chain,
     (Function, Function): names.functions,
-    (Function, Named): lambda gold, answer, judge: answer.name == "y" and judge.same(gold.body, answer.value),
+    (Function, Named): names.graph,
     (Relation, Relation): shapes.relations,
+    (Relation, Quantity): shapes.residue,
     (Listing, Listing): shapes.listings,
     (Listing, Tuple): shapes.listing_tuple,
-    (Listing, Text): texts.letters,
-    (Text, Listing): lambda gold, answer, judge: texts.letters(answer, gold, judge),
-    (Relation, Quantity): lambda gold, answer, judge: (
-        gold.signs == (r"\equiv",) and shapes.congruent(gold.sides[1], answer.node)
-    ),
+    (Listing, Text): texts.options_as_word,
     (Tuple, Listing): shapes.tuple_listing,
     (Tuple, Tuple): shapes.tuples,
     (Tuple, Matrix): shapes.point,
     (Tuple, Quantity): shapes.basis_vector,
-    (Quantity, Tuple): lambda gold, answer, judge: shapes.basis_vector(answer, gold, judge),
-    (Quantity, Listing): lambda gold, answer, judge: (
-        bool(answer.items) and all_of(judge.same(gold, item) for item in answer.items)
-    ),
     (Matrix, Matrix): shapes.matrices,
     (Matrix, Tuple): shapes.vector,
     (Matrix, Quantity): shapes.basis_matrix,
@@ -85,35 +85,46 @@ _BEYOND = re.compile(r"\\(?:i*int|oint|sum|prod)(?![A-Za-z])")
 
 
 def compare(gold: Value, answer: Value, judge: Judge) -> Verdict3:
-    """Whether the answer equals the gold: by the table; else without what the gold does not ask for, a name, a label."""
+    """Whether the answer equals the gold. In this order:
+
+    1. the same value is equal, and what cannot be read is equal to nothing else (math-verify is asked of integrals);
+    2. conditions are compared, and counters take the gold's name (`bound`);
+    3. the table decides where it has a rule for the two types;
+    4. else what only one side has is taken off and what is left compared: the answer's name, option label or list of one,
+       then the gold's name, where its value is the answer, function head, option label or list of one;
+    5. else both must be the same part of the line: an interval, an inequality, a union.
+    """
     if gold == answer and not (isinstance(gold, Unread) and not gold.text):
         return True
-    if isinstance(gold, Unread) or isinstance(answer, Unread):
-        return (
-            None if _BEYOND.search("".join(side.text for side in (gold, answer) if isinstance(side, Unread))) else False
-        )
+    unread = [side.text for side in (gold, answer) if isinstance(side, Unread)]
+    if unread:
+        return None if _BEYOND.search("".join(unread)) else False
     if isinstance(gold, Given) or isinstance(answer, Given):
         return bound.given(gold, answer, judge)
     answer = bound.with_counter_of(gold, answer)
     if (rule := TABLE.get((type(gold), type(answer)))) is not None:
         return rule(gold, answer, judge)
-    if isinstance(answer, Named) and (value := names.without_name(gold, answer)) is not None:
-        return judge.same(gold, value)
-    if isinstance(answer, Option) and answer.content is not None:
-        return judge.same(gold, answer.content)
-    if isinstance(answer, Listing) and len(answer.items) == 1:
-        return judge.same(gold, answer.items[0])
-    if isinstance(gold, Named) and names.names_its_value(gold) and names.headings(answer) <= {gold.name}:
-        return judge.same(gold.value, answer)
-    if isinstance(gold, Function):
-        return judge.same(gold.body, answer)
-    if isinstance(answer, Function):
-        return judge.same(gold, answer.body)
-    if isinstance(gold, Option) and gold.content is not None:
-        return judge.same(gold.content, answer)
-    if isinstance(gold, Listing) and len(gold.items) == 1:
-        return judge.same(gold.items[0], answer)
+    inner = _inner(answer, lambda named: names.without_name(gold, named))
+    if inner is not None:
+        return judge.same(gold, inner)
+    inner = _inner(gold, lambda named: named.value if names.stands_for_value(named, answer) else None)
+    if inner is not None:
+        return judge.same(inner, answer)
     return shapes.regions(gold, answer, judge)
+
+
+def _inner(value: Value, of_name: Callable[[Named], Value | None]) -> Value | None:
+    """What a value is without its name, head, label or list of one; None if it has none of these."""
+    match value:
+        case Named():
+            return of_name(value)
+        case Function():
+            return value.body
+        case Option():
+            return value.content
+        case Listing(items=(item,)):
+            return item
+    return None
 
 
 def judge_with(thorough: bool, within: Fraction | None = None) -> Judge:

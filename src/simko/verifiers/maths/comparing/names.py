@@ -18,6 +18,11 @@ def names_its_value(gold: Named) -> bool:
     return not (gold.name in COORDINATES and names & COORDINATES)
 
 
+def stands_for_value(gold: Named, answer: Value) -> bool:
+    """Whether an answer may be the gold's value alone: it has no other name."""
+    return names_its_value(gold) and headings(answer) <= {gold.name}
+
+
 def headings(value: Value) -> set[str]:
     """The names that the value, or each item of a list, is given."""
     items = value.items if isinstance(value, Listing) else (value,)
@@ -137,3 +142,18 @@ def _last_place(node: Node) -> float:
     value = exact(node)
     places = [places for places in range(12) if value is not None and (value * 10**places).denominator == 1]
     return 0.1 ** places[0] if places else 0.0
+
+
+def named_chain(gold: Named, answer: Chain, judge: Judge) -> Verdict3:
+    """4=x^2+y^2 for x^2+y^2=4; 3/6=1/2 for x=1/2."""
+    return any_of([equations(gold, answer, judge), names_its_value(gold) and chain(gold.value, answer, judge)])
+
+
+def first_of_chain(gold: Chain, answer: Quantity, judge: Judge) -> Verdict3:
+    """A gold of equal numbers stands for the first."""
+    return judge.same(gold.values[0], answer)
+
+
+def graph(gold: Function, answer: Named, judge: Judge) -> Verdict3:
+    """y=2x for f(x)=2x."""
+    return judge.same(gold.body, answer.value) if answer.name == "y" else False

@@ -197,6 +197,21 @@ def _names(nodes: Sequence[Node]) -> frozenset[str]:
     return frozenset[str]().union(*(node.names for node in nodes))
 
 
+def unit_vectors(gold: Quantity, answer: Tuple, judge: Judge) -> Verdict3:
+    """(2,-1) for 2i-j."""
+    return basis_vector(answer, gold, judge)
+
+
+def one_value(gold: Quantity, answer: Listing, judge: Judge) -> Verdict3:
+    """A list that says one value in several forms: 1/8 or 0.125."""
+    return bool(answer.items) and all_of(judge.same(gold, item) for item in answer.items)
+
+
+def residue(gold: Relation, answer: Quantity, judge: Judge) -> Verdict3:
+    r"""3 \pmod 7 for n \equiv 3 \pmod 7."""
+    return gold.signs == (r"\equiv",) and congruent(gold.sides[1], answer.node)
+
+
 def basis_matrix(gold: Matrix, answer: Quantity, judge: Judge) -> Verdict3:
     """A column in its unit vectors."""
     return all(len(row) == 1 for row in gold.rows) and basis_vector(

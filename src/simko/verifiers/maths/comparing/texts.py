@@ -27,7 +27,7 @@ _LEAD_INS = vocabulary(
 )
 
 
-def text_quantity(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
+def letters_in_order(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
     r"""A word of plain letters as a product, in its order: a \cdot b for ab."""
     if gold.node is None or answer.unit:
         return False
@@ -36,14 +36,19 @@ def text_quantity(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
     ] and all(part.head in ("mul", "name", "constant") for part in answer.node.walk())
 
 
-def quantity_text(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
+def product_of_letters(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
     return False if answer.node is None or gold.unit else judge.equal(gold.node, answer.node)
 
 
-def letters(gold: Listing, answer: Text, judge: Judge) -> Verdict3:
+def options_as_word(gold: Listing, answer: Text, judge: Judge) -> Verdict3:
     """Several options as one word: AC for A and C."""
     chosen = [item.letter for item in gold.items if isinstance(item, Option)]
     return len(chosen) == len(gold.items) > 1 and "".join(sorted(chosen)) == answer.text
+
+
+def several_options(gold: Text, answer: Listing, judge: Judge) -> Verdict3:
+    """A and C for the word AC."""
+    return options_as_word(answer, gold, judge)
 
 
 def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:

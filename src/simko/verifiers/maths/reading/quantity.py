@@ -14,7 +14,7 @@ from simko.verifiers.maths.values import Quantity, Unit
 
 PERCENT = frozenset(["%", "percent", "pct", "percentage", "percents"])
 _ENDS = frozenset(["}", ")", "|", "!", r"\pi", "]", r"\infty"])
-_MOST_NUMBERS = 6
+_MOST_WORDS = 6
 _VARIABLES = "eidxyznk"
 _ORDINAL = frozenset(["th", "st", "nd", "rd"])
 
@@ -31,7 +31,8 @@ def quantity(tokens: Sequence[Token]) -> Quantity | None:
     ):
         return None  # prose
     decimal = _is_decimal(tokens)
-    if sum(token.kind == "num" for token in tokens) > _MOST_NUMBERS and _has_words(tokens):
+    words = sum(token.kind == "word" or (token.kind == "letters" and len(token.text) > 2) for token in tokens)
+    if words > _MOST_WORDS and sum(token.kind == "num" for token in tokens) > 2:  # a sentence, and costly to try
         return None
     money, rest = _money(_mixed(tokens) or tokens)
     if money is None and not _has_words(rest) and (node := expression(rest)) is not None:
