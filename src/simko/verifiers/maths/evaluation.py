@@ -24,28 +24,15 @@ def mpmath() -> Any:
     return mpmath
 
 
-_FUNCTIONS = {
-    name: name
-    for name in [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "ln",
-        "erf",
-        "arg",
-    ]
-}
-_FUNCTIONS |= {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh",
-               "arcosh": "acosh", "artanh": "atanh", "Re": "re", "Im": "im", "sgn": "sign", "sign": "sign", "ln": "ln", "log": "ln", "cbrt": "cbrt"}  # fmt: skip
+_SAME = "sin cos tan cot sec csc sinh cosh tanh coth ln max min gcd"
+_OTHER = {"log": "ln", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arg": "arg", "Re": "re", "Im": "im"}
+NAMED = {name: name for name in _SAME.split()} | _OTHER
+"""The functions that LaTeX has a macro for, and mpmath's names for them."""
+
+_FUNCTIONS = NAMED | {
+    "sech": "sech", "csch": "csch", "erf": "erf", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "arsinh": "asinh", "arcosh": "acosh",
+    "artanh": "atanh", "sgn": "sign", "sign": "sign",
+}  # fmt: skip
 
 
 class Evaluation:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from simko.verifiers.maths.evaluation import NAMED
 from simko.verifiers.maths.nodes import Node, exact
 from simko.verifiers.maths.reading.numerals import spell
 from simko.verifiers.maths.reading.read import read
@@ -172,23 +173,5 @@ def _call(function: str, args: list[str], node: Node) -> tuple[str, int]:
         return rf"{args[0]}\pmod{{{args[1]}}}", 0
     if function.startswith("?"):
         return f"{function[1:]}({inside})", 2
-    known = function in [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "ln",
-        "max",
-        "min",
-        "gcd",
-        "det",
-    ]
+    known = function in NAMED
     return (rf"\{function}" if known else rf"\operatorname{{{function}}}") + f"({inside})", 2

@@ -6,14 +6,21 @@ from fractions import Fraction
 from simko.verifiers.maths.nodes import Node, call, name, negative, number, product
 from simko.verifiers.maths.reading.cursor import Cursor
 from simko.verifiers.maths.reading.latex import MAX_DEPTH, Unreadable
+from simko.verifiers.maths.reading.words import vocabulary
 
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
-FUNCTIONS = {
-    **{f: f for f in (*_TRIGONOMETRIC, *(["sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arsinh", "arcosh", "artanh"]))},
-    **{f: f for f in ["ln", "exp", "max", "min", "gcd", "lcm", "det", "floor", "ceil", "abs", "sqrt", "factorial", "sgn", "sign", "erf", "deg", "dim", "tr", "rank", "arg", "Re", "Im", "lg", "lb", "mod"]},
-    "log": "log", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh",
-    "tg": "tan", "ctg": "cot", "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "binom": "binom", "comb": "binom", "Fraction": "divide", "Rational": "divide",
+_PLAIN = vocabulary(
+    """
+    sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot arcsec arccsc arsinh arcosh artanh ln log exp max min
+    gcd lcm det floor ceil abs sqrt cbrt factorial sgn sign erf deg dim tr rank arg Re Im lg lb mod binom
+    """
+)
+FUNCTIONS = {name: name for name in _PLAIN} | {
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh", "tg": "tan", "ctg": "cot",
+    "hcf": "gcd", "GCD": "gcd", "LCM": "lcm", "Max": "max", "Min": "min", "comb": "binom", "Fraction": "divide", "Rational": "divide",
 }  # fmt: skip
+"""The functions that are read, by each of their names."""
+
 _OF_SEVERAL = ("max", "min", "gcd", "lcm", "divide")
 RUNS = ("arcsin", "arccos", "arctan", "sqrt", "sinh", "cosh", "tanh", *_TRIGONOMETRIC, "log", "exp", "ln")
 
