@@ -67,7 +67,7 @@ def main() -> None:
     timed("nothing: the start alone", [])
     timed(f"{args.samples} x {args.count}, realistic duplicates", responses(chosen, args.samples, args.distinct, seed))
     unlike = [(f"\\boxed{{{p.answer}+k^{{{n}}}}}", p) for p in chosen for n in range(2, 12)]
-    timed("all different, all for math-verify", unlike)
+    timed("all different", unlike)
     good = [(f"\\boxed{{{p.answer}}}", p) for p in problems(args.problems, 170, seed)]
     good += [("\\boxed{x^2+1}", Problem(f"p{i}", "", "1+x^2")) for i in range(30)]
     texts = ["".join(part * times for part, times in row) for row in json.loads(HOSTILE.read_text())]
