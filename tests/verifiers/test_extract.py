@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simko.verifiers.extract import MAX_ANSWER, find_answer, last_box
+from simko.verifiers.extract import MAX_ANSWER, Span, find_answer, last_box
 from simko.verifiers.parts import CUES, final_part
 
 VALUES = [
@@ -421,3 +421,22 @@ def _sample(pattern: str) -> str:
     pattern = re.sub(r"\(\?!(?:[^()]|\([^()]*\))*\)", "", pattern)
     pattern = re.sub(r"\(\?:([^()]*)\)\??", lambda group: group[1].split("|")[0], pattern)
     return re.sub(r"\w\?", "", pattern)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        r"\boxed{42}. The answer is not 42.", "\\boxed{42}\n\nWait, that is wrong. It should be 43.", r"So $\boxed{7}$. The answer is not $\boxed{7}$",
+        r"\boxed{4} but no, this is incorrect.", r"We get $\boxed{x+1}$. Let me check: this is not $x+1$.", r"$\boxed{5}$. Oops, it is wrong.",
+    ],
+)  # fmt: skip
+def test_a_box_that_is_taken_back_is_none(response: str) -> None:
+    assert find_answer(response) is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [r"\boxed{42}. It is not 4.", r"\boxed{42}. The answer is not 421.", r"\boxed{42}. Hence it is not hard."],
+)
+def test_a_box_stands_where_something_else_is_denied(response: str) -> None:
+    assert find_answer(response) == Span("42", "box")

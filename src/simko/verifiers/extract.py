@@ -114,9 +114,22 @@ def _boxed(text: str) -> Span | None:
 def _standing(text: str) -> list[Box]:
     """The last boxes of the text, without those at the end that the text denies."""
     found = boxes(text)[-_MAX_BOXES:]
-    while found and found[-1].end is not None and denied(text, found[-1].opening, found[-1].after):
+    while (
+        found
+        and found[-1].end is not None
+        and (denied(text, found[-1].opening, found[-1].after) or _retracted(text, found[-1]))
+    ):
         found.pop()
     return found
+
+
+def _retracted(text: str, box: Box) -> bool:
+    """Whether a later sentence says that the answer is not what the box holds."""
+    content = text[box.start : box.end].strip()
+    if not 0 < len(content) <= _MAX_RETRACTED:
+        return False
+    denial = rf"\b(?:answer|it|this|that) (?:is|was) not[ $(\\]*(?:boxed\{{)?{re.escape(content)}(?![\w.]*\w)"
+    return re.search(denial, text[box.after :], re.IGNORECASE) is not None
 
 
 def _later(text: str, end: int) -> Span | None:
@@ -162,6 +175,7 @@ def _whole(text: str) -> Span | None:
 RULES: tuple[Callable[[str], Span | None], ...] = (_boxed, _json, _stated, _whole)
 
 _MAX_BOXES = 32
+_MAX_RETRACTED = 60
 _KEYS = {key.replace("_", "") for key in CUES["answer_tags"]["keys"]}
 _FORMULA = re.compile(r"[-+.$\\({\[0-9\u2212]")
 _EMPHASIS = re.compile(r"\A(\*{1,3}|_{1,3}|`)([^*`]+)\1\Z")

@@ -72,7 +72,7 @@ _PART = re.compile(r"[.!?](?=\s)|[,;，；。！？]")
 _NEGATED = re.compile(rf"(?:{_NEGATION})\Z", re.IGNORECASE)
 _DOUBTED = re.compile(rf"(?:{_DOUBT.pattern})\Z", re.IGNORECASE)
 _DENIED = re.compile(
-    rf"[\s$*_)\]\\]*(?:\?|[.,;]?\s*(?:and\s+)?(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)}(?!\s+(?:that|to)\b))",
+    rf"[\s$*_)\]\\]*(?:\?|[.,;!]?\s*(?:(?:and|but|wait|no|hm+|actually|oops|sorry|hold on)[,.!]*\s+){{0,3}}(?:(?:which|that|this|it)\s+)?{any_of(_WORDS['denials'], spaced=False)}(?!\s+(?:that|to)\b))",
     re.IGNORECASE,
 )
 _ENDING = re.compile(rf"\s*(?:{'|'.join(sorted(_WORDS['endings'], key=len, reverse=True))})\Z")
