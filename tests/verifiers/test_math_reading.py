@@ -105,7 +105,8 @@ def test_a_normal_form_says_the_same(text: str) -> None:
 )  # fmt: skip
 def test_units_convert_where_they_are_of_one_kind(answer: str, gold: str, factor: int | Fraction | None) -> None:
     one, other = (read_unit(tokenise(text.removeprefix("^"))) for text in (answer, gold))
-    assert one is not None and other is not None
+    assert one is not None
+    assert other is not None
     assert conversion(one, other) == factor
 
 
