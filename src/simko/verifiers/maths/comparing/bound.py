@@ -10,7 +10,7 @@ from simko.verifiers.maths.nodes import Node, name, number, product
 from simko.verifiers.maths.reading.read import read
 from simko.verifiers.maths.values import Given, Listing, Named, Value
 
-_ALL_INTEGERS = re.compile(r"\\mathbb\{?Z\}?$|^(?!.*(?:positive|negative|natural|[<>])).*integer")
+_ALL_INTEGERS = re.compile(r"\\mathbb ?\{?Z\}?$|^(?!.*(?:positive|negative|natural|[<>])).*integer")
 """A condition that lets a counter be any integer: then a family may count from another place."""
 
 _COUNTERS = frozenset("jklmn")

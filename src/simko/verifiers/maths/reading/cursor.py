@@ -14,7 +14,7 @@ def spelled(tokens: Sequence[Token]) -> str:
     for token in tokens:
         space = text[-1:].isalnum() and token.text[:1].isalnum() and (token.gap or token.kind == "macro")
         text += (" " if space else "") + (token.text if not token.cells else _grid(token))
-    return re.sub(r"\{(\w)\}", r"\1", text)
+    return re.sub(r"\{(\w)\}", r"\1", text).replace("\\mathbb ", "\\mathbb")
 
 
 def _grid(token: Token) -> str:
