@@ -43,7 +43,7 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     def drawn(low: float, high: float, name: str) -> Fraction:
         if name in counted:
             whole = source.randint(min(int(low), -9) if low < 0 else 1, max(int(high), 9) if high > 0 else -1)
-            return Fraction(whole if name in integers else abs(whole) or 1)
+            return Fraction(whole or 1)
         return Fraction(source.randint(int(low * 10007), int(high * 10007)) or 1, 10007)
 
     found = [{name: drawn(low, high, name) for name in names} for low, high in (*_RANGES, (1.1 * far, 3 * far))]
@@ -58,6 +58,8 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
         {name: value * (-1) ** (place + turn) for place, (name, value) in enumerate(found[turn].items())}
         for turn in (0, 1, 2)
     ]
+    natural = counted - integers
+    found = [{name: abs(value) if name in natural else value for name, value in values.items()} for values in found]
     if positive:  # a formula of quantities: \\sqrt{r^2} is r
         found = [{name: abs(value) for name, value in values.items()} for values in found]
     if counted:

@@ -21,7 +21,7 @@ def texts(gold: Text, answer: Text, judge: Judge) -> Verdict3:
 
 _LEAD_INS = vocabulary(
     """
-    it this is are limit series sequence integral function sum expression equation system answer value statement
+    it this is are on at limit series sequence integral function sum expression equation system answer value statement
     graph curve shape conic triangle figure locus day month name
     """
 )

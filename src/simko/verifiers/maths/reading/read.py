@@ -21,7 +21,7 @@ from simko.verifiers.maths.reading.relations import relation
 from simko.verifiers.maths.reading.splitting import enclosed, join_thousands, split
 from simko.verifiers.maths.values import Cases, Clock, Given, Listing, Matrix, Option, Quantity, Text, Unread, Value
 
-_CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)(am|pm|a\.m\.?|p\.m\.?)?", re.IGNORECASE)
+_CLOCK = re.compile(r"([0-9]{1,9})((?::[0-9]{1,9})+)?(am|pm)?", re.IGNORECASE)
 
 
 @lru_cache(maxsize=2048)
@@ -156,14 +156,10 @@ def _clock(tokens: Sequence[Token], depth: int) -> Value | None:
     texts = [
         ":" if token.text == "to" and 0 < place < len(tokens) - 1 else token.text for place, token in enumerate(tokens)
     ]
-    if ":" not in texts:
+    found = _CLOCK.fullmatch("".join(texts))
+    if found is None or not (found[2] or found[3]):
         return None
-    text = "".join(texts)
-    found = _CLOCK.fullmatch(text)
-    if found is None:
-        return None
-    half = (found[3] or "").casefold().replace(".", "")
-    return Clock((found[1], *found[2][1:].split(":")), half)
+    return Clock((found[1], *(found[2] or ":00")[1:].split(":")), (found[3] or "").casefold())
 
 
 def _bracketed(tokens: Sequence[Token], depth: int) -> Value | None:
