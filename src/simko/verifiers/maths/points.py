@@ -26,9 +26,9 @@ class Point:
 def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     """Values for the free names: near 1, in (0, 1), beyond the largest constant, negative, of mixed signs.
 
-    Of more than two names, all are quantities, so positive. They follow from a hash of both expressions, so that no answer can be made to agree at them alone. The names in
-    `integers`, those within factorials and such, and n, k and the like within floors of the first expression, the gold,
-    are integers: then the first 64 are among them.
+    They follow from a hash of both expressions, so that no answer can be made to agree at them alone. Of more than two names, all
+    are quantities, so positive. The names in `integers`, those within factorials and such, and n, k and the like within floors
+    of the first expression, the gold, are integers: then the first 63 are among them.
     """
     names = sorted(one.names | other.names)
     if not names:
@@ -60,7 +60,7 @@ def points(one: Node, other: Node, integers: frozenset[str]) -> list[Point]:
     ]
     natural = counted - integers
     found = [{name: abs(value) if name in natural else value for name, value in values.items()} for values in found]
-    if positive:  # a formula of quantities: \\sqrt{r^2} is r
+    if positive:  # a formula of quantities: \sqrt{r^2} is r
         found = [{name: abs(value) for name, value in values.items()} for values in found]
     if counted:
         found += [

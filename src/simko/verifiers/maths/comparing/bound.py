@@ -21,16 +21,14 @@ def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
     stated = [side.conditions if isinstance(side, Given) else frozenset() for side in (gold, answer)]
     plain = [side.value if isinstance(side, Given) else side for side in (gold, answer)]
     said = [side.integers if isinstance(side, Given) else frozenset() for side in (gold, answer)]
-    family = _family(plain[0])
     mapping = _counter(plain[0], plain[1], said[0] | said[1])
     if all(stated) and not _conditions_agree(stated[0], stated[1], mapping, judge):
         return False
     if not stated[0] and not all(map(_says_little, stated[1])):
         return False
     one, other = plain[0], renamed(plain[1], mapping)
-    counters = said[0] | (
-        family & frozenset(mapping.get(name, name) for name in said[1])
-    )  # what the gold lets be integers
+    # only the gold lets its names be integers
+    counters = said[0] | (_family(plain[0]) & frozenset(mapping.get(name, name) for name in said[1]))
     judge = replace(judge, integers=judge.integers | counters)
     if isinstance(one, Named) and isinstance(other, Named) and one.name == other.name:
         one, other = one.value, other.value
@@ -44,19 +42,19 @@ def given(gold: Value, answer: Value, judge: Judge) -> Verdict3:
 
 
 def _family(gold: Value) -> frozenset[str]:
-    r"""The counters of a gold that is a family of angles, though it does not say so: \\frac{\\pi}{6}+2k\\pi."""
+    r"""The counters of a gold that is a family of angles, though it does not say so: \frac{\pi}{6}+2k\pi."""
     names = names_in(gold)
     return names & _COUNTERS if "pi" in _constants(gold) and len(names) <= 2 else frozenset()
 
 
 def _says_little(condition: str) -> bool:
-    r"""Whether a condition that only the answer has leaves the answer as it is: x \\in \\mathbb{R}, n \\ge 1, c a constant."""
+    r"""Whether a condition that only the answer has leaves the answer as it is: x \in \mathbb{R}, n \ge 1, c a constant."""
     bound = re.search(r"[<>!]=?", condition)
     return bound is None or bool(re.fullmatch(r"(?:all |every |any )?[i-nN](?:>=|>)[-]?[0-2]", condition))
 
 
 def _shifted(gold: Value, answer: Value, judge: Judge) -> Verdict3:
-    """Whether the answers are equal where one counts from another place, or backwards: k\\pi - \\pi/6 and 5\\pi/6 + k\\pi."""
+    r"""Whether the answers are equal where one counts from another place, or backwards: k\pi-\pi/6, 5\pi/6+k\pi."""
     verdict = judge.same(gold, answer)
     counters = judge.integers & names_in(gold) & names_in(answer) if verdict is False else ()
     shifts = [(counter, sign, shift) for counter in counters for sign in (1, -1) for shift in range(-2, 3)]
@@ -121,6 +119,7 @@ def _mapped(value: Any, change: Callable[[Node], Node]) -> Any:
 
 
 def renamed(value: Any, names: dict[str, str]) -> Any:
+    """The value with other names in its expressions."""
     return _mapped(value, lambda node: node.renamed(names)) if names else value
 
 

@@ -33,7 +33,7 @@ class Judge:
         """Whether two expressions have the same value for all their names."""
         if gold.key == answer.key:
             return True
-        if answer.names - gold.names:  # \\max(x, 1000) is not 1000, wherever it is
+        if answer.names - gold.names:  # \max(x, 1000) is not 1000, wherever it is
             return False
         infinite = [any(part.value == "infinity" for part in node.walk()) for node in (gold, answer)]
         if any(infinite):
@@ -79,7 +79,7 @@ def any_of(verdicts: Iterable[Verdict3]) -> Verdict3:
 
 
 def pair_up(golds: Iterable[Any], answers: Iterable[Any], same: Callable[[Any, Any], Verdict3]) -> Verdict3:
-    """Whether the items pair up, in any order; None where it cannot be told of some."""
+    """Whether as many items pair up, in any order; None where it cannot be told of some."""
     left, unsure = list(answers), False
     for gold in golds:
         verdicts = [same(gold, answer) for answer in left]
@@ -89,4 +89,4 @@ def pair_up(golds: Iterable[Any], answers: Iterable[Any], same: Callable[[Any, A
             unsure = True
         else:
             return False
-    return None if unsure else not left or None
+    return None if unsure else True

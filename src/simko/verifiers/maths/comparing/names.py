@@ -46,15 +46,19 @@ def without_name(gold: Value, answer: Named) -> Value | None:
 
 
 def named_values(gold: Named, answer: Named, judge: Judge) -> Verdict3:
+    """The same name and value; a word for the name, such as Area, may differ; else the same equation."""
     if gold.name == answer.name or (
         gold.left is not None and answer.left is not None and gold.left.key == answer.left.key
     ):
         return judge.same(gold.value, answer.value)
-    words = [len(named.name) > 1 and named.left is not None and named.left.head == "name" and named.name[0].isalpha() and "_" not in named.name and "'" not in named.name
-             for named in (gold, answer)]  # fmt: skip
-    if any(words) or (gold.left is None) != (answer.left is None):
+    if _is_word(gold) or _is_word(answer) or (gold.left is None) != (answer.left is None):
         return judge.same(gold.value, answer.value)
     return equations(gold, answer, judge)
+
+
+def _is_word(named: Named) -> bool:
+    r"""Whether a value is named by a word: \text{Area}=12."""
+    return named.left is not None and named.left.head == "name" and named.name.isalpha() and len(named.name) > 1
 
 
 def _sides(value: Value) -> tuple[Node, Node] | None:
@@ -89,6 +93,7 @@ def equations(gold: Value, answer: Value, judge: Judge) -> Verdict3:
 
 
 def functions(gold: Function, answer: Function, judge: Judge) -> Verdict3:
+    """The same function, whatever its parameters are called."""
     if (gold.name and answer.name and gold.name != answer.name) or len(gold.parameters) != len(answer.parameters):
         return False
     names = {parameter: parameter + "?" for parameter in gold.parameters}  # a free x in f(t) is no parameter
@@ -97,6 +102,7 @@ def functions(gold: Function, answer: Function, judge: Judge) -> Verdict3:
 
 
 def chain(gold: Value, answer: Chain, judge: Judge) -> Verdict3:
+    r"""Every side of = equals the gold; of the sides of \approx one does, and the others are it, rounded."""
     values, signs = answer.values, answer.signs
     if values[0] == values[1]:  # 0=0 says nothing
         return False
@@ -124,17 +130,10 @@ def _near(gold: Value, value: Value) -> bool:
         return False
     numbers = [real_value(side.node) for side in (gold, value)]
     scales = [0.01 if side.percent else 1.0 for side in (gold, value)]
-    if numbers[0] is None or numbers[1] is None:
+    if numbers[0] is None or numbers[1] is None or not (gold.decimal or value.decimal):
         return False
-    gap = abs(numbers[0] * scales[0] - numbers[1] * scales[1])
-    return (
-        gap
-        <= max(
-            _last_place(side.node) * scale for side, scale in zip((gold, value), scales, strict=True) if side.decimal
-        )
-        if gold.decimal or value.decimal
-        else False
-    )
+    places = [_last_place(side.node) * scale for side, scale in zip((gold, value), scales, strict=True) if side.decimal]
+    return abs(numbers[0] * scales[0] - numbers[1] * scales[1]) <= max(places, default=0.0)
 
 
 def _last_place(node: Node) -> float:

@@ -22,6 +22,7 @@ _MAX_ITEMS = 64
 
 
 def listings(gold: Listing, answer: Listing, judge: Judge) -> Verdict3:
+    """Items by name where the golds have different ones, else in any order."""
     golds, answers = list(gold.items), list(answer.items)
     if gold.braces or answer.braces or len(set(golds)) == len(golds):  # what is said twice is said once
         golds, answers = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
@@ -60,6 +61,7 @@ def _in_order(values: Sequence[Value]) -> list[Value]:
 
 
 def listing_tuple(gold: Listing, answer: Tuple, judge: Judge) -> Verdict3:
+    """(2,3) for x=2, y=3; [1, 2, 3] for 1, 2, 3."""
     names = [_heading(item) for item in gold.items if isinstance(item, Named)]
     if (
         len(names) == len(gold.items)
@@ -81,6 +83,7 @@ def listing_tuple(gold: Listing, answer: Tuple, judge: Judge) -> Verdict3:
 
 
 def tuple_listing(gold: Tuple, answer: Listing, judge: Judge) -> Verdict3:
+    """x=2, y=3 for (2,3): the names in the order of the alphabet."""
     if len(answer.items) == 1:
         return judge.same(gold, answer.items[0])
     values = _in_order(answer.items)
@@ -90,6 +93,7 @@ def tuple_listing(gold: Tuple, answer: Listing, judge: Judge) -> Verdict3:
 
 
 def tuples(gold: Tuple, answer: Tuple, judge: Judge) -> Verdict3:
+    """The same entries in order; the same brackets, for they may be an interval's."""
     brackets = (gold.opening, gold.closing) == (answer.opening, answer.closing)
     if (
         len(gold.items) != len(answer.items)
@@ -101,6 +105,7 @@ def tuples(gold: Tuple, answer: Tuple, judge: Judge) -> Verdict3:
 
 
 def regions(gold: Value, answer: Value, judge: Judge) -> Verdict3:
+    """The same part of the line, of one unknown where both name it; lists of points are none."""
     one, other = region(gold), region(answer)
     if one is None or other is None or (one.name and other.name and one.name != other.name):
         return False
@@ -154,6 +159,7 @@ _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
 def matrices(gold: Matrix, answer: Matrix, judge: Judge) -> Verdict3:
+    """The same shape and entries; a determinant is no matrix."""
     if gold.bars != answer.bars or [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
         return False
     return all_of(
@@ -220,10 +226,12 @@ def basis_matrix(gold: Matrix, answer: Quantity, judge: Judge) -> Verdict3:
 
 
 def point(gold: Tuple, answer: Matrix, judge: Judge) -> Verdict3:
+    """A column or row for a tuple."""
     return vector(answer, gold, judge) if gold.opening == "(" and gold.closing == ")" else False
 
 
 def cases(gold: Cases, answer: Cases, judge: Judge) -> Verdict3:
+    """The same values under the same conditions, in any order."""
     if len(gold.rows) != len(answer.rows):
         return False
     return pair_up(

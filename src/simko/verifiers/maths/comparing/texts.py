@@ -37,6 +37,7 @@ def letters_in_order(gold: Text, answer: Quantity, judge: Judge) -> Verdict3:
 
 
 def product_of_letters(gold: Quantity, answer: Text, judge: Judge) -> Verdict3:
+    """A word of plain letters read as a product: ab for a times b."""
     return False if answer.node is None or gold.unit else judge.equal(gold.node, answer.node)
 
 
@@ -52,6 +53,7 @@ def several_options(gold: Text, answer: Listing, judge: Judge) -> Verdict3:
 
 
 def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:
+    """The same letter; the contents too, where both give one."""
     if gold.letter != answer.letter:
         return False
     if gold.content is None or answer.content is None:
@@ -60,6 +62,7 @@ def options(gold: Option, answer: Option, judge: Judge) -> Verdict3:
 
 
 def option_letter(gold: Option, answer: Quantity, judge: Judge) -> Verdict3:
+    """The letter alone, up to E also as a small one; or the option's content."""
     if answer.node.head in ("name", "constant") and str(answer.node.value) in (
         gold.letter,
         gold.letter.lower() if gold.letter <= "E" else "",
@@ -69,13 +72,14 @@ def option_letter(gold: Option, answer: Quantity, judge: Judge) -> Verdict3:
 
 
 def clocks(gold: Clock, answer: Clock, judge: Judge) -> Verdict3:
+    """Times of day, to the second; a half may be left out. Ratios, where no part but the first has two digits."""
     one, other = [[int(part) for part in clock.parts] for clock in (gold, answer)]
     if gold.half or answer.half:
-        minutes = [_minutes(clock) for clock in (gold, answer)]
+        seconds = [_seconds(clock) for clock in (gold, answer)]
         halves = {gold.half, answer.half} - {""}
         if len(halves) == 1 and "" in (gold.half, answer.half) and one == other:
             return True
-        return minutes[0] == minutes[1] and None not in minutes
+        return seconds[0] == seconds[1] and None not in seconds
     if any(len(part) == 2 for part in gold.parts[1:]) or len(one) != len(other):
         return one == other
     return (
@@ -84,16 +88,16 @@ def clocks(gold: Clock, answer: Clock, judge: Judge) -> Verdict3:
     )
 
 
-def _minutes(clock: Clock) -> int | None:
+def _seconds(clock: Clock) -> int | None:
     hours, *rest = [int(part) for part in clock.parts]
     if clock.half and not 1 <= hours <= 12:
         return None
     hours = hours % 12 + 12 * (clock.half == "pm") if clock.half else hours
-    seconds = 3600 * hours + 60 * rest[0] + (rest[1] if len(rest) > 1 else 0)
-    return seconds
+    return 3600 * hours + 60 * rest[0] + (rest[1] if len(rest) > 1 else 0)
 
 
 def ratio(gold: Quantity, answer: Clock, judge: Judge) -> Verdict3:
+    """3:2 for 3/2; not 12:05, a time."""
     if (
         len(answer.parts) != 2
         or answer.half
@@ -105,6 +109,7 @@ def ratio(gold: Quantity, answer: Clock, judge: Judge) -> Verdict3:
 
 
 def as_ratio(gold: Clock, answer: Quantity, judge: Judge) -> Verdict3:
+    """3/2 for 3:2."""
     if len(gold.parts) != 2 or gold.half or not int(gold.parts[1]) or any(len(part) == 2 for part in gold.parts[1:]):
         return False
     return judge.same(Quantity(number(Fraction(int(gold.parts[0]), int(gold.parts[1])))), answer)
