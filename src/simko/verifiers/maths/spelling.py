@@ -31,7 +31,7 @@ _LITERALS = ("num", "add", "mul", "div", "pow")
 
 
 def normal_form(answer: str) -> str:
-    r"""The form by which equal answers are grouped (duplicates, majority votes). Idempotent.
+    r"""The form by which equal answers are grouped (duplicates, majority votes).
 
     \frac43, \dfrac{4}{3}, 4/3 and 8/6 are "4/3"; 0.50, .5, 1/2 and 5 \times 10^{-1} are "0.5"; 073 is "73"; 28 percent is
     "28%" (and not 0.28). A unit, a name before = and the order of a list do not count: 5 cm and x=5 are "5". What is
