@@ -1,32 +1,46 @@
 """List the tasks that can be trained on and evaluated, and the verifiers, or describe one task or file of your own.
+With --parquet, write its problems as the rows of a training file for verl.
 
 example:
   simko tasks
   simko tasks bbh/snarks
   simko tasks mine.jsonl
+  simko tasks math_l3_5 --split train --parquet data/math_l3_5.parquet
+  simko tasks mine.jsonl --verifier math --parquet data/mine.parquet
 """
 
 import argparse
+import logging
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simko.tasks import Task
+    from simko.tasks import Split, Task
 
+logger = logging.getLogger("simko")
 _COLUMNS = ("task", "problems", "verifier", "n", "temperature", "licence", "defects", "source")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="one task, e.g. aime24 or bbh/snarks, or a file of problems")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the problems to FILE, as rows for verl")
+    parser.add_argument("--split", choices=("train", "test"), help="with --parquet: which problems (train)")
+    parser.add_argument("--verifier", help="with --parquet: the verifier of a file of your own")
 
 
 def run(args: argparse.Namespace) -> None:
     from simko.report.text import visible
     from simko.tasks import get_task, is_file_name
 
+    if args.parquet is not None:
+        print(visible(write_parquet(args)))
+        return
+    if args.split is not None or args.verifier is not None:
+        raise ValueError("--split and --verifier belong to --parquet: add it, or leave them out")
     if args.name is not None:
         print(visible(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name))))
         return
@@ -42,6 +56,35 @@ def run(args: argparse.Namespace) -> None:
     own = "or your own: package.module:function, ./file.py:function"
     console.print(f"verifiers: {', '.join(VERIFIERS)}, {own}", markup=False)
     console.print("simko tasks NAME says all about one task or file, and shows its first problem", markup=False)
+
+
+def write_parquet(args: argparse.Namespace) -> str:
+    """Write the problems that the arguments name for verl, whole or not at all, and say what was written."""
+    from simko.evaluate.files import replacing
+    from simko.tasks import get_task, is_file_name, read_file, write_verl_rows
+    from simko.verifiers import VERIFIERS, get_verifier
+
+    if args.name is None:
+        raise ValueError("--parquet needs a task or a file of problems: simko tasks NAME --parquet FILE")
+    if args.parquet.suffix != ".parquet":
+        raise ValueError(f"{args.parquet}: name a file that ends in .parquet")
+    if not is_file_name(args.name):
+        if args.verifier is not None:
+            raise ValueError(f"the task {args.name} has its own verifier: leave --verifier out")
+        task = get_task(args.name)
+    elif args.verifier is None:
+        raise ValueError(f"{args.name} needs --verifier, one of: {', '.join(VERIFIERS)}, or your own")
+    else:
+        get_verifier(args.verifier)
+        form = args.verifier if args.verifier in VERIFIERS else "last_box"
+        task = replace(read_file(args.name, form), verifier=args.verifier)
+    if not task.chat:
+        logger.warning("%s is text for a model to continue; verl wraps it in the model's chat template", task.name)
+    split: Split = args.split or "train"
+    problems = task.load(split)
+    with replacing(args.parquet) as new:
+        rows = write_verl_rows(task, problems, new)
+    return f"{rows} problems of {task.name} ({split}) in {args.parquet}"
 
 
 def table() -> "Table":

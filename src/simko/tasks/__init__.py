@@ -14,6 +14,7 @@ from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.reasoning_gym import reasoning_gym_task
 from simko.tasks.task import Loader, Split, Task
+from simko.tasks.verl_rows import verl_rows, write_verl_rows
 
 __all__ = [
     "FORMS",
@@ -28,6 +29,8 @@ __all__ = [
     "is_file_name",
     "operator_puzzle_traces",
     "read_file",
+    "verl_rows",
+    "write_verl_rows",
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
