@@ -78,12 +78,12 @@ def write_parquet(args: argparse.Namespace) -> str:
         get_verifier(args.verifier)
         form = args.verifier if args.verifier in VERIFIERS else "last_box"
         task = replace(read_file(args.name, form), verifier=args.verifier)
-    if not task.chat:
-        logger.warning("%s is text for a model to continue; verl wraps it in the model's chat template", task.name)
     split: Split = args.split or "train"
     problems = task.load(split)
     with replacing(args.parquet) as new:
         rows = write_verl_rows(task, problems, new)
+    if not task.chat:
+        logger.warning("%s is text for a model to continue; verl wraps it in the model's chat template", task.name)
     return f"{rows} problems of {task.name} ({split}) in {args.parquet}"
 
 
