@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_copies import BENCHMARKS, UNPINNED, bbh, bbh_rows, hub_rows, math, rows_of, snapshot, synlogic
+from hub_copies import BENCHMARKS, UNPINNED, bbh, bbh_rows, deepcoder, hub_rows, math, rows_of, snapshot, synlogic
 
 from simko.tasks import TASKS
 
@@ -26,6 +26,8 @@ def hub_cache(bench_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     bbh(snapshot(cache, "lukaemon/bbh", _commit("bbh", "lukaemon/bbh")), bbh_rows(bench_data))
     math_id = "DigitalLearningGmbH/MATH-lighteval"
     math(snapshot(cache, math_id, _commit("math_l3_5", math_id)))
+    deepcoder_id = "agentica-org/DeepCoder-Preview-Dataset"
+    deepcoder(snapshot(cache, deepcoder_id, _commit("deepcoder", deepcoder_id)))
     synlogic(snapshot(cache, "MiniMaxAI/SynLogic", UNPINNED), rows_of(bench_data, "synlogic_generated"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "HF_HUB_CACHE", str(cache))

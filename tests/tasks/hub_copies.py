@@ -180,6 +180,50 @@ def synlogic(folder: Path, rows: list[Row]) -> None:
         write(folder / f"synlogic_easy/{split}.parquet", made)
 
 
+_STARTER = "class Solution:\n    def swap(self, a: int, b: List[int]) -> List[int]:\n        "
+DEEPCODER_FORMS: dict[str, Row] = {
+    "stdin_stdout": {"tests": [{"type": "stdin_stdout", "fn_name": None, "input": "1 2\n", "output": "3\n"}]},
+    "function_call": {"tests": [{"type": "function_call", "fn_name": "add", "input": [1, 2], "output": [3]}]},
+    "taco": {"tests": {"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3\n", ["7"]]}},
+    "taco_function": {"tests": {"fn_name": "add", "inputs": [[1, 2], [[1], [2]]], "outputs": [[3], [[1, 2]]]}},
+    "stdin": {"tests": [{"testtype": "stdin", "input": "1 2\n", "output": "3\n"}], "metadata": {"func_name": None}},
+    "functional": {
+        "tests": [{"testtype": "functional", "input": "1\n[2, 3]", "output": "[[2, 3], 1]"}],
+        "starter_code": _STARTER,
+        "metadata": {"func_name": "swap"},
+    },
+}
+"""A row of each form of tests that DeepCoder's hub set has, without its statement."""
+_DEEPCODER = {
+    "train": {
+        "primeintellect": (16252, ("stdin_stdout", "function_call")),
+        "taco": (7436, ("taco", "taco_function")),
+        "lcbv5": (9, ("stdin", "functional")),
+    },
+    "test": {"codeforces": (5, ("stdin",)), "lcbv5": (4, ("stdin", "functional"))},
+}
+
+
+def deepcoder_rows(split: str) -> list[tuple[str, Row]]:
+    """(configuration, row) of a split, in the task's order."""
+    return [
+        (config, deepcoder_row(DEEPCODER_FORMS[forms[i % len(forms)]]))
+        for config, (size, forms) in _DEEPCODER[split].items()
+        for i in range(size)
+    ]
+
+
+def deepcoder_row(form: Row) -> Row:
+    return {"problem": "Add.\n", **form, "tests": json.dumps(form["tests"])}
+
+
+def deepcoder(folder: Path) -> None:
+    for split, configs in _DEEPCODER.items():
+        for config in configs:
+            rows = [row for other, row in deepcoder_rows(split) if other == config]
+            write(folder / config / f"{split}-00000-of-00001.parquet", rows)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Path, list[Row]], None], str]] = {
     "aime24": (aime24, "HuggingFaceH4/aime_2024"),
     "aime25": (aime25, "math-ai/aime25"),

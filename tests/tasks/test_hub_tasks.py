@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hub_copies import BENCHMARKS, UNPINNED, bbh_rows, hub_rows, rows_of, snapshot, write
+from hub_copies import BENCHMARKS, UNPINNED, bbh_rows, deepcoder_rows, hub_rows, rows_of, snapshot, write
 
 from simko.records import Problem
 from simko.tasks import TASKS, Split, get_task
@@ -31,7 +31,8 @@ def test_every_hub_task_loads_as_many_problems_as_it_says(name: str, hub_cache: 
     task = TASKS[name]
     for split, size in task.sizes.items():
         problems = _loaded(name, split, hub_cache)
-        assert len(problems) == (len(rows_of(bench_data, "synlogic_generated")) if size is None else size)
+        made = {"synlogic_easy": rows_of(bench_data, "synlogic_generated"), "deepcoder": deepcoder_rows(split)}
+        assert len(problems) == (len(made[name]) if size is None else size)
         assert len({p.id for p in problems}) == len(problems)
         assert all(p.prompt.strip() for p in problems)
     absent: Split = "train" if "test" in task.sizes else "test"
@@ -56,6 +57,8 @@ def test_sampling_settings_are_the_papers() -> None:
     for name in ("bbh", "bbh/snarks", "synlogic_easy"):
         task = get_task(name)
         assert (task.temperature, task.top_p, task.max_new_tokens, task.samples) == (0.7, 0.95, 8192, 128)
+    code = get_task("deepcoder")
+    assert (code.temperature, code.top_p, code.max_new_tokens, code.samples) == (0.7, 0.95, 8192, 16)
     assert all(task.chat and task.stop == () for task in HUB_TASKS.values())
 
 
@@ -182,7 +185,7 @@ def test_a_snapshot_is_counted_and_an_incomplete_one_named(empty_cache: Path) ->
     with pytest.raises(RuntimeError, match=r"may be incomplete; fetch it again: hf download a/b"):
         HubSource("a/b", "test", commit, 2).read()
     write(folder / "test.jsonl", [{"problem": "a"}, {"problem": "b"}])
-    assert HubSource("a/b", "test", commit, 2).read() == [{"problem": "a"}, {"problem": "b"}]
+    assert list(HubSource("a/b", "test", commit, 2).read()) == [{"problem": "a"}, {"problem": "b"}]
     with pytest.raises(RuntimeError, match="2 rows instead of 3"):
         HubSource("a/b", "test", commit, 3).read()
     with pytest.raises(RuntimeError, match="fetch it again"):
@@ -190,7 +193,7 @@ def test_a_snapshot_is_counted_and_an_incomplete_one_named(empty_cache: Path) ->
     with pytest.raises(RuntimeError, match=r"fetch it again.*--include 'easy/\*.parquet'"):
         HubSource("a/b", "test", commit, files=("easy/*.parquet",)).read()
     write(folder / "easy" / "part.parquet", [{"problem": "c"}])
-    assert HubSource("a/b", "test", commit, 1, files=("easy/*.parquet",)).read() == [{"problem": "c"}]
+    assert list(HubSource("a/b", "test", commit, 1, files=("easy/*.parquet",)).read()) == [{"problem": "c"}]
 
 
 def test_what_a_snapshot_lacks_is_fetched(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +206,7 @@ def test_what_a_snapshot_lacks_is_fetched(empty_cache: Path, monkeypatch: pytest
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert HubSource("a/b", "test", files=("easy/*.parquet",)).read() == [{"problem": "c"}]
+    assert list(HubSource("a/b", "test", files=("easy/*.parquet",)).read()) == [{"problem": "c"}]
 
 
 def test_an_unpinned_task_reads_main_and_says_which_commit_that_was(empty_cache: Path) -> None:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
+from simko.tasks.deepcoder import DEEPCODER
 from simko.tasks.file_rows import check_file
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
@@ -33,7 +34,7 @@ __all__ = [
     "write_verl_rows",
 ]
 
-TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC)}
+TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)}
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: a function from the name after it to the task}. Users see the docstrings."""

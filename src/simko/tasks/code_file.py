@@ -8,7 +8,7 @@ from simko.records import Problem
 from simko.tasks.file_rows import Row, problems_task, text_of
 from simko.tasks.task import Task
 
-_ANSWER_FORMAT = "Answer with the whole program in one block that starts with ```python and ends with ```."
+ANSWER_FORMAT = "Answer with the whole program in one block that starts with ```python and ends with ```."
 
 
 def humaneval_problem(row: Row, chat: bool = True) -> Problem:
@@ -17,7 +17,7 @@ def humaneval_problem(row: Row, chat: bool = True) -> Problem:
     chat: the prompt asks for the whole function. Otherwise it is the signature and docstring, which a base model continues.
     """
     signature = text_of(row, "prompt")
-    asked = f"Complete this Python function. {_ANSWER_FORMAT}\n\n```python\n{signature.rstrip()}\n```\n"
+    asked = f"Complete this Python function. {ANSWER_FORMAT}\n\n```python\n{signature.rstrip()}\n```\n"
     metadata = {"signature": signature, "entry_point": text_of(row, "entry_point"), "test": text_of(row, "test")}
     return Problem(str(row["task_id"]), asked if chat else signature, str(row.get("canonical_solution", "")), metadata)
 
@@ -36,7 +36,7 @@ def mbpp_problem(row: Row, chat: bool = True) -> Problem:
     setup = "\n".join([*imports, row.get("test_setup_code") or ""]).strip()
     asked = f"{text}\nThe program must pass these tests:\n\n```python\n" + "\n".join(tests) + "\n```\n\n"
     metadata = {"test_list": list(tests), "test_setup_code": setup, "names": _defined(code)}
-    return Problem(str(row["task_id"]), asked + (f"{_ANSWER_FORMAT}\n" if chat else "```python\n"), code, metadata)
+    return Problem(str(row["task_id"]), asked + (f"{ANSWER_FORMAT}\n" if chat else "```python\n"), code, metadata)
 
 
 def stdin_problem(row: Row, chat: bool = True) -> Problem:
@@ -48,7 +48,7 @@ def stdin_problem(row: Row, chat: bool = True) -> Problem:
         if not isinstance(test, dict) or not all(isinstance(test.get(column), str) for column in ("input", "output")):
             raise ValueError("each of the column 'tests' must be an object with input and output, texts")
     asked = f"{text_of(row, 'prompt').rstrip()}\n\nThe program reads stdin and prints the answer. "
-    ending = f"{_ANSWER_FORMAT}\n" if chat else "\n\n```python\n"
+    ending = f"{ANSWER_FORMAT}\n" if chat else "\n\n```python\n"
     id = row["task_id"] if row.get("id") is None else row["id"]
     return Problem(str(id), asked + ending, "", {"tests": tests})
 

@@ -1,10 +1,11 @@
 """Tasks whose problems come from the Hugging Face hub."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from simko.records import Problem
 from simko.tasks.task import Split, Task, check_request
@@ -79,8 +80,11 @@ class HubSource:
                 "hub cache (HF_HUB_CACHE) here"
             ) from failure
 
-    def read(self) -> list[dict[str, Any]]:
-        """All rows. RuntimeError, which says what to fetch, if they cannot be read or their number is not `rows`."""
+    def read(self) -> Rows:
+        """All rows, each read when it is asked for, since they may not fit into memory together.
+
+        RuntimeError, which says what to fetch, if they cannot be read or their number is not `rows`.
+        """
         folder = self.folder()
         try:
             from datasets import load_dataset
@@ -102,7 +106,7 @@ class HubSource:
             ) from failure
         if self.rows is not None and len(table) != self.rows:
             raise RuntimeError(f"{self.hub_id} at {folder.name} gave {len(table)} rows instead of {self.rows}")
-        return [dict(row) for row in table]
+        return cast(Rows, table)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Part:
 
     source: HubSource
     """Where the rows come from."""
-    problems: Callable[[Rows], list[Problem]]
+    problems: Callable[[Rows], Iterable[Problem]]
     """Makes problems of the rows."""
 
 
@@ -120,12 +124,8 @@ def hub_task(name: str, parts: Mapping[Split, Sequence[Part]], **fields: Any) ->
 
     def load(split: Split, limit: int | None = None) -> list[Problem]:
         check_request(name, split, limit, splits=tuple(parts))
-        problems: list[Problem] = []
-        for part in parts[split]:
-            problems += part.problems(part.source.read())
-            if limit is not None and len(problems) >= limit:
-                break
-        return problems[:limit]
+        problems = chain.from_iterable(part.problems(part.source.read()) for part in parts[split])
+        return list(islice(problems, limit))
 
     # configurations and splits of a task often share a repository, which is named once
     repositories = {(source.hub_id, source.revision): source for source in _sources(parts)}
