@@ -15,6 +15,7 @@ COMMANDS = {
     "quickstart": "train a tiny model with GRPO and SimKO, evaluate both, write the report (minutes, CPU)",
     "real-model": "the same on SmolLM2-135M-Instruct (an hour or two, CPU)",
     "train": "train a model from a recipe",
+    "recipe": "check recipes: their options, arithmetic and memory, and two updates of a tiny model",
     "evaluate": "sample and grade n responses per problem, on any tasks",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",

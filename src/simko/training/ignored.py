@@ -34,7 +34,7 @@ _AT_LEAST_ONE = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_iterations",
     "max_completion_length",
 )  # fmt: skip
-_MAY_BE_NEGATIVE = ("max_steps", "top_k", "entropy_coef", "local_rank")
+_MINIMUM = {"max_steps": -1, "top_k": -1, "local_rank": -1, "entropy_coef": -math.inf} | dict.fromkeys(_AT_LEAST_ONE, 1)
 _MAY_BE_INFINITE = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
 _SWITCHES = {
     "use_peft": ("lora_", "use_rslora", "use_dora"),
@@ -80,7 +80,7 @@ def refuse_impossible(parts: tuple[Any, ...], named: Container[str]) -> None:
     for name, value, _ in _values(parts):
         if name not in named or isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        minimum = -math.inf if name in _MAY_BE_NEGATIVE else int(name in _AT_LEAST_ONE)
+        minimum = _MINIMUM.get(name, 0)
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
         if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):

@@ -13,7 +13,6 @@ from typing import Any
 from transformers.integrations import is_tensorboard_available
 from trl import ModelConfig
 
-import simko
 from simko.adapters.trl import MethodConfig, SimKOConfig, grpo_objective, plan_method, simko_objective
 from simko.adapters.trl.config import check_count
 from simko.adapters.trl.rewards import checked_rewards
@@ -21,7 +20,8 @@ from simko.objectives import Method
 from simko.records import Verifier
 from simko.training.ignored import refuse_ignored, refuse_impossible
 from simko.training.options import NamedOptions, RecipeParser
-from simko.training.recipe_file import read_yaml
+from simko.training.recipe_file import find_recipe as find_recipe
+from simko.training.recipe_file import read_recipe_file
 from simko.verifiers import VERIFIERS, get_verifier, import_function
 
 _OPTION_OF_MODEL_KWARG = {
@@ -160,17 +160,6 @@ class Recipe:
         return Path.cwd() if option in self.named.on_command_line else self.path.parent
 
 
-def find_recipe(name: str | Path) -> Path:
-    """The file `name`, or simko's own recipe of that name. ValueError if there is neither."""
-    package = Path(simko.__file__).parent
-    shipped = [package / "recipes", package.parents[1] / "recipes"]  # in a wheel; in a source checkout
-    for path in (Path(name), *(folder / name for folder in shipped)):
-        if path.is_file():
-            return path
-    known = sorted({p.name for folder in shipped if folder.is_dir() for p in folder.glob("*.yaml")})
-    raise ValueError(f"no recipe {name}: give a YAML file, or one of simko's own: {', '.join(known)}")
-
-
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Parse a recipe. overrides: command-line words such as --learning_rate 2e-6, which win over the file.
 
@@ -178,7 +167,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     default gives way to what the method sets. ValueError for an unknown or
     invalid option, and for a method, data and reward that do not fit together.
     """
-    written = read_yaml(path)
+    return parse_recipe(path, read_recipe_file(path), overrides)
+
+
+def parse_recipe(path: Path, written: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe of the options that `path` holds. Otherwise as `read_recipe`."""
     try:
         (run, training, model), named = RecipeParser(RECIPE_PARTS).read(written, overrides)
         refuse_ignored((run, training, model), named)
