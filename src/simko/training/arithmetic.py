@@ -43,6 +43,8 @@ class Sizes:
     """Bytes of a weight, and of a gradient; Adam's two moments have as many each."""
     logit_size: int | None = 2
     """Bytes of a logit; None where the engine never holds the logits of a whole micro-batch."""
+    adapter: bool = False
+    """Whether an adapter alone is trained, which is not counted."""
     notes: tuple[str, ...] = field(default=())
     """What comes on top, in words."""
 
@@ -63,10 +65,10 @@ class Sizes:
                 f"{self.model}: shorten prompts or responses"
             )
         state = parameters(self.model) * self.state_size / self.shards
-        parts = {"weights": state, "gradients": state, "optimiser": 2 * state}
+        parts = {"weights": state} | ({} if self.adapter else {"gradients": state, "optimiser": 2 * state})
         parts |= self._loss_memory(config["vocab_size"])
         said = ", ".join(f"{name} {value / GB:.1f}" for name, value in parts.items())
-        on_top = " and ".join(["activations", *self.notes])
+        on_top = " and ".join(["activations", *["the adapter"] * self.adapter, *self.notes])
         return [*found, f"memory a GPU: {said}: {sum(parts.values()) / GB:.1f} GB; {on_top} come on top"]
 
     def _loss_memory(self, vocabulary: int) -> dict[str, float]:
@@ -84,7 +86,8 @@ def model_numbers(name: str) -> dict[str, Any] | None:
     if (Path(name) / "config.json").is_file():
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(name).to_dict()
+        found = AutoConfig.from_pretrained(name).to_dict()
+        return found if {"vocab_size", "max_position_embeddings"} <= found.keys() else None
     known = yaml.safe_load((Path(__file__).parent / "models.yaml").read_text(encoding="utf-8"))
     return known.get(name)
 
@@ -104,7 +107,8 @@ def tiny_config(name: str) -> Any:
     if numbers is None:
         raise ValueError(f"the config of {name} is not here")
     tiny = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
-    return _config(numbers | tiny | {"num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 512})
+    whole = {key: value for key, value in numbers.items() if key not in ("layer_types", "head_dim", "rope_scaling")}
+    return _config(whole | tiny | {"num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 512})
 
 
 def _config(numbers: dict[str, Any]) -> Any:

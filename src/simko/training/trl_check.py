@@ -42,11 +42,6 @@ def trl_sizes(recipe: Recipe, gpus: int | None) -> Sizes:
     count = gpus or (1 if recipe.training.use_cpu and "use_cpu" in recipe.named else 8)
     rows, group = int(args.per_device_train_batch_size), int(args.num_generations or 1)
     steps, accumulated = int(args.steps_per_generation or 1), int(args.gradient_accumulation_steps)
-    if rows * steps * count % group:
-        raise ValueError(
-            f"{recipe.path}: {rows} responses x {steps} steps x {count} GPUs are no whole groups of {group}: change "
-            "per_device_train_batch_size, steps_per_generation or --gpus"
-        )
     length = int(args.max_completion_length or 0)
     share = f"vLLM's {args.vllm_gpu_memory_utilization:.0%} of the GPU"
     sharded = args.fsdp or args.deepspeed
@@ -64,6 +59,7 @@ def trl_sizes(recipe: Recipe, gpus: int | None) -> Sizes:
         context=length,
         state_size=2 if recipe.model.dtype in ("bfloat16", "float16") else 4,
         logit_size=None,
+        adapter=recipe.model.use_peft,
         notes=(share,) if args.use_vllm and args.vllm_mode == "colocate" else (),
     )
 
@@ -78,7 +74,18 @@ def check_task(recipe: Recipe) -> None:
 
 
 def dry_run(path: Path, model: str) -> list[float]:
-    """The losses of two updates of the recipe's method on a tiny random model of the same architecture."""
+    """The losses of two updates of the recipe's method on a tiny random model of the same architecture.
+
+    ValueError, naming the file, for whatever stops them.
+    """
+    try:
+        return _losses(path, model)
+    except Exception as error:  # the trainer's libraries raise almost any
+        said = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: the dry run was stopped by {type(error).__name__}: {said}") from error
+
+
+def _losses(path: Path, model: str) -> list[float]:
     written = {name: value for name, value in read_recipe_file(path).items() if name not in _HARDWARE} | _DRY_RUN
     for switch in ("passk_task", "passk_verifier", "passk_samples", "passk_problems", "chat_template_kwargs"):
         written.pop(switch, None)
@@ -108,7 +115,7 @@ def dry_run(path: Path, model: str) -> list[float]:
         trainer.train()
         losses = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
     if len(losses) != 2 or not all(map(math.isfinite, losses)):
-        raise ValueError(f"{path}: the dry run's losses are {losses}")
+        raise ValueError(f"its losses are {losses}")
     return losses
 
 
