@@ -39,6 +39,8 @@ def test_the_wheel_holds_everything(installed):
         "report/page.html.jinja",
         "recipes/quickstart.yaml",
         "recipes/qwen2.5-math-7b.yaml",
+        "recipes/verl/method/simko.yaml",
+        "training/models.yaml",
     ):
         assert (installed / "simko" / name).is_file(), name
     code = "import simko; from simko.training.recipe import find_recipe; print(simko.__file__, find_recipe('smollm2.yaml'))"

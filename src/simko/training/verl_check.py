@@ -46,6 +46,8 @@ def compose(name: str, folder: Path) -> Any:
         return hydra_compose(name)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise ValueError(f"{folder / name}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{folder / name}: its list of defaults leads back to itself") from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -60,18 +62,36 @@ def _own_keys() -> dict[str, Any]:
 
 def check_verl_recipe(path: Path) -> Sizes:
     """The recipe's numbers. ValueError, naming the file and the key, for what verl would ignore, refuse or train otherwise."""
+    config = compose(path.name, path.parent)
+    try:
+        return check_composed(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_composed(config: Any) -> Sizes:
+    """As `check_verl_recipe`, of a composed configuration."""
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    known, config = _own_keys(), compose(path.name, path.parent)
     try:
-        values = _flat(OmegaConf.to_container(config, resolve=True))
+        known, values = _own_keys(), _flat(OmegaConf.to_container(config, resolve=True))
         _check_keys(known, values)
         _check_numbers(known, values)
         sizes = _sizes(values)
         _check_by_verl(config)
-    except (ValueError, TypeError, AssertionError, AttributeError, OmegaConfBaseException) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (
+        TypeError,
+        AssertionError,
+        AttributeError,
+        NotImplementedError,
+        HydraException,
+        OmegaConfBaseException,
+    ) as error:
+        raise ValueError(str(error)) from error
+    except KeyError as error:  # a mapping that something else has taken the place of
+        raise ValueError(f"verl's key {error} is missing") from error
     return sizes
 
 
@@ -91,7 +111,7 @@ def _check_keys(known: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         if key in known or any(key.startswith(f"{place}.") for place in _open_places(known)):
             continue
         parent, _, name = key.rpartition(".")
-        if name in _fields(values.get(f"{parent}._target_")) or (parent == _LOSS and _names_a_row(values)):
+        if _in_a_field(key, known, values) or (parent == _LOSS and _names_a_row(values)):
             continue
         if isinstance(value, Mapping) and any(other.startswith(f"{key}.") for other in known):
             continue
@@ -103,6 +123,16 @@ def _check_keys(known: Mapping[str, Any], values: Mapping[str, Any]) -> None:
 def _open_places(known: Mapping[str, Any]) -> Iterator[str]:
     yield from _OPEN
     yield from (key for key, value in known.items() if value == {})
+
+
+def _in_a_field(key: str, known: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether the key is, or lies in, a field of the dataclass that its mapping is made into, and verl has no keys there."""
+    while key and not any(other.startswith(f"{key}.") for other in known):
+        parent, _, name = key.rpartition(".")
+        if name in _fields(values.get(f"{parent}._target_")):
+            return True
+        key = parent
+    return False
 
 
 def _fields(target: Any) -> set[str]:
@@ -124,13 +154,16 @@ def _check_numbers(known: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """ValueError for a changed value of another kind than verl's default, or a number that no run can have."""
     for key, value in values.items():
         default = known.get(key)
-        if key in known and (value == default or (isinstance(default, str) and default.startswith("${"))):
+        unchanged = type(value) is type(default) and value == default
+        if key in known and (unchanged or (isinstance(default, str) and default.startswith("${"))):
             continue
-        if isinstance(default, bool) != isinstance(value, bool) and default is not None:
-            raise ValueError(f"{key} must be {type(default).__name__}, got {value!r}")
-        if isinstance(default, int | float) and not isinstance(value, int | float):
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise ValueError(f"{key} must be true or false, got {value!r}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        wants_number = key in (*_AT_LEAST_ONE, *_ABOVE_ZERO) or type(default) in (int, float)
+        if wants_number and not is_number and (value is not None or default is not None):
             raise ValueError(f"{key} must be a number, got {value!r}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number:
             continue
         if not math.isfinite(value):
             raise ValueError(f"{key} must be a finite number, got {value}")
