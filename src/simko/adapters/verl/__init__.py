@@ -1,0 +1,1 @@
+"""The methods of the table, and the verifiers, in verl."""
