@@ -17,6 +17,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import toy
 
@@ -57,7 +58,7 @@ OPTIONS = {
     f"{ROLLOUT}.free_cache_engine": False,
     f"{ROLLOUT}.agent.num_workers": 1,
     "reward.custom_reward_function.path": "pkg://simko.adapters.verl.reward",
-    "reward.num_workers": 2,
+    "reward.num_workers": 1,
     "trainer.device": "cpu",
     "trainer.n_gpus_per_node": 1,
     "trainer.logger": "[console,file]",
@@ -72,17 +73,15 @@ OPTIONS = {
 
 def environment(folder, plugins="modules"):
     """The variables with which verl finds simko and runs on CPUs; plugins: "modules" or "entry-points"."""
-    paths = [str(HERE), *(p for p in sys.path if p and p != str(HERE))]
-    loading = {"VERL_USE_EXTERNAL_MODULES": ",".join(PLUGINS.values())}
+    paths, loading = [str(HERE), *(p for p in sys.path if p and p != str(HERE))], ",".join(PLUGINS.values())
     if plugins == "entry-points":
-        info = Path(folder) / "installed" / "simko_on_cpu-1.dist-info"
+        info, loading = Path(folder).absolute() / "installed" / "simko_on_cpu-1.dist-info", ""
         info.mkdir(parents=True, exist_ok=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: simko-on-cpu\nVersion: 1\n")
         lines = [f"{name} = {module}" for name, module in PLUGINS.items()]
         (info / "entry_points.txt").write_text("\n".join(["[verl.plugins]", *lines, ""]))
         paths.insert(0, str(info.parent))
-        loading = {}
-    return ENVIRONMENT | loading | {"PYTHONPATH": os.pathsep.join(paths)}
+    return ENVIRONMENT | {"VERL_USE_EXTERNAL_MODULES": loading, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextmanager
@@ -91,16 +90,18 @@ def raylets(number, variables):
     from ray.cluster_utils import Cluster
 
     short = tempfile.mkdtemp(prefix="r", dir="/tmp")  # the paths of Unix sockets are limited
-    os.environ |= {**variables, "RAY_TMPDIR": short}
     node = {"num_cpus": 16, "num_gpus": 1, "object_store_memory": 150 << 20, "include_dashboard": False}
-    cluster = Cluster()
-    try:
-        for _ in range(number):
-            cluster.add_node(**node)
-        yield cluster.address
-    finally:
-        cluster.shutdown()
-        shutil.rmtree(short, ignore_errors=True)
+    with mock.patch.dict(
+        os.environ, variables | {"RAY_TMPDIR": short}
+    ):  # or others' ray.init() would join this cluster
+        cluster = Cluster()
+        try:
+            for _ in range(number):
+                cluster.add_node(**node)
+            yield cluster.address
+        finally:
+            cluster.shutdown()
+            shutil.rmtree(short, ignore_errors=True)
 
 
 def prepare(folder, verifier="last_integer"):
@@ -129,19 +130,28 @@ def command(folder, options=(), *, nodes=1, address=None):
     return [sys.executable, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in chosen.items())]
 
 
-def run(folder, *options, nodes=1, plugins="modules", timeout=None):
-    """Train in a folder; returns verl's exit status. subprocess.TimeoutExpired after `timeout` seconds."""
+@contextmanager
+def running(folder, *options, nodes=1, plugins="modules"):
+    """A run in a folder: the process of main_ppo, which ends with the context, and Ray with it."""
     folder = Path(folder)
     prepare(folder)
     variables = environment(folder, plugins) | {"VERL_FILE_LOGGER_PATH": str(folder.absolute() / "metrics.jsonl")}
     with raylets(nodes, variables) as address, (folder / "log.txt").open("w") as log:
+        arguments = command(folder, options, nodes=nodes, address=address)
         process = subprocess.Popen(
-            command(folder, options, nodes=nodes, address=address), stdout=log, stderr=subprocess.STDOUT, cwd=folder
+            arguments, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=os.environ | variables
         )
         try:
-            return process.wait(timeout)
+            yield process
         finally:
             process.kill()
+            process.wait()
+
+
+def run(folder, *options, nodes=1, plugins="modules", timeout=None):
+    """verl's exit status. subprocess.TimeoutExpired after `timeout` seconds."""
+    with running(folder, *options, nodes=nodes, plugins=plugins) as process:
+        return process.wait(timeout)
 
 
 def metrics(folder):

@@ -11,7 +11,7 @@ WORDS = ["<pad>", "<eos>", "<user>", "<assistant>", "\n", "+", "=", "?", *"01234
 def make_model(folder, seed=0):
     """Save an untrained two-layer Llama and its tokenizer, one token a word."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="?"))
     words.pre_tokenizer = pre_tokenizers.Split(" ", "removed")  # verl needs a token for the line's end

@@ -104,7 +104,6 @@ class Server:
         self.end, self.response_length = self.model.config.eos_token_id, response_length
         self.step, self.draws = 0, Counter()
 
-    @torch.no_grad()
     async def generate(self, request_id, prompt_ids, sampling_params, **_):
         prompt, temperature = tuple(prompt_ids), sampling_params["temperature"]
         seed = hashlib.sha256(repr((self.step, prompt, self.draws[prompt])).encode()).digest()
@@ -112,7 +111,8 @@ class Server:
         generator = torch.Generator().manual_seed(int.from_bytes(seed[:8], "big", signed=True))
         tokens, logps = [], []
         while len(tokens) < self.response_length and self.end not in tokens:
-            logits = self.model(torch.tensor([[*prompt, *tokens]])).logits[0, -1]
+            with torch.no_grad():
+                logits = self.model(torch.tensor([[*prompt, *tokens]])).logits[0, -1]
             logp = (logits / (temperature or 1)).log_softmax(-1)
             tokens.append(
                 int(torch.multinomial(logp.exp(), 1, generator=generator) if temperature > 0 else logits.argmax())
