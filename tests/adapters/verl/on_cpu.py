@@ -1,11 +1,11 @@
 """Runs verl's trainer on the CPUs of this machine, on Ray nodes that are raylets, each with one device.
 
-    python tests/adapters/verl/on_cpu.py FOLDER [--nodes N] [--plugins WAY] [verl's options ...]
+    python tests/adapters/verl/on_cpu.py METHOD FOLDER [--nodes N] [--plugins WAY] [verl's options ...]
 
-trains the tiny random model of `toy` on the successor of a digit, with simko's verifier as the reward. In FOLDER: the
-model, the data, log.txt (all that verl prints) and metrics.jsonl (verl's own log, a line a step). The exit status is
-verl's. WAY, how plug-ins are loaded: modules (VERL_USE_EXTERNAL_MODULES, which every process here inherits) or
-entry-points (of installed packages, which is what reaches other machines).
+trains the tiny random model of `toy` on the successor of a digit, with simko's verifier as the reward. METHOD: grpo,
+which is verl's own, or simko. In FOLDER: the model, the data, log.txt (all that verl prints) and metrics.jsonl (verl's
+own log, a line a step). WAY, how plug-ins are loaded: modules (VERL_USE_EXTERNAL_MODULES, which every process here
+inherits) or entry-points (of installed packages, which is what reaches other machines). The exit status is verl's.
 """
 
 import argparse
@@ -69,6 +69,16 @@ OPTIONS = {
     "trainer.val_before_train": False,
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
 }
+
+LINES = {
+    "grpo": [],
+    "simko": [
+        "trainer.v1.trainer_mode=simko",
+        f"{ACTOR}.policy_loss._target_=simko.adapters.verl.PolicyLoss",
+        f"{ACTOR}.policy_loss.loss_mode=simko/simko",
+    ],
+}
+"""The lines that make a GRPO command another method's."""
 
 
 def environment(folder, plugins="modules"):
@@ -162,11 +172,12 @@ def metrics(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method", choices=LINES)
     parser.add_argument("folder")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--plugins", choices=("modules", "entry-points"), default="modules")
     known, options = parser.parse_known_args()
-    status = run(known.folder, *options, nodes=known.nodes, plugins=known.plugins)
+    status = run(known.folder, *LINES[known.method], *options, nodes=known.nodes, plugins=known.plugins)
     rewards = {step: row["critic/rewards/mean"] for step, row in metrics(known.folder).items()}
     print("\n".join(f"step {step:3}  reward {reward:.3f}" for step, reward in rewards.items()))
     return status
