@@ -57,7 +57,7 @@ def test_a_killed_worker_ends_the_run_and_resume_continues_it(trained, tmp_path)
     with running(tmp_path, *options, nodes=2) as process:
         wait_for_step(tmp_path, 3)
         workers = [p for p in psutil.Process().children(recursive=True) if "ray::WorkerDict" in " ".join(p.cmdline())]
-        assert len(workers) == 2
+        assert len({p.ppid() for p in workers}) == 2  # one of each raylet's
         workers[-1].kill()
         assert process.wait(300) != 0
     assert "ActorDiedError" in (tmp_path / "log.txt").read_text()
