@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from simko.objectives.method import Method
-from simko.objectives.tokens import GATES, Metrics, Tokens, read_tokens, unscored_tokens
+from simko.objectives.tokens import GATES, Metrics, Tokens, over_counted, read_tokens, unscored_tokens
 
 
 @runtime_checkable
@@ -89,6 +89,21 @@ def links_change(method: Method) -> frozenset[str]:
     after, _ = method.link(before)
     names = ("logp", "old_logp", "advantages")
     return frozenset(name for name in names if getattr(after, name) is not getattr(before, name))
+
+
+@lru_cache(maxsize=16)
+def reads_entropy_gradient(method: Method) -> bool:
+    """Whether the row's loss has a gradient through the entropies, so that an engine must give them with theirs."""
+    return bool(_loss_gradients(method, _example(method))[1].any())
+
+
+def changed_shares(before: Tokens, after: Tokens) -> Metrics:
+    """Two shares of the counted tokens: `changed`, those whose gradient the row's links change, and `raised`, those of them
+    in responses better than their group."""
+    moved = [getattr(after, name) != getattr(before, name) for name in ("logp", "old_logp", "advantages")]
+    changed = after.changed | (before.mask & (moved[0] | moved[1] | moved[2]))
+    raised = changed & (before.advantages > 0)
+    return {"changed": over_counted(changed, before), "raised": over_counted(raised, before)}
 
 
 def ignores_zero_rows(method: Method) -> bool:

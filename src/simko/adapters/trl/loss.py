@@ -15,8 +15,14 @@ from torch import Tensor
 from simko.adapters.trl.lm_head import HeadCall, completion_rows
 from simko.objectives import Method, candidate_gap
 from simko.objectives.reduction import Mean, mean_over
-from simko.objectives.tokens import Metrics, Tokens, over_counted, read_tokens
-from simko.objectives.update import candidate_tokens, links_change, reads_candidates_elsewhere, reads_few_candidates
+from simko.objectives.tokens import Metrics, Tokens, read_tokens
+from simko.objectives.update import (
+    candidate_tokens,
+    changed_shares,
+    links_change,
+    reads_candidates_elsewhere,
+    reads_few_candidates,
+)
 
 
 class Candidates(NamedTuple):
@@ -84,8 +90,7 @@ def tokens_of(
 def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, Any]) -> tuple[Tensor, Metrics]:
     """log pi after the row's token links; `inputs` gets the old side, advantages and reference that belong to it.
 
-    The metrics are the links' own and two shares of the counted tokens: `changed`, and `raised`, those of them in
-    responses better than their group.
+    The metrics are the links' own and changed_shares.
     """
     stored = inputs.get("old_per_token_logps")
     old_logp = logp.detach() if stored is None else stored
@@ -103,10 +108,7 @@ def link_loss(method: Method, logp: Tensor, entropy: Tensor, inputs: dict[str, A
         inputs["sampling_per_token_logps"] = inputs["sampling_per_token_logps"] + shift.detach()
         if inputs.get("ref_per_token_logps") is not None:  # so that the KL keeps the gradient of the true logp
             inputs["ref_per_token_logps"] = inputs["ref_per_token_logps"] + shift
-    moved = [getattr(after, name) != getattr(before, name) for name in ("logp", "old_logp", "advantages")]
-    changed = after.changed | (before.mask & (moved[0] | moved[1] | moved[2]))
-    raised = changed & (before.advantages > 0)
-    return logp, metrics | {"changed": over_counted(changed, before), "raised": over_counted(raised, before)}
+    return logp, metrics | changed_shares(before, after)
 
 
 def core_metrics(tokens: Tokens, metrics: Metrics) -> Metrics:

@@ -1,0 +1,70 @@
+"""The advantages of every row as verl's adv_estimator=simko/NAME."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from verl.trainer.ppo.core_algos import register_adv_est
+
+from simko.adapters.verl.config import read_row
+from simko.adapters.verl_rows import PREFIX, plan_row
+from simko.objectives import METHODS
+
+OPTIONS_KEY = "simko"
+"""Under `algorithm`: the options of the row of adv_estimator, +algorithm.simko.k=8."""
+
+_old_logp: ContextVar[Tensor | None] = ContextVar("old_logp", default=None)
+
+
+@contextmanager
+def known_old_logp(old_logp: Tensor) -> Iterator[None]:
+    """Within, rows that weigh responses by how likely they were know old_logp [B, T], which verl gives no adv_estimator."""
+    token = _old_logp.set(old_logp)
+    try:
+        yield
+    finally:
+        _old_logp.reset(token)
+
+
+def row_advantages(
+    name: str,
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    index: Any = None,
+    config: Any = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """METHODS[name].advantages, at each counted token, twice: as advantages and as returns.
+
+    Args: as verl's estimators; rewards and mask [B, T]; index: of each response, equal for those of one prompt; config:
+    verl's options under algorithm.
+
+    ValueError as Method.advantages, and for a row whose loss is not verl's vanilla loss, outside of simko's trainer.
+    """
+    whole, old_logp = bool((config or {}).get("trained_by_simko", False)), _old_logp.get()
+    options = dict((config or {}).get(OPTIONS_KEY) or {})
+    method = read_row(PREFIX + name, options, f"algorithm.{OPTIONS_KEY}")
+    if not whole and not plan_row(method, options).by_advantage:
+        raise ValueError(
+            f"algorithm.adv_estimator={PREFIX}{name} alone would not train {name}, which is more than its advantages: set "
+            f"trainer.v1.trainer_mode=simko and actor_rollout_ref.actor.policy_loss.loss_mode={PREFIX}{name}"
+        )
+    rewards = torch.where(response_mask != 0, token_level_rewards, 0.0).sum(-1)
+    numbers = {prompt: n for n, prompt in enumerate(dict.fromkeys(index.tolist()))}
+    groups = torch.tensor([numbers[prompt] for prompt in index.tolist()], device=rewards.device)
+    needed = {"old_logp": old_logp, "mask": response_mask} if method.needs_old_logp else {}
+    advantages = method.advantages(rewards, groups, **needed)[:, None] * response_mask
+    return advantages, advantages
+
+
+def register_advantages() -> None:
+    """Register the rows of METHODS that are not registered yet."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    for name in METHODS:
+        if PREFIX + name not in ADV_ESTIMATOR_REGISTRY:
+            register_adv_est(PREFIX + name)(partial(row_advantages, name))
