@@ -21,24 +21,11 @@ def rewards(folder):
     return {step: row["critic/rewards/mean"] for step, row in metrics(folder).items()}
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of a whole run of a method, which is made once."""
-    made = {}
-
-    def folder(method):
-        if method not in made:
-            made[method] = tmp_path_factory.mktemp(method)
-            status = run(made[method], *LINES[method], nodes=2, plugins=WAYS[method], timeout=900)
-            assert status == 0, (made[method] / "log.txt").read_text()[-3000:]
-        return made[method]
-
-    return folder
-
-
 @pytest.mark.parametrize("method", LINES)
-def test_rewards_rise(trained, method):
-    curve = rewards(trained(method))
+def test_rewards_rise(tmp_path, method):
+    status = run(tmp_path, *LINES[method], nodes=2, plugins=WAYS[method], timeout=1200)
+    assert status == 0, (tmp_path / "log.txt").read_text()[-3000:]
+    curve = rewards(tmp_path)
     assert list(curve) == list(range(1, 26))
     assert mean(curve[step] for step in (1, 2)) < 0.2
     assert mean(curve[step] for step in (23, 24, 25)) > 0.8
@@ -52,8 +39,9 @@ def wait_for_step(folder, step, seconds=600):
         time.sleep(0.5)
 
 
-def test_a_killed_worker_ends_the_run_and_resume_continues_it(trained, tmp_path):
-    options = *LINES["grpo"], "trainer.save_freq=2"
+@pytest.mark.parametrize("method", LINES)
+def test_a_killed_worker_ends_the_run_and_resume_continues_it(tmp_path, method):
+    options = *LINES[method], "trainer.save_freq=2"
     with running(tmp_path, *options, nodes=2) as process:
         wait_for_step(tmp_path, 3)
         workers = [p for p in psutil.Process().children(recursive=True) if "ray::WorkerDict" in " ".join(p.cmdline())]
@@ -62,10 +50,9 @@ def test_a_killed_worker_ends_the_run_and_resume_continues_it(trained, tmp_path)
         assert process.wait(300) != 0
     assert "ActorDiedError" in (tmp_path / "log.txt").read_text()
     before = rewards(tmp_path)
+    assert list(before) == [1, 2, 3]
 
-    assert run(tmp_path, *options, "trainer.total_training_steps=6", nodes=2, timeout=600) == 0
+    assert run(tmp_path, *options, "trainer.total_training_steps=4", nodes=2, timeout=900) == 0
     after = rewards(tmp_path)
-    assert min(after) in (3, 5)  # after the last step that was saved
-    assert max(after) == 6
-    whole = rewards(trained("grpo"))
-    assert before | after == pytest.approx({step: whole[step] for step in before | after}, abs=0.02)
+    assert list(after) == [3, 4]  # from step 2 on, which was saved
+    assert after[3] == before[3]  # the same weights, prompts and draws
