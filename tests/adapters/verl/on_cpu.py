@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -22,7 +23,8 @@ from unittest import mock
 import toy
 
 HERE = Path(__file__).parent
-PLUGINS = {"cpu": "verl_on_cpu", "simko": "simko.adapters.verl"}
+PROJECT = tomllib.loads((HERE.parents[2] / "pyproject.toml").read_text())["project"]
+PLUGINS = {"cpu": "verl_on_cpu"} | PROJECT["entry-points"]["verl.plugins"]
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",

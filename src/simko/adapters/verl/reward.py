@@ -92,8 +92,9 @@ def check_reward(config: Any) -> None:
     for key in ("train_files", "val_files"):
         files = config.data.get(key) or []
         for file in [files] if isinstance(files, str) else files:
-            if Path(file).is_file():
-                _check_rows(f"data.{key}={file}", _rows(Path(file)), verifier)
+            path = Path(file).expanduser()
+            if path.is_file():
+                _check_rows(f"data.{key}={file}", _rows(path), verifier)
 
 
 def _rows(file: Path) -> Iterable[Mapping[str, Any]]:
