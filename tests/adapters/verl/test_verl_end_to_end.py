@@ -31,11 +31,12 @@ def test_rewards_rise(tmp_path, method):
     assert mean(curve[step] for step in (23, 24, 25)) > 0.8
 
 
-def wait_for_step(folder, step, seconds=600):
+def wait_for_step(process, folder, step, seconds=900):
     """Until verl has logged a step."""
     until = time.monotonic() + seconds
     while not (folder / "metrics.jsonl").exists() or step not in metrics(folder):
-        assert time.monotonic() < until, (folder / "log.txt").read_text()[-3000:]
+        going_on = process.poll() is None and time.monotonic() < until
+        assert going_on, (folder / "log.txt").read_text()[-3000:]
         time.sleep(0.5)
 
 
@@ -43,7 +44,7 @@ def wait_for_step(folder, step, seconds=600):
 def test_a_killed_worker_ends_the_run_and_resume_continues_it(tmp_path, method):
     options = *LINES[method], "trainer.save_freq=2"
     with running(tmp_path, *options, nodes=2) as process:
-        wait_for_step(tmp_path, 3)
+        wait_for_step(process, tmp_path, 3)
         workers = [p for p in psutil.Process().children(recursive=True) if "ray::WorkerDict" in " ".join(p.cmdline())]
         assert len({p.ppid() for p in workers}) == 2  # one of each raylet's
         workers[-1].kill()
