@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from simko.adapters.trl import MethodConfig, plan_method
-from simko.cli.engines import in_trl
+from simko.cli.engines import in_trl, in_verl
 from simko.cli.main import main
 from simko.cli.methods import markdown, read_toy
 from simko.objectives import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TRAINED = {name: in_trl(method) for name, method in METHODS.items()}
+IN_VERL = {name: in_verl(method) for name, method in METHODS.items()}
 
 
 def test_the_page_on_disk_is_what_the_table_says_now():
@@ -32,7 +33,7 @@ def test_a_line_a_method(capsys):
         assert method.arxiv in line
         assert method.summary in line
         assert all(option in line for option in method.options)
-        assert f"(TRL: {TRAINED[method.name].word})" in line
+        assert f"(TRL: {TRAINED[method.name].word}; verl: {IN_VERL[method.name].word})" in line
 
 
 def test_one_method_in_full(capsys):
@@ -44,6 +45,8 @@ def test_one_method_in_full(capsys):
         assert all(option in text for option in method.options)
         assert f"in TRL: {TRAINED[method.name].way} " in text
         assert ", ".join(TRAINED[method.name].refused) in text
+        assert f"in verl: {IN_VERL[method.name].way} " in text
+        assert ", ".join(IN_VERL[method.name].refused) in text
     main(["methods", "pkpo"])
     assert "k required number of responses of which the best counts" in " ".join(capsys.readouterr().out.split())
 
@@ -53,7 +56,7 @@ def test_it_neither_waits_for_trl_nor_needs_it():
     for words in (["methods"], ["methods", "pkpo"], ["methods", "--markdown"]):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
         assert done.returncode == 0
-        assert "own advantages" in done.stdout or "(TRL: by advantage)" in done.stdout
+        assert "own advantages" in done.stdout or "(TRL: by advantage;" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["methods"], ["methods", "pkpo"], ["tasks"], ["tasks", "aime24"]])

@@ -50,7 +50,7 @@ class Update:
 
 @torch.no_grad()
 def make_update(policy):
-    """About half of its tokens are the likeliest ones, and a tool said some."""
+    """About half of its tokens are the likeliest ones, a tool said some, and one response does not count."""
     draw, update = torch.Generator().manual_seed(0), Update([], [], [])
     for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
         ids = torch.randint(5, 40, (prompt + response,), generator=draw)
@@ -62,6 +62,7 @@ def make_update(policy):
         update.old_logp.append(logp + 0.2 * torch.randn(response, generator=draw))
         update.mask.append(torch.ones(response, dtype=torch.long))
     update.mask[2][4:7] = 0
+    update.mask[6][:] = 0
     return update
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-verl = pytest.importorskip("verl", reason="verl is not installed: make test-verl")
+pytest.importorskip("verl", reason="verl is not installed: make test-verl")
 
 import torch
+import verl
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 
 from simko.objectives import METHODS
