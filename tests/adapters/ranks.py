@@ -4,7 +4,8 @@
 
 SIMKO_TEST_FSDP=1 shards the model (FSDP2); SIMKO_TEST_ZERO3=FOLDER has DeepSpeed load it in shards, of FOLDER/True where it
 is tied and FOLDER/False. Saved by the main process, a list with one entry a run: distributed type, number of processes, each
-optimizer step's gradient (unseen with DeepSpeed) and what it adds to the weights, and the final weights, gathered whole.
+optimizer step's gradient (unseen with DeepSpeed) and what it adds to the weights, the final weights, gathered whole, and the
+logged losses.
 """
 
 import json
@@ -147,6 +148,7 @@ def train(options):
         "gradients": steps.gradients,
         "moves": steps.moves,
         "weights": weights(trainer.model),
+        "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
         "metrics": [
             {k: v for k, v in row.items() if k.startswith((f"{method}/", "simko/")) and "seconds" not in k}
             for row in trainer.state.log_history
