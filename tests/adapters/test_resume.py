@@ -204,13 +204,14 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, value):
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path):
+@pytest.mark.parametrize("sharded", [{}, {"SIMKO_TEST_FSDP": "1"}], ids=["replicated", "sharded"])
+def test_two_processes(tmp_path, sharded):
     (tmp_path / "options.json").write_text(json.dumps({"per_device_train_batch_size": 2, "max_steps": 8}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     here = Path(__file__).parent / "resume_ranks.py"
     done = subprocess.run(
         [*command, str(here), str(tmp_path), str(tmp_path / "options.json"), "2", "3", "4", "7"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | sharded,
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,5 +1,6 @@
 """A row of METHODS trained by slime is the row, whoever shares its vocabulary and its responses."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,12 @@ def test_the_first_update_names_the_objective(slime, caplog):
         slime_call.assert_same("simko", micro_batches)
     (line,) = [r.getMessage() for r in caplog.records if r.name == "simko"]
     assert line.startswith("simko trains simko (alpha=0.3, clip_high=0.2")
+
+
+def test_the_page_says_which_rows_train_how():
+    page = (HERE.parents[1] / "docs" / "slime.md").read_text("utf-8")
+    lines = re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_0-9]+`)*) \|", page, re.MULTILINE)
+    own_loss, by_advantage, other_tokens, selecting = (tuple(re.findall(r"[a-z_0-9]+", line)) for line in lines)
+    assert by_advantage == BY_ADVANTAGE[1:]  # grpo without its own loss needs no simko
+    assert {*own_loss, *by_advantage} == {*ROWS}
+    assert (other_tokens, selecting) == (OTHER_TOKENS, SELECTING)
