@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from ranks import shard_on_cpu, weights
+from shards import shard_on_cpu, weights
 from tiny import make_trainer, tiny_dataset
 
 from simko.adapters.trl import RLVRTrainer

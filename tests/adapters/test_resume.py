@@ -18,6 +18,7 @@ from trl import GRPOConfig
 import simko.adapters.trl.resume as resume_module
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
 from simko.adapters.trl.resume import misplaced_checkpoints, opens_a_rollout, updates_in_all, updates_per_epoch
+from simko.training.run_directory import damage
 
 # steps_per_generation, gradient_accumulation_steps, num_iterations, prompts, updates: through the first epoch and into
 # the next ones, among them epochs whose last update is a short one
@@ -220,3 +221,4 @@ def test_two_processes(tmp_path, sharded):
     for rank in "01":
         same = json.loads((tmp_path / f"same-{rank}.json").read_text())
         assert same == dict.fromkeys("2347", True)
+    assert damage(tmp_path / "out" / "checkpoint-4", needed=["rng_state_0.pth", "rng_state_1.pth"]) is None
