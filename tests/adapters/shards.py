@@ -15,6 +15,7 @@ def shard_on_cpu():
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
         "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3DecoderLayer",
         "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
     }
     original = AcceleratorState.__init__
 

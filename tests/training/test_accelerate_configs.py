@@ -1,12 +1,15 @@
 """The files of recipes/accelerate say to accelerate's launcher what they are meant to."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from accelerate.commands import launch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from simko.training.run import refuse_sharded_checkpoints
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "accelerate"
 NODES = [
@@ -62,6 +65,7 @@ def test_fsdp2_on_two_nodes(launched, monkeypatch):
     assert plugin.cpu_ram_efficient_loading
     assert not plugin.activation_checkpointing
     assert plugin.state_dict_type.name == "FULL_STATE_DICT"
+    refuse_sharded_checkpoints(SimpleNamespace(fsdp_plugin=plugin))
 
 
 def test_zero3_on_two_nodes(launched):
@@ -75,3 +79,15 @@ def test_zero3_on_two_nodes(launched):
     assert environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == "3"
     assert environment["ACCELERATE_DEEPSPEED_ZERO3_INIT"].lower() == "true"
     assert environment["ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"].lower() == "true"
+
+
+def test_checkpoints_of_shards_are_refused():
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="SHARDED_STATE_DICT")
+    with pytest.raises(ValueError, match="set fsdp_state_dict_type: FULL_STATE_DICT"):
+        refuse_sharded_checkpoints(SimpleNamespace(fsdp_plugin=plugin))
+    sharded = SimpleNamespace(zero_stage=3, zero3_save_16bit_model=False)
+    with pytest.raises(ValueError, match="set zero3_save_16bit_model: true"):
+        refuse_sharded_checkpoints(SimpleNamespace(deepspeed_plugin=sharded))
+    for whole in (SimpleNamespace(zero_stage=3, zero3_save_16bit_model=True), SimpleNamespace(zero_stage=2)):
+        refuse_sharded_checkpoints(SimpleNamespace(deepspeed_plugin=whole))
+    refuse_sharded_checkpoints(SimpleNamespace())
