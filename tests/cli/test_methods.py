@@ -75,12 +75,12 @@ def test_an_unknown_one_names_those_there_are(capsys):
 
 def test_the_toy_s_results_are_columns_where_there_are_any(tmp_path, capsys):
     assert main(["methods", "--markdown", "--toy", str(tmp_path / "toy.json")]) == 0
-    assert "| method | source | what it does | options | in TRL |\n" in capsys.readouterr().out
+    assert "| method | source | what it does | options | in TRL | in verl |\n" in capsys.readouterr().out
     path = tmp_path / "toy.json"
     path.write_text(json.dumps({"simko": {"modes": 5.96, "accuracy": 0.998, "entropy": 1.7, "modes_interval": [5, 6]}}))
     assert main(["methods", "--markdown", "--toy", str(path)]) == 0
     page = capsys.readouterr().out
-    assert "| options | in TRL | modes | accuracy | entropy |\n" in page
+    assert "| options | in TRL | in verl | modes | accuracy | entropy |\n" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| [simko](#simko) ")]
     assert row.endswith("| 6.0 | 1.00 | 1.70 |")
     (row,) = [line for line in page.splitlines() if line.startswith("| [nsr](#nsr) ")]
