@@ -8,9 +8,7 @@ mixed precision must say fp32.
 import asyncio
 import contextlib
 import functools
-import hashlib
 import types
-from collections import Counter
 
 import ray
 import torch
@@ -19,7 +17,7 @@ from verl.plugin.platform import set_platform
 from verl.plugin.platform.platform_base import PlatformBase
 from verl.plugin.platform.platform_manager import PlatformRegistry
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY, BaseRollout
-from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
+from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry
 
 
 def _nothing(*args, **kwargs):
@@ -89,49 +87,6 @@ class CPU(PlatformBase):
         return False
 
 
-class Server:
-    """Samples from a Transformers model, in a Ray actor of its own.
-
-    Each draw has a seed of its own, made of the weights' step, the prompt and the number of its draws so far, so that
-    the order in which requests arrive changes nothing.
-    """
-
-    def __init__(self, path, response_length):
-        from transformers import AutoModelForCausalLM
-
-        torch.set_num_threads(1)
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-        self.end, self.response_length = self.model.config.eos_token_id, response_length
-        self.step, self.draws = 0, Counter()
-
-    @torch.no_grad()
-    async def generate(self, request_id, prompt_ids, sampling_params, **_):
-        prompt, temperature = tuple(prompt_ids), sampling_params["temperature"]
-        seed = hashlib.sha256(repr((self.step, prompt, self.draws[prompt])).encode()).digest()
-        self.draws[prompt] += 1
-        generator = torch.Generator().manual_seed(int.from_bytes(seed[:8], "big", signed=True))
-        tokens, logps = [], []
-        while len(tokens) < self.response_length and self.end not in tokens:
-            logits = self.model(torch.tensor([[*prompt, *tokens]])).logits[0, -1]
-            logp = (logits / (temperature or 1)).log_softmax(-1)
-            tokens.append(
-                int(torch.multinomial(logp.exp(), 1, generator=generator) if temperature > 0 else logits.argmax())
-            )
-            logps.append(float(logp[tokens[-1]]))
-        fields = {"global_steps": self.step}
-        return TokenOutput(token_ids=tokens, log_probs=logps, stop_reason="completed", extra_fields=fields)
-
-    async def load(self, weights, step):
-        self.model.load_state_dict(weights, strict=False)  # tied weights come once
-        self.step, self.draws = step or 0, Counter()
-
-    async def noop(self, *_, **__):
-        """For what only a server with a cache of its own has to do."""
-
-    sleep = wake_up = abort_all_requests = resume_generation = noop
-    clear_kv_cache = release_kv_cache = resume_kv_cache = noop
-
-
 def _server_name(rank):
     return f"transformers_server_{rank}"
 
@@ -140,6 +95,8 @@ class Replica(RolloutReplica):
     """One server."""
 
     async def launch_servers(self):
+        from transformers_server import Server
+
         options = {"name": _server_name(self.replica_rank), "num_cpus": 0, "max_concurrency": 64}
         path = self.model_config.path
         self._server_handle = ray.remote(Server).options(**options).remote(path, self.config.response_length)
