@@ -78,7 +78,7 @@ def test_no_rewards():
 
 @pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.needs_old_logp])
 def test_rewards_may_be_of_another_type_than_log_probabilities(name):
-    method = METHODS[name].with_options(**{option: 0.1 for option in METHODS[name].missing_options})
+    method = METHODS[name].with_options(**dict.fromkeys(METHODS[name].missing_options, 0.1))
     rewards, groups = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.zeros(4, dtype=torch.long)
     old_logp, mask = -torch.rand(4, 3, dtype=torch.float64), torch.ones(4, 3)
     assert method.advantages(rewards, groups, old_logp=old_logp, mask=mask).dtype == rewards.dtype

@@ -194,7 +194,9 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
         tokens = values[f"{_ACTOR}.ppo_max_token_len_per_gpu"]
         packed = f"at most {tokens:,} packed tokens a GPU"
     else:
-        rows = values[f"{_ACTOR}.ppo_micro_batch_size_per_gpu"] or values[f"{_ACTOR}.ppo_micro_batch_size"] // gpus
+        rows = values[f"{_ACTOR}.ppo_micro_batch_size_per_gpu"]
+        if rows is None:
+            raise ValueError(f"set {_ACTOR}.use_dynamic_bsz=True, or {_ACTOR}.ppo_micro_batch_size_per_gpu")
         tokens = rows * context // sequence
         packed = f"{rows} responses, at most {tokens:,} tokens a GPU"
     faults = {
