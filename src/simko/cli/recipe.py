@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simko.training.arithmetic import Sizes
 
+_LEFT_OUT = "dry run: left out"
+_NO_CONFIG = "dry run: not tried, since the config of {} is not here"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check",), help="what to do with the recipes")
@@ -44,7 +47,7 @@ def check(path: Path, gpus: int | None, tries: bool) -> list[str]:
     if find_spec("verl" if of_verl else "trl") is None:
         return [f"{path}: not checked: {'verl' if of_verl else 'TRL'} is not installed here"]
     with _quiet():
-        return _check_verl(path) if of_verl else _check_trl(path, gpus, tries)
+        return _check_verl(path, tries) if of_verl else _check_trl(path, gpus, tries)
 
 
 @contextmanager
@@ -60,10 +63,19 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _check_verl(path: Path) -> list[str]:
-    from simko.training.verl_check import check_verl_recipe
+def _check_verl(path: Path, tries: bool) -> list[str]:
+    from simko.training.arithmetic import model_numbers
+    from simko.training.verl_check import check_verl_recipe, try_verl_recipe
 
-    return _said(path, check_verl_recipe(path), "dry run: not tried, since verl's engines need a GPU")
+    sizes = check_verl_recipe(path)
+    if not tries:
+        return _said(path, sizes, _LEFT_OUT)
+    if model_numbers(sizes.model) is None:
+        return _said(path, sizes, _NO_CONFIG.format(sizes.model))
+    losses = try_verl_recipe(path)
+    return _said(
+        path, sizes, "dry run: not tried, since verl's engines need a GPU" if losses is None else _tried(losses)
+    )
 
 
 def _check_trl(path: Path, gpus: int | None, tries: bool) -> list[str]:
@@ -74,13 +86,15 @@ def _check_trl(path: Path, gpus: int | None, tries: bool) -> list[str]:
     recipe = read_recipe(path)
     check_task(recipe)
     sizes = trl_sizes(recipe, gpus)
-    tried = "dry run: left out"
+    if not tries:
+        return _said(path, sizes, _LEFT_OUT)
     if model_numbers(sizes.model) is None:
-        tried = f"dry run: not tried, since the config of {sizes.model} is not here"
-    elif tries:
-        losses = dry_run(path, sizes.model)
-        tried = f"dry run: 2 updates of a tiny model of its architecture, losses {losses[0]:.4f} and {losses[1]:.4f}"
-    return _said(path, sizes, tried)
+        return _said(path, sizes, _NO_CONFIG.format(sizes.model))
+    return _said(path, sizes, _tried(dry_run(path, sizes.model)))
+
+
+def _tried(losses: list[float]) -> str:
+    return f"dry run: 2 updates of a tiny model of its architecture, losses {losses[0]:.4f} and {losses[1]:.4f}"
 
 
 def _said(path: Path, sizes: "Sizes", tried: str) -> list[str]:

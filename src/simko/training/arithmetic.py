@@ -98,20 +98,11 @@ def parameters(name: str) -> int:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return int(AutoModelForCausalLM.from_config(_config(model_numbers(name) or {})).num_parameters())
+        return int(AutoModelForCausalLM.from_config(model_config(model_numbers(name) or {})).num_parameters())
 
 
-def tiny_config(name: str) -> Any:
-    """The config of a model of the same architecture that any machine can train."""
-    numbers = model_numbers(name)
-    if numbers is None:
-        raise ValueError(f"the config of {name} is not here")
-    tiny = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
-    whole = {key: value for key, value in numbers.items() if key not in ("layer_types", "head_dim", "rope_scaling")}
-    return _config(whole | tiny | {"num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 512})
-
-
-def _config(numbers: dict[str, Any]) -> Any:
+def model_config(numbers: dict[str, Any]) -> Any:
+    """The config that the numbers stand for."""
     from transformers import AutoConfig
 
     return AutoConfig.for_model(**numbers)

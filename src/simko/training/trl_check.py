@@ -2,24 +2,20 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, PrinterCallback
-from transformers.utils import logging as transformers_logging
+from transformers import PrinterCallback
 from trl import get_peft_config
 
 from simko.adapters.trl import MethodTrainer
 from simko.tasks import get_task
-from simko.training.arithmetic import Sizes, tiny_config
+from simko.training.arithmetic import Sizes
 from simko.training.loading import load_model, reference_kwargs
 from simko.training.recipe import Recipe, parse_recipe
 from simko.training.recipe_file import read_recipe_file
+from simko.training.tiny_model import no_progress_bars, write_tiny_model
 
 DRY_RUN_LENGTH = 8
 _HARDWARE = (
@@ -89,8 +85,8 @@ def _losses(path: Path, model: str) -> list[float]:
     written = {name: value for name, value in read_recipe_file(path).items() if name not in _HARDWARE} | _DRY_RUN
     for switch in ("passk_task", "passk_verifier", "passk_samples", "passk_problems", "chat_template_kwargs"):
         written.pop(switch, None)
-    with tempfile.TemporaryDirectory() as folder, _no_bars():
-        _write_tiny_model(Path(folder), model)
+    with tempfile.TemporaryDirectory() as folder, no_progress_bars():
+        write_tiny_model(Path(folder), model)
         group = int(written.get("num_generations", 8))
         written |= {
             "model_name_or_path": folder,
@@ -119,31 +115,6 @@ def _losses(path: Path, model: str) -> list[float]:
     return losses
 
 
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
 def _every_other(completions: list[Any], **_: Any) -> list[float]:
     """Correct is every other response, whatever it says, so that every group has both kinds."""
     return [float(i % 2) for i in range(len(completions))]
-
-
-def _write_tiny_model(folder: Path, name: str) -> None:
-    config = tiny_config(name)
-    vocabulary = ["<pad>", "<end>", "<unk>", *(chr(c) for c in range(33, 33 + config.vocab_size - 3))]
-    inner = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    inner.decoder = decoders.Fuse()
-    ends = {"pad_token": "<pad>", "eos_token": "<end>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=inner, **ends).save_pretrained(folder)
-    config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, 1, None
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -69,6 +69,16 @@ def check_verl_recipe(path: Path) -> Sizes:
         raise ValueError(f"{path}: {error}") from error
 
 
+def try_verl_recipe(path: Path) -> list[float] | None:
+    """verl_dry_run.dry_run of the recipe. ValueError, naming the file."""
+    from simko.training.verl_dry_run import dry_run
+
+    try:
+        return dry_run(compose(path.name, path.parent))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def check_composed(config: Any) -> Sizes:
     """As `check_verl_recipe`, of a composed configuration."""
     from hydra.errors import HydraException

@@ -13,6 +13,7 @@ import yaml
 pytest.importorskip("verl")
 pytest.importorskip("simko.adapters.verl.reward")
 
+import verl_on_cpu  # noqa: F401
 from omegaconf import OmegaConf
 
 from simko.cli.main import main
@@ -52,7 +53,7 @@ def check(tmp_path, capsys):
         over = base if isinstance(base, list) else [base]
         text = yaml.safe_dump({"defaults": [*over, *defaults, "_self_"]} | nested(values))
         path.write_text(text)
-        code = main(["recipe", "check", str(path)])
+        code = main(["recipe", "check", str(path), "--no-dry-run"])
         out, err = capsys.readouterr()
         if code:
             lines = [line for line in err.splitlines() if line.startswith("simko: ")]
@@ -70,6 +71,7 @@ def test_every_recipe_of_simko_passes(capsys):
     assert main(["recipe", "check", *map(str, SHIPPED.values())]) == 0
     out = capsys.readouterr().out
     assert out.count("\n  ok\n") == len(SHIPPED)
+    assert out.count("dry run: 2 updates of a tiny model of its architecture, losses ") == len(SHIPPED)
     for name in SHIPPED:
         method = "grpo" if name.endswith("-grpo") else "simko"
         assert f"{name}.yaml: verl, {method} on " in out
