@@ -40,9 +40,8 @@ def wait_for_step(process, folder, step, seconds=900):
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize("method", LINES)
-def test_a_killed_worker_ends_the_run_and_resume_continues_it(tmp_path, method):
-    options = *LINES[method], "trainer.save_freq=2"
+def test_a_killed_worker_ends_the_run_and_resume_continues_it(tmp_path):
+    options = *LINES["simko"], "trainer.save_freq=2"
     with running(tmp_path, *options, nodes=2) as process:
         wait_for_step(process, tmp_path, 3)
         workers = [p for p in psutil.Process().children(recursive=True) if "ray::WorkerDict" in " ".join(p.cmdline())]
