@@ -1,5 +1,6 @@
 """verl's own trainer on Ray, on two raylets that pose as two machines: rewards rise, a death is clear, resume goes on."""
 
+import re
 import time
 from statistics import mean
 
@@ -48,7 +49,8 @@ def test_a_killed_worker_ends_the_run_and_resume_continues_it(tmp_path):
         assert len({p.ppid() for p in workers}) == 2  # one of each raylet's
         workers[-1].kill()
         assert process.wait(300) != 0
-    assert "ActorDiedError" in (tmp_path / "log.txt").read_text()
+    # from Ray, or from the rank that waits for the dead one
+    assert re.search("ActorDiedError|Connection closed by peer", (tmp_path / "log.txt").read_text())
     before = rewards(tmp_path)
     assert list(before) == [1, 2, 3]
 
