@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs
 
-.PHONY: venv quickstart real-model test test-all lint bench gpu-check clean
+.PHONY: venv quickstart real-model test test-all test-verl test-verl-all lint bench gpu-check clean
 
 venv: $(VENV)/.dev
 
@@ -35,6 +35,23 @@ test: venv
 test-all: venv
 	$(BIN)/pytest -n 2 --dist worksteal
 
+# verl asks for other versions than TRL, so that it has an environment of its own.
+VERL := .venv-verl
+VERL_PIP := $(VERL)/bin/pip install --quiet --disable-pip-version-check
+
+$(VERL)/.run: constraints.txt constraints-verl.txt pyproject.toml
+	test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
+	$(VERL_PIP) "$$(grep '^torch==' constraints.txt)"
+	$(VERL_PIP) --no-deps --requirement constraints-verl.txt
+	$(VERL_PIP) --editable . --no-deps
+	touch $@
+
+test-verl: $(VERL)/.run
+	$(VERL)/bin/pytest tests/adapters/verl -m 'not slow'
+
+test-verl-all: $(VERL)/.run
+	$(VERL)/bin/pytest tests/adapters/verl
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +71,4 @@ gpu-check:
 	PYTHONPATH=src $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py $(if $(PEERS),--peers $(PEERS))
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VERL) build dist

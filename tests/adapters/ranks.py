@@ -4,7 +4,8 @@
 
 SIMKO_TEST_FSDP=1 shards the model (FSDP2); SIMKO_TEST_ZERO3=FOLDER has DeepSpeed load it in shards, of FOLDER/True where it
 is tied and FOLDER/False. Saved by the main process, a list with one entry a run: distributed type, number of processes, each
-optimizer step's gradient (unseen with DeepSpeed) and what it adds to the weights, and the final weights, gathered whole.
+optimizer step's gradient (unseen with DeepSpeed) and what it adds to the weights, the final weights, gathered whole, and the
+logged losses.
 """
 
 import json
@@ -16,9 +17,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
 from methods import right
+from shards import shard_on_cpu, weights, whole, zero3_on_cpu
 from test_controller import FOLLOWING
 from tiny import LORA, fixed_rollout, make_trainer, tiny_model
 from transformers import TrainerCallback
@@ -46,45 +46,6 @@ ZERO3_OPTIONS = {
         "gradient_clipping": "auto",
     },
 }
-
-
-def shard_on_cpu():
-    """accelerate has FSDP2 on accelerators only, torch also on CPUs: name several CPU processes FSDP all the same."""
-    os.environ |= {
-        "ACCELERATE_USE_FSDP": "true",
-        "FSDP_VERSION": "2",
-        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3DecoderLayer",
-        "FSDP_RESHARD_AFTER_FORWARD": "true",
-    }
-    original = AcceleratorState.__init__
-
-    def init(self, *args, fsdp_plugin=None, **kwargs):
-        original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-        plugin = fsdp_plugin or self.__dict__.get("fsdp_plugin")
-        if plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
-
-    AcceleratorState.__init__ = init
-
-
-def zero3_on_cpu():
-    """accelerate has DeepSpeed on accelerators only, DeepSpeed also on CPUs."""
-    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_CPU)
-
-
-def whole(tensor):
-    if hasattr(tensor, "ds_id"):
-        from deepspeed.runtime.zero import GatheredParameters
-
-        with GatheredParameters([tensor]):
-            return tensor.detach().clone()
-    tensor = tensor.detach()
-    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).clone()
-
-
-def weights(model):
-    return torch.cat([whole(p).flatten() for p in model.parameters()])
 
 
 class Steps(TrainerCallback):
@@ -147,6 +108,7 @@ def train(options):
         "gradients": steps.gradients,
         "moves": steps.moves,
         "weights": weights(trainer.model),
+        "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
         "metrics": [
             {k: v for k, v in row.items() if k.startswith((f"{method}/", "simko/")) and "seconds" not in k}
             for row in trainer.state.log_history

@@ -1,6 +1,8 @@
 """Trains the tiny model to the end, and again from checkpoints of that run; as one process, or as several:
 
-torchrun --nproc_per_node 2 resume_ranks.py FOLDER OPTIONS.json STEP...    writes FOLDER/same.json: {step: bool}
+torchrun --nproc_per_node 2 resume_ranks.py FOLDER OPTIONS.json STEP...    writes FOLDER/same-RANK.json: {step: bool}
+
+SIMKO_TEST_FSDP=1 shards the model (FSDP2).
 """
 
 import json
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from shards import shard_on_cpu, weights
 from tiny import make_trainer, tiny_dataset
 
 from simko.adapters.trl import RLVRTrainer
@@ -23,11 +26,13 @@ def weights_after(folder, cls=RLVRTrainer, *, dataset=12, step=None, **options):
     trainer = make_trainer(folder, cls, dataset=dataset, **QUICK | options | kept)
     checkpoint = None if step is None else str(folder / "out" / f"checkpoint-{step}")
     trainer.train(resume_from_checkpoint=checkpoint)
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    return weights(trainer.model)
 
 
 def main(folder, options, *steps):
     torch.set_num_threads(1)
+    if os.environ.get("SIMKO_TEST_FSDP"):
+        shard_on_cpu()
     run = {"dataset": 3, **json.loads(Path(options).read_text())}
     whole = weights_after(Path(folder), **run)
     same = {step: torch.equal(weights_after(Path(folder), step=step, **run), whole) for step in steps}

@@ -18,6 +18,7 @@ from trl import GRPOConfig
 import simko.adapters.trl.resume as resume_module
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
 from simko.adapters.trl.resume import misplaced_checkpoints, opens_a_rollout, updates_in_all, updates_per_epoch
+from simko.training.run_directory import damage
 
 # steps_per_generation, gradient_accumulation_steps, num_iterations, prompts, updates: through the first epoch and into
 # the next ones, among them epochs whose last update is a short one
@@ -204,13 +205,14 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, value):
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path):
+@pytest.mark.parametrize("sharded", [{}, {"SIMKO_TEST_FSDP": "1"}], ids=["replicated", "sharded"])
+def test_two_processes(tmp_path, sharded):
     (tmp_path / "options.json").write_text(json.dumps({"per_device_train_batch_size": 2, "max_steps": 8}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     here = Path(__file__).parent / "resume_ranks.py"
     done = subprocess.run(
         [*command, str(here), str(tmp_path), str(tmp_path / "options.json"), "2", "3", "4", "7"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | sharded,
         capture_output=True,
         text=True,
         timeout=300,
@@ -219,3 +221,4 @@ def test_two_processes(tmp_path):
     for rank in "01":
         same = json.loads((tmp_path / f"same-{rank}.json").read_text())
         assert same == dict.fromkeys("2347", True)
+    assert damage(tmp_path / "out" / "checkpoint-4", needed=["rng_state_0.pth", "rng_state_1.pth"]) is None

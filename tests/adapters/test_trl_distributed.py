@@ -31,6 +31,9 @@ RUNS = {
     "looked up": {"looked_up": True, "num_iterations": 2},
     "looked up, untied": {"looked_up": True, "tie": False},
     "by advantage": {"method": "ucpo", "num_iterations": 2},
+    "by advantage, binary": {"method": "pkpo", "method_options": {"k": 2}, "num_iterations": 2, "learning_rate": 0.05},
+    "with its own loss": {"method": "psr", "num_iterations": 2, "learning_rate": 0.05},
+    "with a selection": {"method": "forking_tokens", "num_iterations": 2},
     "by a link": {"method": "entropy_advantage", "num_iterations": 2, "loss_type": "grpo"},
     "with a controller": {"method": "changing", "max_steps": 4},
 }
@@ -80,7 +83,12 @@ def assert_same(a, b, name, steps="gradients"):
     for x, y in zip(a[steps], b[steps], strict=True):
         assert relative_error(x, y) < 1e-5
     assert relative_error(a["weights"], b["weights"]) < 1e-5
-    shared = {"by advantage": None, "by a link": "entropy_advantage/bonus"}.get(name, "simko/penalised")
+    logged = {
+        "with its own loss": "psr/kept",
+        "with a selection": "forking_tokens/kept",
+        "by a link": "entropy_advantage/bonus",
+    }
+    shared = None if name.startswith("by advantage") else logged.get(name, "simko/penalised")
     assert shared is None or max(row[shared] for row in a["metrics"]) > 0
     if name != "skipping":  # its metrics cover the responses that are left, not the same ones on any split
         for x, y in zip(a["metrics"], b["metrics"], strict=True):
@@ -99,6 +107,12 @@ def test_two_shards_train_what_two_replicas_train(replicated, sharded, name):
     assert sharded[name]["type"].endswith("FSDP")
     assert sharded[name]["processes"] == 2
     assert_same(sharded[name], replicated[name], name)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_shards_have_the_losses_of_one_process(alone, sharded, name):
+    assert any(loss != 0 for loss in alone[name]["losses"])
+    assert sharded[name]["losses"] == pytest.approx(alone[name]["losses"], rel=0, abs=1e-5)
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason=f"needs deepspeed: {INSTALL}")

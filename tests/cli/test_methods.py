@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from simko.adapters.trl import MethodConfig, plan_method
-from simko.cli.engines import in_trl
+from simko.cli.engines import in_trl, in_verl
 from simko.cli.main import main
 from simko.cli.methods import markdown, read_toy
 from simko.objectives import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TRAINED = {name: in_trl(method) for name, method in METHODS.items()}
+IN_VERL = {name: in_verl(method) for name, method in METHODS.items()}
 
 
 def test_the_page_on_disk_is_what_the_table_says_now():
@@ -32,7 +33,7 @@ def test_a_line_a_method(capsys):
         assert method.arxiv in line
         assert method.summary in line
         assert all(option in line for option in method.options)
-        assert f"(TRL: {TRAINED[method.name].word})" in line
+        assert f"(TRL: {TRAINED[method.name].word}; verl: {IN_VERL[method.name].word})" in line
 
 
 def test_one_method_in_full(capsys):
@@ -44,6 +45,8 @@ def test_one_method_in_full(capsys):
         assert all(option in text for option in method.options)
         assert f"in TRL: {TRAINED[method.name].way} " in text
         assert ", ".join(TRAINED[method.name].refused) in text
+        assert f"in verl: {IN_VERL[method.name].way} " in text
+        assert ", ".join(IN_VERL[method.name].refused) in text
     main(["methods", "pkpo"])
     assert "k required number of responses of which the best counts" in " ".join(capsys.readouterr().out.split())
 
@@ -53,7 +56,7 @@ def test_it_neither_waits_for_trl_nor_needs_it():
     for words in (["methods"], ["methods", "pkpo"], ["methods", "--markdown"]):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
         assert done.returncode == 0
-        assert "own advantages" in done.stdout or "(TRL: by advantage)" in done.stdout
+        assert "own advantages" in done.stdout or "(TRL: by advantage;" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["methods"], ["methods", "pkpo"], ["tasks"], ["tasks", "aime24"]])
@@ -72,12 +75,12 @@ def test_an_unknown_one_names_those_there_are(capsys):
 
 def test_the_toy_s_results_are_columns_where_there_are_any(tmp_path, capsys):
     assert main(["methods", "--markdown", "--toy", str(tmp_path / "toy.json")]) == 0
-    assert "| method | source | what it does | options | in TRL |\n" in capsys.readouterr().out
+    assert "| method | source | what it does | options | in TRL | in verl |\n" in capsys.readouterr().out
     path = tmp_path / "toy.json"
     path.write_text(json.dumps({"simko": {"modes": 5.96, "accuracy": 0.998, "entropy": 1.7, "modes_interval": [5, 6]}}))
     assert main(["methods", "--markdown", "--toy", str(path)]) == 0
     page = capsys.readouterr().out
-    assert "| options | in TRL | modes | accuracy | entropy |\n" in page
+    assert "| options | in TRL | in verl | modes | accuracy | entropy |\n" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| [simko](#simko) ")]
     assert row.endswith("| 6.0 | 1.00 | 1.70 |")
     (row,) = [line for line in page.splitlines() if line.startswith("| [nsr](#nsr) ")]

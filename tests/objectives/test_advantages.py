@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simko.objectives import group_advantages
+from simko.objectives import METHODS, group_advantages
 
 
 def by_loop(rewards, groups, eps):
@@ -74,3 +74,11 @@ def test_a_nan_reward_is_unscorable():
 
 def test_no_rewards():
     assert group_advantages(torch.zeros(0), torch.zeros(0, dtype=torch.long)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.needs_old_logp])
+def test_rewards_may_be_of_another_type_than_log_probabilities(name):
+    method = METHODS[name].with_options(**{option: 0.1 for option in METHODS[name].missing_options})
+    rewards, groups = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.zeros(4, dtype=torch.long)
+    old_logp, mask = -torch.rand(4, 3, dtype=torch.float64), torch.ones(4, 3)
+    assert method.advantages(rewards, groups, old_logp=old_logp, mask=mask).dtype == rewards.dtype

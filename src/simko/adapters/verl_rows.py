@@ -42,7 +42,8 @@ class Plan:
     @property
     def by_advantage(self) -> bool:
         """Whether adv_estimator=simko/NAME is the whole row, in verl's own trainer with verl's own loss."""
-        return self.own_advantages and not (self.own_loss or self.links or self.method.needs_old_logp)
+        more = self.own_loss or self.links or self.actor_options or self.method.needs_old_logp
+        return self.own_advantages and not more
 
     def objective(self, actor: Any) -> str:
         """One line that names the objective. actor: verl's options under actor_rollout_ref.actor."""

@@ -49,6 +49,30 @@ def in_trl(method: "Method") -> Training:
     return Training(word, way, tuple(refused))
 
 
+def in_verl(method: "Method") -> Training:
+    """How verl trains the row."""
+    from simko.adapters.verl_rows import LOSS_OPTIONS, PREFIX, plan_row
+
+    plan = plan_row(method)
+    if plan.own_loss:
+        word = "own loss"
+    elif plan.links:
+        word = "by advantage and link" if plan.own_advantages else "by link"
+    else:
+        word = "by adv_estimator" if plan.by_advantage else "by advantage" if plan.own_advantages else "by options"
+    way = plan.way()
+    if plan.actor_options:
+        way += f" ({', '.join(f'actor.{name}={value}' for name, value in plan.actor_options.items())})"
+    if plan.by_advantage:
+        way += f"; algorithm.adv_estimator={PREFIX}{method.name} alone does it too, in verl's own trainer"
+    refused = ["another value of these options"] if plan.actor_options else []
+    if plan.own_advantages and method.binary:
+        refused.append("use_kl_in_reward")
+    if plan.own_loss:
+        refused += [f"actor.{name}" for name in LOSS_OPTIONS] + ["dual_clip", "rollout_correction.rollout_is"]
+    return Training(word, way, tuple(refused))
+
+
 def _beside_links(method: "Method") -> list[str]:
     """What would make TRL's loss another objective than that of the row's token links."""
     from simko.objectives.update import links_change

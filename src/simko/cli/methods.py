@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simko.cli.engines import in_trl
+from simko.cli.engines import in_trl, in_verl
 
 if TYPE_CHECKING:
     from simko.objectives import Method
@@ -24,7 +24,8 @@ Written by `simko methods --markdown`: edit the table of methods (src/simko/obje
 
 In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
 `method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`. In a recipe,
-simko is set by the `simko_*` options, and grpo is TRL's own objective under any of TRL's options.
+simko is set by the `simko_*` options, and grpo is TRL's own objective under any of TRL's options. In verl it is chosen by
+`trainer.v1.trainer_mode=simko` and `actor_rollout_ref.actor.policy_loss.loss_mode=simko/pkpo` ([verl.md](verl.md)).
 
 Notation: r is a reward; a prompt has N responses, c of them correct, rho = c / N; A is the advantage; gamma is a token's
 ratio exp(log pi - log pi_old), H its entropy; sg is stop-gradient; clip is to [1 - clip_low, 1 + clip_high]. Unless a
@@ -43,6 +44,15 @@ would make it another method, is refused by name with the way out.
 
 By advantage and by link, the loss around the method is the user's choice: loss type, clip, KL term, vLLM's correction and
 the mixture-of-experts auxiliary loss work as in TRL, but for what the method's section names.
+"""
+_IN_VERL = """
+verl trains every method ([verl.md](verl.md)), in one of these ways:
+
+- **by options**: verl's own advantages and vanilla loss, under options of verl's that the method sets.
+- **by adv_estimator**: `algorithm.adv_estimator=simko/NAME` is the whole method, in verl's own trainer with verl's own loss.
+- **by advantage**: the same, but verl tells an estimator too little, so that it takes simko's trainer.
+- **by link**: verl's vanilla loss, with what the method makes of each token's log-probabilities and advantage.
+- **own loss**: the method's `policy_loss`, in the place of verl's; verl's KL and entropy terms stay around it.
 """
 _TOY_NOTE = """
 Modes, accuracy and entropy are means over seeds in the tree problem of `simko toy` (docs/results/toy.md): how
@@ -67,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
     elif args.name is None:
         for method in METHODS.values():
             print(
-                f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}] (TRL: {in_trl(method).word})"
+                f"{method.name:17} {method.arxiv}  {method.summary} [{_options(method)}] (TRL: {in_trl(method).word}; "
+                f"verl: {in_verl(method).word})"
             )
     elif args.name in METHODS:
         print(describe(METHODS[args.name]))
@@ -79,11 +90,12 @@ def describe(method: "Method") -> str:
     """Everything in the table about a method, and how TRL trains it, for a terminal."""
     from simko.objectives import OPTIONS
 
-    training = in_trl(method)
+    training, verl = in_trl(method), in_verl(method)
     parts = {"what": method.summary, "formula": method.formula, "note": method.note, "edges": method.edges}
     parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
     parts["recipe"] = _IN_RECIPES.get(method.name, "")
     parts["in TRL"], parts["refused"] = training.way, ", ".join(training.refused)
+    parts["in verl"], parts["refused there"] = verl.way, ", ".join(verl.refused)
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():
         if text:
@@ -106,16 +118,16 @@ def markdown(toy: Mapping[str, Mapping[str, float]]) -> str:
     """The text of docs/methods.md: a table of all methods and a section on each."""
     from simko.objectives import METHODS
 
-    columns = ["method", "source", "what it does", "options", "in TRL"]
+    columns = ["method", "source", "what it does", "options", "in TRL", "in verl"]
     columns += ["modes", "accuracy", "entropy"] if toy else []
     lines = [_INTRODUCTION, _line(columns), _line(["---"] * len(columns))]
     for method in METHODS.values():
         cells = [f"[{method.name}](#{method.name})", _link(method), method.summary, _options(method)]
-        cells.append(in_trl(method).word)
+        cells += [in_trl(method).word, in_verl(method).word]
         lines.append(_line(cells + (_measured(toy.get(method.name)) if toy else [])))
     if toy:
         lines.append(_TOY_NOTE.rstrip())
-    lines.append(_IN_TRL.rstrip())
+    lines += [_IN_TRL.rstrip(), _IN_VERL.rstrip()]
     lines += [_section(method) for method in METHODS.values()]
     return "\n".join(lines) + "\n"
 
@@ -129,9 +141,9 @@ def _section(method: "Method") -> str:
         parts.append(f"{method.note}\n")
     rewards = " Rewards: correct (1) or incorrect (0) only." if method.binary else ""
     parts.append(f"Edges: {method.edges}{rewards}")
-    training = in_trl(method)
-    refused = f" Refused: {', '.join(training.refused)}." if training.refused else ""
-    parts.append(f"\nIn TRL: {training.way}.{refused}")
+    for engine, training in (("TRL", in_trl(method)), ("verl", in_verl(method))):
+        refused = f" Refused: {', '.join(training.refused)}." if training.refused else ""
+        parts.append(f"\nIn {engine}: {training.way}.{refused}")
     if method.options:
         parts.append("")
     parts += [f"- `{name}` = {_value(value)}: {OPTIONS[name].meaning}" for name, value in method.options.items()]

@@ -52,7 +52,7 @@ def over_scorable(
     scorable = ~rewards.isnan()
     here = (None if x is None else x[scorable] for x in others)
     found = estimate(rewards[scorable], groups_of(groups, scorable), *here)
-    return torch.zeros_like(rewards).masked_scatter(scorable, found)
+    return torch.zeros_like(rewards).masked_scatter(scorable, found.to(rewards.dtype))
 
 
 def standardised(rewards: Float[Tensor, " B"], group: Groups, *, eps: float, ddof: int = 1) -> Float[Tensor, " B"]:

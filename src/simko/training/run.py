@@ -91,6 +91,8 @@ def train(recipe: Recipe) -> Path:
             rewind_logs(directory, step_of(checkpoint) if checkpoint else -1)
             write_json(directory / "versions.json", versions())
         trainer = _trainer(recipe, task, dataset, directory)
+        if args.save_strategy != "no":
+            refuse_sharded_checkpoints(trainer.accelerator.state)
         if held_out is not None:
             n, every = recipe.run.passk_samples, recipe.run.passk_every
             store = directory / "held-out" / "samples.db"
@@ -144,6 +146,16 @@ class MetricsLog(TrainerCallback):
         control.should_log |= control.should_save
 
     on_epoch_end = on_step_end
+
+
+def refuse_sharded_checkpoints(state: Any) -> None:
+    """ValueError where a checkpoint would be shards of weights, in which nothing here finds a model. state: accelerate's."""
+    fsdp, deepspeed = getattr(state, "fsdp_plugin", None), getattr(state, "deepspeed_plugin", None)
+    said = "checkpoints would be shards of weights, which simko neither continues from nor evaluates: set"
+    if fsdp is not None and "FULL_STATE_DICT" not in str(fsdp.state_dict_type):
+        raise ValueError(f"{said} fsdp_state_dict_type: FULL_STATE_DICT, as recipes/accelerate/fsdp2.yaml does")
+    if deepspeed is not None and deepspeed.zero_stage == 3 and not deepspeed.zero3_save_16bit_model:
+        raise ValueError(f"{said} zero3_save_16bit_model: true, as recipes/accelerate/zero3.yaml does")
 
 
 def _trainer(recipe: Recipe, task: Task, dataset: Dataset, directory: Path) -> MethodTrainer:

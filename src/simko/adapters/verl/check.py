@@ -68,7 +68,7 @@ def prepare_config(config: DictConfig) -> None:
 def _check_advantages_alone(config: DictConfig, estimator: str) -> Plan:
     options: dict[str, Any] = dict(config.algorithm.get(OPTIONS_KEY) or {})
     plan = plan_row(read_row(estimator, options, f"algorithm.{OPTIONS_KEY}"), options)
-    if not plan.by_advantage or plan.actor_options:
+    if not plan.by_advantage:
         raise ValueError(
             f"algorithm.adv_estimator={estimator} alone would not train {plan.method.name}, which is more than its "
             f"advantages: set trainer.v1.trainer_mode=simko, {_LOSS}._target_={_TARGET} and {_LOSS}.loss_mode={estimator}"

@@ -124,7 +124,8 @@ class RowTrainingWorker(TrainingWorker):
             micro_batch_size_per_gpu=engine.micro_batch_size_per_gpu,
             use_fused_kernels=engine.use_fused_kernels,
         )
-        found = self.engine.infer_batch(batch)["model_output"]
+        with self.engine.train_mode(disable_auto_offload=tu.get(data, key="disable_auto_offload", default=False)):
+            found = self.engine.infer_batch(batch)["model_output"]
         if not found:  # a stage of a pipeline that has no logits; it has no loss either
             logp = entropy = torch.zeros(mask.shape, device=mask.device)
         else:
