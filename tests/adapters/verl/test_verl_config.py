@@ -64,7 +64,9 @@ def test_the_table_of_methods_says_how_verl_trains_it(row):
     plan = check_config(config)
     before = config.copy()
     prepare_config(config)
-    sets = {name for name in LOSS_OPTIONS if config.actor_rollout_ref.actor[name] != before.actor_rollout_ref.actor[name]}
+    sets = {
+        name for name in LOSS_OPTIONS if config.actor_rollout_ref.actor[name] != before.actor_rollout_ref.actor[name]
+    }
     kinds = {
         "own loss": plan.own_loss,
         "by link": plan.links and not plan.own_advantages,

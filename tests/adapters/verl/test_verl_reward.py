@@ -17,7 +17,7 @@ from toy import make_rows, row
 from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 from verl.protocol import DataProto
 
-from simko.adapters.verl import reward
+from simko.adapters.verl import check_config, reward
 from simko.adapters.verl.reward import check_reward, compute_score
 from simko.verifiers import VerifierError
 
@@ -139,7 +139,7 @@ def test_a_config_that_can_grade(tmp_path):
 @pytest.mark.parametrize("path", ["pkg://simko.adapters.verl.reward", "pkg://simko/adapters/verl/reward"])
 def test_a_config_that_cannot_grade(option, said, path):
     with pytest.raises(ValueError, match=said) as caught:
-        check_reward(config(option, f"{FUNCTION}.path={path}"))
+        check_config(config(option, f"{FUNCTION}.path={path}"))
     assert "\n" not in str(caught.value)
 
 
