@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("verl", reason="verl is not installed: make test-verl")
+pytest.importorskip("verl.protocol", reason="verl is not installed: make test-verl")
 
 import torch
 import verl_on_cpu  # noqa: F401

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("verl", reason="verl is not installed: make test-verl")
+pytest.importorskip("verl.protocol", reason="verl is not installed: make test-verl")
 
 import verl_on_cpu  # noqa: F401
 from hydra import compose, initialize_config_module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("verl", reason="verl is not installed: make test-verl")
+pytest.importorskip("verl.protocol", reason="verl is not installed: make test-verl")
 
 import torch
 import verl

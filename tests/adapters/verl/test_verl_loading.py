@@ -8,8 +8,6 @@ import ray
 from on_cpu import environment, raylets
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-pytestmark = pytest.mark.slow
-
 
 @ray.remote(num_cpus=1)
 def loaded():

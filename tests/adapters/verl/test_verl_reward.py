@@ -17,7 +17,7 @@ from toy import make_rows, row
 from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 from verl.protocol import DataProto
 
-from simko.adapters.verl import reward
+from simko.adapters.verl import check_config, reward
 from simko.adapters.verl.reward import check_reward, compute_score
 from simko.verifiers import VerifierError
 
@@ -139,7 +139,7 @@ def test_a_config_that_can_grade(tmp_path):
 @pytest.mark.parametrize("path", ["pkg://simko.adapters.verl.reward", "pkg://simko/adapters/verl/reward"])
 def test_a_config_that_cannot_grade(option, said, path):
     with pytest.raises(ValueError, match=said) as caught:
-        check_reward(config(option, f"{FUNCTION}.path={path}"))
+        check_config(config(option, f"{FUNCTION}.path={path}"))
     assert "\n" not in str(caught.value)
 
 
@@ -172,8 +172,7 @@ def byte_tokenizer(folder):
     return fast
 
 
-@pytest.mark.parametrize("manager", ["naive", "dapo"])
-def test_good_answers_among_hostile_ones_through_verls_reward_worker(tmp_path, manager):
+def test_good_answers_among_hostile_ones_through_verls_reward_worker(tmp_path):
     tokenizer = byte_tokenizer(tmp_path)
     texts = ["".join(part * times for part, times in row) for row in json.loads(HOSTILE.read_text())]
     hostile = [(f"\\boxed{{{text}}}", "42", 0.0) for text in texts if len(text) < 1000]
@@ -198,9 +197,7 @@ def test_good_answers_among_hostile_ones_through_verls_reward_worker(tmp_path, m
             "extra_info": np.array([{"index": i} for i in range(len(rows))], dtype=object),
         },
     )
-    worker = RewardLoopWorker(
-        config(f"actor_rollout_ref.model.path={tmp_path}", f"reward.reward_manager.name={manager}")
-    )
+    worker = RewardLoopWorker(config(f"actor_rollout_ref.model.path={tmp_path}"))
     results = worker.loop.run_until_complete(worker.compute_score_batch(data))
     assert [result["reward_score"] for result in results] == [reward for _, _, reward in rows]
     assert {"outcome", "acc", "pred"} < set(results[0]["reward_extra_info"])

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from simko.adapters.verl.advantages import OPTIONS_KEY
 from simko.adapters.verl.config import PolicyLoss, read_row
+from simko.adapters.verl.reward import check_reward
 from simko.adapters.verl_rows import LOSS_OPTIONS, PREFIX, Plan, plan_row
 from simko.objectives.update import check_group_size, refuse_unknown_denominators
 
@@ -18,8 +19,10 @@ _STRATEGIES = ("fsdp", "fsdp2", "megatron")
 def check_config(config: DictConfig) -> Plan | None:
     """The plan of the row that verl's configuration names; None where it names none.
 
-    ValueError, in one line, for what would not train the row, or something else than it.
+    ValueError, in one line, for what would not train the row, or something else than it, and for rewards of simko's that
+    could not be given.
     """
+    check_reward(config)
     mode, loss = config.trainer.v1.trainer_mode, config.actor_rollout_ref.actor.policy_loss
     estimator, named = str(config.algorithm.adv_estimator), str(loss.loss_mode).startswith(PREFIX)
     if mode != "simko" or not config.trainer.get("use_v1", True):
