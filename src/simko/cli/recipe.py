@@ -44,7 +44,8 @@ def check(path: Path, gpus: int | None, tries: bool) -> list[str]:
     from simko.training.recipe_file import is_verl_recipe
 
     of_verl = is_verl_recipe(path)
-    if find_spec("verl" if of_verl else "trl") is None:
+    engine = find_spec("verl" if of_verl else "trl")
+    if engine is None or engine.origin is None:  # none, or a mere folder of that name
         return [f"{path}: not checked: {'verl' if of_verl else 'TRL'} is not installed here"]
     with _quiet():
         return _check_verl(path, tries) if of_verl else _check_trl(path, gpus, tries)

@@ -31,8 +31,8 @@ class Case:
     row: str
     options: dict = field(default_factory=dict)
     packed: bool = False
-    micro: int = 2
-    """Responses a micro-batch; 0 for dynamic batch sizes."""
+    micro: int | None = 2
+    """Responses a micro-batch; None for all that a process has, 0 for dynamic batch sizes."""
     sequence_parallel: int = 1
 
 
@@ -117,12 +117,12 @@ def train_update(worker, case, strategy, actor_config, update, gradients):
     worker.set_loss_fn(RowLoss(config))
     worker._updates = 0
     worker.engine_config.use_dynamic_bsz = case.micro == 0
-    worker.engine_config.micro_batch_size_per_gpu = case.micro or None
     worker.engine_config.max_token_len_per_gpu = 40
     found = []
     worker.engine.optimizer_step = lambda: found.append(gradients()) or 0.0
     rank, size = worker.engine.get_data_parallel_rank(), worker.engine.get_data_parallel_size()
     here = len(PROMPTS) // size
+    worker.engine_config.micro_batch_size_per_gpu = here if case.micro is None else case.micro
     output = worker.train_batch(verl_batch(update, range(rank * here, (rank + 1) * here)))
     return {} if output is None else tu.get(output, "metrics"), found[0]
 
