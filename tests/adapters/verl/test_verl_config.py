@@ -96,6 +96,8 @@ def test_plain_verl_is_left_alone():
         (simko("pkpo"), f"add +{LOSS}.k=..."),
         (simko("pkpo", k=9), "actor_rollout_ref.rollout.n=8 does not fit pkpo"),
         ([*simko("pkpo", k=4), "algorithm.adv_estimator=rloo"], "set algorithm.adv_estimator=grpo"),
+        ([*simko("gspo"), "algorithm.adv_estimator=reinforce_plus_plus"], "set algorithm.adv_estimator=grpo"),
+        ([*simko("rloo"), "algorithm.norm_adv_by_std_in_grpo=False"], "norm_adv_by_std_in_grpo=False has no effect"),
         ([*simko("simko"), "algorithm.adv_estimator=gae"], "set algorithm.adv_estimator=grpo"),
         (
             [*simko("simko"), "algorithm.rollout_correction.bypass_mode=True"],

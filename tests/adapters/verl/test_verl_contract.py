@@ -81,7 +81,11 @@ def check(found):
 
 
 FSDP = [case(row) for row in METHODS]
-FSDP += [case(row, packed=packed, micro=n) for row in KINDS for packed, n in ((False, None), (False, 1), (True, 0), (True, None))]
+FSDP += [
+    case(row, packed=packed, micro=n)
+    for row in KINDS
+    for packed, n in ((False, None), (False, 1), (True, 0), (True, None))
+]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -40,7 +40,8 @@ def check_config(config: DictConfig) -> Plan | None:
     assert isinstance(given, dict)
     policy_loss = PolicyLoss(**{str(name): value for name, value in given.items() if name != "rollout_correction"})
     plan = policy_loss.plan()
-    if estimator not in ("grpo", PREFIX + plan.method.name) and (plan.own_advantages or estimator == "gae"):
+    whole = plan.own_advantages or plan.own_loss
+    if estimator not in ("grpo", PREFIX + plan.method.name) and (whole or estimator == "gae"):
         raise ValueError(
             f"algorithm.adv_estimator={estimator} takes the place of the advantages of {plan.method.name}: set "
             f"algorithm.adv_estimator=grpo, with which simko's trainer uses those of the row"
@@ -140,6 +141,11 @@ def _refuse_other_objectives(config: DictConfig, plan: Plan, policy_loss: Policy
             )
     if plan.own_advantages:
         _check_groups(config, plan)
+        if not config.algorithm.get("norm_adv_by_std_in_grpo", True):
+            raise ValueError(
+                f"algorithm.norm_adv_by_std_in_grpo=False has no effect, since {method.name} has advantages of its own: leave "
+                "it out"
+            )
         if method.controller is not None:
             raise ValueError(
                 f"{method.name} has advantages of its own and changes from update to update, which verl's driver cannot "

@@ -13,6 +13,7 @@ from torch import Tensor
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.device import get_device_id
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
@@ -26,7 +27,8 @@ _STATE = "simko_rank_{}.json"
 
 
 class DataParallel:
-    """verl's data-parallel group, as objectives/update.py knows the processes of an update."""
+    """verl's data-parallel group, as objectives/update.py knows the processes of an update. Answers are on verl's device,
+    where its collectives work; an update lies in the host's memory until its micro-batches are read."""
 
     def __init__(self, engine: Any) -> None:
         self._group = engine.get_data_parallel_group()
@@ -34,12 +36,13 @@ class DataParallel:
 
     def sum(self, x: Tensor) -> Tensor:
         """Processes.sum."""
-        total = x.clone()
+        total = x.to(get_device_id(), copy=True)
         dist.all_reduce(total, group=self._group)
         return total
 
     def gather(self, x: Tensor) -> Tensor:
         """Processes.gather."""
+        x = x.to(get_device_id())
         if x.dim() > 1:
             width = torch.tensor(x.shape[1], device=x.device)
             dist.all_reduce(width, op=dist.ReduceOp.MAX, group=self._group)
@@ -102,14 +105,14 @@ class RowTrainingWorker(TrainingWorker):
         """The denominator of a loss of the row's own; marks tokens in the batch where the row selects them."""
         method = self.loss_fn.adaptation.method
         nested = data["response_mask"]
-        mask = nested.to_padded_tensor(0) != 0
-        advantages = response_advantages(data["advantages"].to_padded_tensor(0.0), mask)
+        mask = nested.to_padded_tensor(0).to(get_device_id()) != 0
+        advantages = response_advantages(data["advantages"].to_padded_tensor(0.0).to(mask.device), mask)
         generator = torch.Generator(device=mask.device).manual_seed(self._updates)
         update = open_update(
             method, [(advantages, mask)], lambda: [self._score(data, advantages, mask)], processes, generator
         )
         if (marked := update.marked[0]) is not None:
-            data[MARKED] = response_to_nested(marked.long(), nested)
+            data[MARKED] = response_to_nested(marked.long().to(nested.device), nested)
         return update.denominator
 
     def _score(self, data: TensorDict, advantages: Tensor, mask: Tensor) -> Scored:
@@ -130,9 +133,9 @@ class RowTrainingWorker(TrainingWorker):
             logp = entropy = torch.zeros(mask.shape, device=mask.device)
         else:
             logp, entropy = (
-                no_padding_2_padding(found[name].to(mask.device), data) for name in ("log_probs", "entropy")
+                no_padding_2_padding(found[name], data).to(mask.device) for name in ("log_probs", "entropy")
             )
-        old_logp = data["old_log_probs"].to_padded_tensor(0.0)
+        old_logp = data["old_log_probs"].to_padded_tensor(0.0).to(mask.device)
         digests = [hashlib.blake2b(ids.cpu().numpy().tobytes(), digest_size=7) for ids in data["input_ids"].unbind()]
         row = torch.tensor([int.from_bytes(digest.digest()) for digest in digests], device=mask.device)
         return Scored(logp, old_logp, entropy, advantages, mask, row)
