@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("simko", deadline=None)  # the machine may do other things
+settings.load_profile("simko")
 
 DATA = Path(__file__).resolve().parent / "data"
 WHOLE = Path(__file__).resolve().parents[2] / "shared" / "bench-data"
