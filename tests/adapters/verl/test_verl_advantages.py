@@ -53,6 +53,24 @@ def test_verl_gets_the_advantages_of_the_row(row):
     assert wanted.any()
 
 
+@pytest.mark.parametrize("row", METHODS)
+def test_lost_responses_and_rows_that_fill_up_a_batch_change_no_other_group(row):
+    data, scores, groups = rollout()
+    keep = [*range(1, 12), 0]  # the first response is lost, and stands for what fills up the batch
+    data.reorder(torch.tensor(keep))
+    data.batch["response_mask"][11] = 0
+    data.non_tensor_batch["uid"][11] = "filled up"
+    config = OmegaConf.create({"simko": OPTIONS.get(row, {}), "trained_by_simko": True})
+    mask, old_logp = data.batch["response_mask"], data.batch["old_log_probs"]
+    with known_old_logp(old_logp):
+        found = compute_advantage(data, f"simko/{row}", config=config).batch["advantages"]
+    rewards = torch.cat([scores[1:], torch.tensor([torch.nan])])
+    method = METHODS[row].with_options(**OPTIONS.get(row, {}))
+    wanted = method.advantages(rewards, groups[keep], old_logp=old_logp, mask=mask)
+    assert torch.equal(found, wanted[:, None] * mask)
+    assert not found[11].any()
+
+
 @pytest.mark.parametrize("row", [row for row in METHODS if not plan_row(METHODS[row]).by_advantage])
 def test_advantages_alone_are_refused_where_they_are_not_the_whole_row(row):
     config = OmegaConf.create({"simko": OPTIONS.get(row, {})})

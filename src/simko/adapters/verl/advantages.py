@@ -40,6 +40,8 @@ def row_advantages(
 ) -> tuple[Tensor, Tensor]:
     """METHODS[name].advantages, at each counted token, twice: as advantages and as returns.
 
+    A response that is missing from its group counts as one that could not be scored.
+
     Args: as verl's estimators; rewards and mask [B, T]; index: of each response, equal for those of one prompt; config:
     verl's options under algorithm.
 
@@ -54,11 +56,27 @@ def row_advantages(
             f"trainer.v1.trainer_mode=simko and actor_rollout_ref.actor.policy_loss.loss_mode={PREFIX}{name}"
         )
     rewards = torch.where(response_mask != 0, token_level_rewards, 0.0).sum(-1)
+    rewards = rewards.masked_fill(~response_mask.any(-1), torch.nan)  # rows with which verl fills up a batch
     numbers = {prompt: n for n, prompt in enumerate(dict.fromkeys(index.tolist()))}
     groups = torch.tensor([numbers[prompt] for prompt in index.tolist()], device=rewards.device)
-    needed = {"old_logp": old_logp, "mask": response_mask} if method.needs_old_logp else {}
-    advantages = method.advantages(rewards, groups, **needed)[:, None] * response_mask
+    lost = _lost(groups)
+    rewards, mask = _with(lost, rewards, torch.nan), _with(lost, response_mask, 0)
+    needed = {"old_logp": _with(lost, old_logp, 0.0), "mask": mask} if method.needs_old_logp else {}
+    found = method.advantages(rewards, torch.cat([groups, lost]), **needed)
+    advantages = found[: len(groups), None] * response_mask
     return advantages, advantages
+
+
+def _lost(groups: Tensor) -> Tensor:
+    """The group of each response that is missing from one: verl leaves out what it could not generate or score."""
+    sizes = groups.bincount()
+    return torch.arange(len(sizes), device=groups.device).repeat_interleave(sizes.max() - sizes)
+
+
+def _with(lost: Tensor, x: Tensor | None, value: float) -> Tensor:
+    """x with a further row of `value` for each lost response."""
+    assert x is not None
+    return torch.cat([x, x.new_full((len(lost), *x.shape[1:]), value)])
 
 
 def register_advantages() -> None:
