@@ -17,7 +17,7 @@ from slime.backends.megatron_utils.loss import get_responses
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from simko.adapters.trl_rows import plan_row
+from simko.adapters.verl_rows import plan_row
 from simko.objectives import METHODS, Method, candidate_gap
 from simko.objectives.tokens import every_token, read_tokens
 from simko.token_stats import vocab_parallel_token_stats
@@ -144,9 +144,16 @@ def _conflicts(method: Method, args: Namespace) -> dict[str, bool]:
 
 
 def _slimes_loss_conflicts(method: Method, args: Namespace) -> dict[str, bool]:
-    plan, usual = plan_row(method), plan_row(METHODS["grpo"]).trl_options
-    own_loss = plan.own_loss or plan.links or bool(plan.trl_options.items() - usual.items())
-    return {f"its loss is not slime's: set --loss-type custom_loss --custom-loss-function-path {_LOSS}": own_loss}
+    plan = plan_row(method)
+    return {
+        f"its loss is not slime's: set --loss-type custom_loss --custom-loss-function-path {_LOSS}": plan.own_loss
+        or plan.links,
+        "--loss-type is not policy_loss: leave it out": args.loss_type != "policy_loss",
+        f"--advantage-estimator {args.advantage_estimator} brings another loss: set grpo": args.advantage_estimator
+        != "grpo",
+        "it divides by tokens: set --calculate-per-token-loss": not args.calculate_per_token_loss,
+        "it has no dual clip: leave out --eps-clip-c": args.eps_clip_c is not None,
+    }
 
 
 def _own_loss_conflicts(method: Method, args: Namespace) -> dict[str, bool]:

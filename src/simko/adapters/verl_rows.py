@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def by_advantage(self) -> bool:
-        """Whether adv_estimator=simko/NAME is the whole row, in verl's own trainer with verl's own loss."""
+        """Whether adv_estimator=simko/NAME is the whole row, in verl's own trainer with verl's own loss and dual clip."""
         more = self.own_loss or self.links or self.actor_options or self.method.needs_old_logp
         return self.own_advantages and not more
 
@@ -50,15 +50,15 @@ class Plan:
         held: dict[str, Any] = {} if self.own_loss else {own: actor[verl] for own, verl in _CLIPS.items()}
         options = {name: held.get(name, value) for name, value in self.method.options.items()}
         words = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in options.items()]
-        loss = "its own loss" if self.own_loss else f"verl’s vanilla loss, {actor['loss_agg_mode']}"
-        return f"{self.method.name} ({', '.join(words) or 'no options'}; {loss})"
+        loss = "" if self.own_loss else f", {actor['loss_agg_mode']}"
+        return f"{self.method.name} ({', '.join(words) or 'no options'}; {self.way()}{loss})"
 
     def way(self) -> str:
         """How the row is trained, in words."""
         if self.own_loss:
-            return "own advantages and own loss" if self.own_advantages else "verl's advantages and its own loss"
-        parts = ["own advantages"] * self.own_advantages + ["token links"] * self.links
-        return f"verl's vanilla loss with its {' and '.join(parts)}" if parts else "verl's options"
+            return f"{'the method' if self.own_advantages else 'verl'}'s advantages, the method's loss"
+        parts = ["advantages"] * self.own_advantages + ["token links"] * self.links
+        return f"verl's vanilla loss with the method's {' and '.join(parts)}" if parts else "verl's options"
 
 
 def plan_row(method: Method, given: Collection[str] = ()) -> Plan:

@@ -25,7 +25,8 @@ Written by `simko methods --markdown`: edit the table of methods (src/simko/obje
 In TRL a method is chosen by name, `MethodConfig(method="pkpo", method_options={"k": 8})` with `MethodTrainer`, or by
 `method: pkpo` and `method_options: {k: 8}` in a recipe. Its loss alone is `METHODS["pkpo"].with_options(k=8)`. In a recipe,
 simko is set by the `simko_*` options, and grpo is TRL's own objective under any of TRL's options. In verl it is chosen by
-`trainer.v1.trainer_mode=simko` and `actor_rollout_ref.actor.policy_loss.loss_mode=simko/pkpo` ([verl.md](verl.md)).
+`trainer.v1.trainer_mode=simko`, and under `actor_rollout_ref.actor.policy_loss` by `_target_=simko.adapters.verl.PolicyLoss`,
+`loss_mode=simko/pkpo` and the method's options ([verl.md](verl.md)).
 
 Notation: r is a reward; a prompt has N responses, c of them correct, rho = c / N; A is the advantage; gamma is a token's
 ratio exp(log pi - log pi_old), H its entropy; sg is stop-gradient; clip is to [1 - clip_low, 1 + clip_high]. Unless a
@@ -49,7 +50,8 @@ _IN_VERL = """
 verl trains every method ([verl.md](verl.md)), in one of these ways:
 
 - **by options**: verl's own advantages and vanilla loss, under options of verl's that the method sets.
-- **by adv_estimator**: `algorithm.adv_estimator=simko/NAME` is the whole method, in verl's own trainer with verl's own loss.
+- **by adv_estimator**: `algorithm.adv_estimator=simko/NAME` is the whole method, in verl's own trainer with verl's own loss
+  (and its dual clip). simko's trainer trains it too.
 - **by advantage**: the same, but verl tells an estimator too little, so that it takes simko's trainer.
 - **by link**: verl's vanilla loss, with what the method makes of each token's log-probabilities and advantage.
 - **own loss**: the method's `policy_loss`, in the place of verl's; verl's KL and entropy terms stay around it.
@@ -95,11 +97,11 @@ def describe(method: "Method") -> str:
     parts["rewards"] = "correct (1) or incorrect (0) only" if method.binary else "any numbers"
     parts["recipe"] = _IN_RECIPES.get(method.name, "")
     parts["in TRL"], parts["refused"] = training.way, ", ".join(training.refused)
-    parts["in verl"], parts["refused there"] = verl.way, ", ".join(verl.refused)
+    parts["in verl"] = verl.way + (f"; refused: {', '.join(verl.refused)}" if verl.refused else "")
     lines = [method.name, f"{method.title}, arXiv {method.arxiv}", ""]
     for name, text in parts.items():
         if text:
-            wrapped = textwrap.wrap(f"{name + ':':10}{text}", 100, subsequent_indent=" " * 10, break_on_hyphens=False)
+            wrapped = textwrap.wrap(f"{name + ':':9} {text}", 100, subsequent_indent=" " * 10, break_on_hyphens=False)
             lines += wrapped
     lines.append("options:" if method.options else "options:  none")
     lines += [f"  {name:16} {_value(value):9} {OPTIONS[name].meaning}" for name, value in method.options.items()]

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simko.training.arithmetic import Sizes
 
+logger = logging.getLogger("simko")
+
 _LEFT_OUT = "dry run: left out"
 _NO_CONFIG = "dry run: not tried, since the config of {} is not here"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("check",), help="what to do with the recipes")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check")
+    parser = actions.add_parser("check", help="check recipes", description=__doc__.split("\n\n")[0])
     parser.add_argument("files", nargs="*", metavar="FILE", help="recipes for TRL or verl, or names of simko's own")
     parser.add_argument("--gpus", type=int, help="GPUs of a TRL recipe (8, or 1 with use_cpu); verl's name their own")
     parser.add_argument("--no-dry-run", action="store_true", help="leave the two updates out")
@@ -34,9 +37,18 @@ def run(args: argparse.Namespace) -> None:
 
     if args.gpus is not None and args.gpus < 1:
         raise ValueError(f"--gpus must be at least 1, got {args.gpus}")
+    faults = []
     for path in [find_recipe(name) for name in args.files] or shipped_recipes():
-        for line in check(path, args.gpus, not args.no_dry_run):
-            print(line, flush=True)
+        try:
+            lines = check(path, args.gpus, not args.no_dry_run)
+        except ValueError as error:
+            faults.append(error)
+        else:
+            print("\n".join(lines), flush=True)
+    for fault in faults[:-1]:
+        logger.error("error: %s", fault)
+    if faults:
+        raise faults[-1]
 
 
 def check(path: Path, gpus: int | None, tries: bool) -> list[str]:

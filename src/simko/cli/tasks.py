@@ -62,7 +62,7 @@ def write_parquet(args: argparse.Namespace) -> str:
     """Write the problems that the arguments name for verl, whole or not at all, and say what was written."""
     from simko.evaluate.files import replacing
     from simko.tasks import get_task, is_file_name, read_file, write_verl_rows
-    from simko.verifiers import VERIFIERS, get_verifier
+    from simko.verifiers import VERIFIERS, check_problems, get_verifier
 
     if args.name is None:
         raise ValueError("--parquet needs a task or a file of problems: simko tasks NAME --parquet FILE")
@@ -77,9 +77,15 @@ def write_parquet(args: argparse.Namespace) -> str:
     else:
         get_verifier(args.verifier)
         form = args.verifier if args.verifier in VERIFIERS else "last_box"
-        task = replace(read_file(args.name, form), verifier=args.verifier)
+        verifier = args.verifier
+        if Path(verifier.split(":")[0]).suffix == ".py":  # it is read wherever verl's reward workers start
+            verifier = str(Path(verifier.split(":")[0]).resolve()) + verifier[len(verifier.split(":")[0]) :]
+        task = replace(read_file(args.name, form), verifier=verifier)
+    if is_file_name(args.name) and Path(args.name).resolve() == args.parquet.resolve():
+        raise ValueError(f"{args.parquet} is the file of problems itself: name another one to write")
     split: Split = args.split or "train"
-    problems = task.load(split)
+    problems = list(task.load(split))
+    check_problems(task.verifier, problems)
     with replacing(args.parquet) as new:
         rows = write_verl_rows(task, problems, new)
     if not task.chat:

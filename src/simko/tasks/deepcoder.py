@@ -10,8 +10,10 @@ Arguments and results of a function are JSON values, in lcbv5 as text with one a
 """
 
 import json
+import keyword
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -69,9 +71,11 @@ def _judged_by(function: str | None, pairs: list[tuple[Any, Any]], starter: str)
     if function is None:
         tests = [{"input": _text(given), "output": _text(out)} for given, out in kept]
         return "The program reads stdin and prints the answer. ", {"tests": tests}
-    if not function.isidentifier():
+    if not function.isidentifier() or keyword.iskeyword(function):
         raise ValueError(f"{function!r} is no function's name")
-    in_class = "class Solution" in starter
+    if other := next((given for given, _ in kept if not isinstance(given, list)), None):
+        raise ValueError(f"the arguments {other!r:.80} are no list")
+    in_class = re.search(r"^class Solution\b", starter, re.MULTILINE) is not None
     call = f"Solution().{function}" if in_class else function
     asserts = [f"assert _lists({call}(*{_literal(given)})) == _lists({_literal(out)})" for given, out in kept]
     how = f"The program defines the function {function}. "

@@ -21,6 +21,7 @@ _AT_LEAST_ONE = (
     f"{_ACTOR}.ppo_max_token_len_per_gpu", f"{_ACTOR}.ppo_epochs", "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.tensor_model_parallel_size", "trainer.nnodes", "trainer.n_gpus_per_node",
     "trainer.total_epochs", "trainer.total_training_steps", "data.val_max_samples",
+    f"{_ACTOR}.ulysses_sequence_parallel_size", f"{_ACTOR}.fsdp_config.ulysses_sequence_parallel_size",
 )  # fmt: skip
 _ABOVE_ZERO = ("actor_rollout_ref.rollout.temperature", f"{_ACTOR}.optim.lr", f"{_ACTOR}.grad_clip")
 
@@ -243,8 +244,11 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
 
 def _check_by_verl(config: Any) -> None:
     """simko's own check, if the recipe names a row, and verl's dataclasses. ValueError or AssertionError."""
+    from omegaconf import open_dict
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
+    from simko.adapters.verl.advantages import OPTIONS_KEY
     from simko.adapters.verl.check import check_config
 
     check_config(config)
@@ -252,7 +256,14 @@ def _check_by_verl(config: Any) -> None:
     with contextlib.redirect_stdout(said):
         validate_config(config, use_reference_policy=False, use_critic=False)
         omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
-        omega_conf_to_dataclass(config.algorithm)
+        algorithm = config.algorithm.copy()
+        with open_dict(algorithm):
+            algorithm.pop(OPTIONS_KEY, None)
+        omega_conf_to_dataclass(algorithm)
+    if (mode := config.actor_rollout_ref.actor.policy_loss.loss_mode) not in POLICY_LOSS_REGISTRY:
+        raise ValueError(f"verl has no {_LOSS}.loss_mode={mode}")
+    if config.algorithm.adv_estimator not in ADV_ESTIMATOR_REGISTRY:
+        raise ValueError(f"verl has no algorithm.adv_estimator={config.algorithm.adv_estimator}")
     reward = config.reward.custom_reward_function.path or ""
     if reward.startswith("pkg://") and find_spec(reward.removeprefix("pkg://").split(":")[0]) is None:
         raise ValueError(

@@ -63,6 +63,7 @@ def make_update(policy):
         update.mask.append(torch.ones(response, dtype=torch.long))
     update.mask[2][4:7] = 0
     update.mask[6][:] = 0
+    update.mask[3][0] = 0
     return update
 
 
@@ -89,7 +90,7 @@ def verl_batch(update, rows):
 
 
 def expected_loss(case, policy, update):
-    """METHODS' loss on the whole update, with its graph."""
+    """METHODS' loss on the whole update, with its graph, and what is logged beside it."""
     method = METHODS[case.row].with_options(**case.options)
     stats, gaps = [], []
     for ids, prompt in zip(update.ids, PROMPTS, strict=True):
@@ -104,7 +105,13 @@ def expected_loss(case, policy, update):
         ordered = (x[order] for x in (logp, old, entropy, advantages, mask))
         chosen = method.select(*ordered, generator=torch.Generator().manual_seed(0))[1]
         marked = torch.empty_like(chosen).index_copy(0, torch.tensor(order), chosen)
-    return method.policy_loss(logp, old, entropy, padded(gaps), is_top1, advantages, mask, marked=marked)[0]
+    loss, metrics = method.policy_loss(logp, old, entropy, padded(gaps), is_top1, advantages, mask, marked=marked)
+    counted = mask != 0
+    best = padded([s.topk_logp[:, 0] for s in stats]).detach() * counted
+    rows = counted.any(1)
+    metrics["lambda_1"] = (best.sum(1)[rows] / counted.sum(1)[rows]).mean()
+    metrics["entropy"] = entropy[counted].mean()
+    return loss, {name: x.item() for name, x in metrics.items()}
 
 
 def train_update(worker, case, strategy, actor_config, update, gradients):
@@ -132,11 +139,13 @@ def padded(tensors):
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
 
 
-def report(case, metrics, loss, gradient, wanted):
+def report(case, metrics, expected, gradient, wanted):
     """What the test looks at."""
+    loss, named = expected
     row = {name.removeprefix("simko/"): x for name, x in metrics.items() if name.startswith("simko/")}
     error = float((gradient - wanted).norm() / wanted.norm())
-    return {"case": vars(case), "loss": metrics.get("loss"), "expected": float(loss), "error": error, "metrics": row}
+    found = {"case": vars(case), "loss": metrics.get("loss"), "expected": float(loss), "error": error, "metrics": row}
+    return found | {"expected_metrics": named}
 
 
 def run(measure):

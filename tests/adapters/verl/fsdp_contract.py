@@ -5,12 +5,14 @@ torchrun --nproc_per_node N fsdp_contract.py CASES OUT MODEL [--weights]
 
 import sys
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 import verl_on_cpu  # noqa: F401
 from contract import expected_loss, make_update, report, run, train_update, verl_batch
 from transformers import AutoModelForCausalLM
 from verl.trainer.config import CheckpointConfig
+from verl.utils import tensordict_utils as tu
 from verl.workers.config import (
     FSDPActorConfig,
     FSDPEngineConfig,
@@ -87,9 +89,9 @@ def measure(case):
 
     metrics, gradient = train_update(worker, case, "fsdp2", FSDPActorConfig, update, gradients)
     model.zero_grad()
-    loss = expected_loss(case, policy, update)
-    loss.backward()
-    return report(case, metrics, loss, gradient, compared((name, p.grad) for name, p in model.named_parameters()))
+    expected = expected_loss(case, policy, update)
+    expected[0].backward()
+    return report(case, metrics, expected, gradient, compared((name, p.grad) for name, p in model.named_parameters()))
 
 
 def weights_after(loss_fn, kind, copy):
@@ -99,17 +101,44 @@ def weights_after(loss_fn, kind, copy):
     worker.engine_config.use_dynamic_bsz, worker.engine_config.micro_batch_size_per_gpu = False, 2
     rank, here = worker.engine.get_data_parallel_rank(), len(update.ids) // worker.engine.get_data_parallel_size()
     for _ in range(3):
-        worker.train_batch(verl_batch(update, range(rank * here, (rank + 1) * here)))
+        worker.train_batch(weighted(verl_batch(update, range(rank * here, (rank + 1) * here))))
     return torch.cat([p.full_tensor().detach().flatten() for p in worker.engine.module.parameters()])
+
+
+def weighted(batch):
+    """With importance weights of verl's rollout_correction, which its vanilla loss reads."""
+    weights = [0.5 + 0.1 * torch.arange(len(x)) for x in batch["response_mask"].unbind()]
+    tu.assign_non_tensor(batch, calculate_entropy=True)
+    batch["rollout_is_weights"] = torch.nested.as_nested_tensor(weights, layout=torch.jagged)
+    return batch
 
 
 def compare_weights(case):
     """Whether a row's weights are those of verl's own loss, bit for bit. verl's own has its dual clip, as by default."""
-    config = partial(FSDPActorConfig, strategy="fsdp2", rollout_n=4, ppo_micro_batch_size_per_gpu=1)
+    mode = "seq-mean-token-mean"
+    config = partial(
+        FSDPActorConfig,
+        strategy="fsdp2",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=1,
+        loss_agg_mode=mode,
+        entropy_coeff=0.01,
+    )
     plain = weights_after(partial(ppo_loss, config()), TrainingWorker, f"{case}")
     policy_loss = PolicyLoss(loss_mode=f"simko/{case.row}", **case.options)
     row = weights_after(RowLoss(config(policy_loss=policy_loss, clip_ratio_c=1e30)), RowTrainingWorker, f"{case}")
-    return {"case": vars(case), "equal": torch.equal(plain, row), "distance": float((plain - row).norm())}
+    found = {"case": vars(case), "equal": torch.equal(plain, row), "distance": float((plain - row).norm())}
+    return found | {"continued": updates_of_a_continued_run(config(policy_loss=policy_loss), f"{case}")}
+
+
+def updates_of_a_continued_run(config, copy):
+    """How many updates a fresh worker knows of after reading the checkpoint of the trained one."""
+    folder = Path(sys.argv[2]).with_name(f"checkpoint {len(copy)}")
+    make_worker(False, 1, RowTrainingWorker, copy).save_checkpoint(str(folder))
+    fresh = make_worker(False, 1, RowTrainingWorker, f"{copy}, continued")
+    fresh.set_loss_fn(RowLoss(config))
+    fresh.load_checkpoint(str(folder))
+    return fresh._updates
 
 
 run(compare_weights if "--weights" in sys.argv else measure)

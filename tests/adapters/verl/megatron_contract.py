@@ -111,9 +111,9 @@ def measure(case):
         return torch.cat([gathered(p.grad).flatten() for p in SHARDED.parameters()])
 
     metrics, gradient = train_update(WORKERS[case.packed], case, "megatron", McoreActorConfig, UPDATE, gradients)
-    loss = expected_loss(case, policy, UPDATE)
-    wanted = torch.autograd.grad(loss, WHOLE)
-    return report(case, metrics, loss, gradient, torch.cat([g.flatten() for g in wanted]))
+    expected = expected_loss(case, policy, UPDATE)
+    wanted = torch.autograd.grad(expected[0], WHOLE)
+    return report(case, metrics, expected, gradient, torch.cat([g.flatten() for g in wanted]))
 
 
 with OnCPU():

@@ -71,6 +71,17 @@ def test_lost_responses_and_rows_that_fill_up_a_batch_change_no_other_group(row)
     assert not found[11].any()
 
 
+def test_a_reward_counts_whether_or_not_its_token_does():
+    """verl puts it at the last token, which a tool may have said, or rollout_correction may have rejected."""
+    data, scores, groups = rollout()
+    last = data.batch["response_mask"].sum(1) - 1
+    data.batch["response_mask"][range(12), last] = 0
+    data.batch["response_mask"][:, 0] = 1
+    found = compute_advantage(data, "simko/rloo", config=OmegaConf.create({})).batch["advantages"]
+    wanted = METHODS["rloo"].advantages(scores, groups)
+    assert torch.equal(found, wanted[:, None] * data.batch["response_mask"])
+
+
 @pytest.mark.parametrize("row", [row for row in METHODS if not plan_row(METHODS[row]).by_advantage])
 def test_advantages_alone_are_refused_where_they_are_not_the_whole_row(row):
     config = OmegaConf.create({"simko": OPTIONS.get(row, {})})

@@ -19,7 +19,7 @@ from simko.objectives import METHODS
 HERE = Path(__file__).parent
 HOOK = f"verl {verl.__version__}'s logits hook (distillation_use_topk -> loss_fn(student_logits=...))"
 OPTIONS = {
-    "clip_cov": {"cov_share": 0.1, "cov_low": -1.0},
+    "clip_cov": {"cov_share": 0.1, "cov_low": -1.0, "clip_low": 0.1, "clip_high": 0.1},
     "dr_grpo": {"length": 12},
     "ds_grpo": {"gamma_right": 0.1, "gamma_wrong": 0.1},
     "kl_cov": {"cov_share": 0.1},
@@ -78,6 +78,9 @@ def check(found):
         said = f"{HOOK} does not train {result['case']}"
         assert result["loss"] == pytest.approx(result["expected"], abs=1e-6), said
         assert result["error"] < 1e-6, said
+        wanted = {name: x for name, x in result["expected_metrics"].items() if name in result["metrics"]}
+        assert {name: result["metrics"][name] for name in wanted} == pytest.approx(wanted, abs=1e-5), said
+        assert {"entropy", "lambda_1"} <= wanted.keys()
 
 
 FSDP = [case(row) for row in METHODS]
@@ -121,3 +124,4 @@ def test_without_its_effects_the_weights_are_those_of_verl_bit_for_bit(tmp_path,
     found = run(tmp_path, "fsdp_contract.py", 2, rows, model, "--weights")
     assert [result["equal"] for result in found] == [True, True, False], HOOK
     assert found[2]["distance"] > 1e-3
+    assert [result["continued"] for result in found] == [3, 3, 3]

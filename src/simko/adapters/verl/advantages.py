@@ -1,9 +1,10 @@
 """The advantages of every row as verl's adv_estimator=simko/NAME."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -55,16 +56,24 @@ def row_advantages(
             f"algorithm.adv_estimator={PREFIX}{name} alone would not train {name}, which is more than its advantages: set "
             f"trainer.v1.trainer_mode=simko and actor_rollout_ref.actor.policy_loss.loss_mode={PREFIX}{name}"
         )
-    rewards = torch.where(response_mask != 0, token_level_rewards, 0.0).sum(-1)
-    rewards = rewards.masked_fill(~response_mask.any(-1), torch.nan)  # rows with which verl fills up a batch
+    if not whole:
+        _say(f"{name} ({', '.join(f'{k}={v}' for k, v in method.options.items())}): its advantages, in verl's own loss")
+    rewards = token_level_rewards.sum(-1)  # it stands at the last token, whether that is counted or not
     numbers = {prompt: n for n, prompt in enumerate(dict.fromkeys(index.tolist()))}
     groups = torch.tensor([numbers[prompt] for prompt in index.tolist()], device=rewards.device)
+    counted = groups.bincount(response_mask.any(-1).float()) > 0
+    rewards = rewards.masked_fill(~counted[groups], torch.nan)  # the group of rows with which verl fills up a batch
     lost = _lost(groups)
     rewards, mask = _with(lost, rewards, torch.nan), _with(lost, response_mask, 0)
     needed = {"old_logp": _with(lost, old_logp, 0.0), "mask": mask} if method.needs_old_logp else {}
     found = method.advantages(rewards, torch.cat([groups, lost]), **needed)
     advantages = found[: len(groups), None] * response_mask
     return advantages, advantages
+
+
+@cache
+def _say(objective: str) -> None:
+    logging.getLogger("simko").warning(objective)
 
 
 def _lost(groups: Tensor) -> Tensor:

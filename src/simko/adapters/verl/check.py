@@ -1,18 +1,22 @@
 """What of verl's configuration would train another objective than the row: refused, or set to what the row has."""
 
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from verl.workers.config import PolicyLossConfig
 
 from simko.adapters.verl.advantages import OPTIONS_KEY
 from simko.adapters.verl.config import PolicyLoss, read_row
 from simko.adapters.verl.reward import check_reward
 from simko.adapters.verl_rows import LOSS_OPTIONS, PREFIX, Plan, plan_row
+from simko.objectives import METHODS
 from simko.objectives.update import check_group_size, refuse_unknown_denominators
 
 _ACTOR, _LOSS = "actor_rollout_ref.actor", "actor_rollout_ref.actor.policy_loss"
 _TARGET = f"{PolicyLoss.__module__.removesuffix('.config')}.PolicyLoss"
 _NO_DUAL_CLIP = 1e30
+_OWN_OPTIONS = ("_target_", "loss_mode", "rollout_correction")
 _STRATEGIES = ("fsdp", "fsdp2", "megatron")
 
 
@@ -40,12 +44,17 @@ def check_config(config: DictConfig) -> Plan | None:
     assert isinstance(given, dict)
     policy_loss = PolicyLoss(**{str(name): value for name, value in given.items() if name != "rollout_correction"})
     plan = policy_loss.plan()
-    whole = plan.own_advantages or plan.own_loss
-    if estimator not in ("grpo", PREFIX + plan.method.name) and (whole or estimator == "gae"):
+    if estimator not in ("grpo", PREFIX + plan.method.name):
         raise ValueError(
-            f"algorithm.adv_estimator={estimator} takes the place of the advantages of {plan.method.name}: set "
-            f"algorithm.adv_estimator=grpo, with which simko's trainer uses those of the row"
+            f"algorithm.adv_estimator={estimator} would take the place of the advantages of {plan.method.name}: set "
+            "algorithm.adv_estimator=grpo, with which simko's trainer uses those of the row"
         )
+    if config.algorithm.get(OPTIONS_KEY):
+        raise ValueError(
+            f"algorithm.{OPTIONS_KEY} is for adv_estimator={PREFIX}NAME in verl's own trainer: with simko's trainer, give "
+            f"the options of {plan.method.name} in {_LOSS}"
+        )
+    _refuse_foreign_options(loss, plan.method.name)
     _refuse_engines_without_logits(config)
     _refuse_other_objectives(config, plan, policy_loss)
     return plan
@@ -69,6 +78,17 @@ def prepare_config(config: DictConfig) -> None:
             config.algorithm.trained_by_simko = True
 
 
+def _refuse_foreign_options(loss: DictConfig, name: str) -> None:
+    """verl's own options of verl's own losses, which no row reads."""
+    for option in (f for f in fields(PolicyLossConfig) if f.name not in _OWN_OPTIONS):
+        if loss.get(option.name, option.default) != option.default:
+            own = ", ".join(METHODS[name].options)
+            raise ValueError(
+                f"{_LOSS}.{option.name} is an option of verl's own losses, which {name} does not read: leave it out; the "
+                f"options of {name}: {own}"
+            )
+
+
 def _check_advantages_alone(config: DictConfig, estimator: str) -> Plan:
     options: dict[str, Any] = dict(config.algorithm.get(OPTIONS_KEY) or {})
     plan = plan_row(read_row(estimator, options, f"algorithm.{OPTIONS_KEY}"), options)
@@ -76,6 +96,12 @@ def _check_advantages_alone(config: DictConfig, estimator: str) -> Plan:
         raise ValueError(
             f"algorithm.adv_estimator={estimator} alone would not train {plan.method.name}, which is more than its "
             f"advantages: set trainer.v1.trainer_mode=simko, {_LOSS}._target_={_TARGET} and {_LOSS}.loss_mode={estimator}"
+        )
+    loss, correction = config.actor_rollout_ref.actor.policy_loss, config.algorithm.get("rollout_correction") or {}
+    if loss.loss_mode != "vanilla" or correction.get("bypass_mode", False):
+        raise ValueError(
+            f"algorithm.adv_estimator={estimator} goes with verl's vanilla loss: set {_LOSS}.loss_mode=vanilla and "
+            "algorithm.rollout_correction.bypass_mode=False"
         )
     _check_groups(config, plan)
     return plan
@@ -139,13 +165,17 @@ def _refuse_other_objectives(config: DictConfig, plan: Plan, policy_loss: Policy
                 f"{_ACTOR}.{name}={actor.get(name)}, but {method.name} {own}: leave it out, or set the option of "
                 f"{method.name} in {_LOSS}: {', '.join(method.options)}"
             )
+    if not config.algorithm.get("norm_adv_by_std_in_grpo", True):
+        raise ValueError(
+            f"algorithm.norm_adv_by_std_in_grpo=False makes other advantages than those of {method.name}: leave it out, or "
+            "take a row that divides by no std, such as dr_grpo"
+        )
+    if config.actor_rollout_ref.rollout.n < 2:
+        raise ValueError(
+            "actor_rollout_ref.rollout.n=1 makes groups of one, which have no advantage: set it to 2 or more"
+        )
     if plan.own_advantages:
         _check_groups(config, plan)
-        if not config.algorithm.get("norm_adv_by_std_in_grpo", True):
-            raise ValueError(
-                f"algorithm.norm_adv_by_std_in_grpo=False has no effect, since {method.name} has advantages of its own: leave "
-                "it out"
-            )
         if method.controller is not None:
             raise ValueError(
                 f"{method.name} has advantages of its own and changes from update to update, which verl's driver cannot "

@@ -7,6 +7,7 @@ from verl.workers.config import PolicyLossConfig
 
 from simko.adapters.verl_rows import PREFIX, Plan, plan_row
 from simko.objectives import METHODS, Method
+from simko.objectives.options import is_number
 
 
 @dataclass(init=False)
@@ -34,6 +35,10 @@ class PolicyLoss(PolicyLossConfig):
     def __init__(self, *, dual_clip: float | None = None, **given: Any) -> None:
         names = {f.name for f in fields(PolicyLossConfig)}
         super().__init__(**{name: value for name, value in given.items() if name in names})
+        if dual_clip is not None and (not is_number(dual_clip) or dual_clip <= 1):
+            raise ValueError(
+                f"actor_rollout_ref.actor.policy_loss: dual_clip must be a number above 1, got {dual_clip!r}"
+            )
         self.dual_clip = dual_clip
         self.options = {name: value for name, value in given.items() if name not in names and name != "_target_"}
         self.update: Any = None  # loss.Update, while one is under way

@@ -4,7 +4,7 @@ verl's worker calls RowLoss for each micro-batch, first with its logits (hook.py
 around the row: it adds the entropy and KL terms that verl's options ask for, and calls `row_loss` for the policy loss.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tensordict import TensorDict
@@ -16,7 +16,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from simko.adapters.verl.config import PolicyLoss
 from simko.adapters.verl.hook import Scored, ask_for_logits, read_logits, take_scored
-from simko.adapters.verl_rows import Plan
+from simko.adapters.verl_rows import Plan, plan_row
 from simko.diagnostics import Receipt
 from simko.objectives import Method
 from simko.objectives.reduction import Mean, mean_over
@@ -68,6 +68,16 @@ class RowLoss:
         """End an update: the metrics of its micro-batches."""
         update, self.policy_loss.update = self.policy_loss.update, None
         return cast(Update, update).sums
+
+    def step(self, metrics: dict[str, float]) -> None:
+        """Let the row change after an update. ValueError where it then is another one to verl."""
+        self.adaptation.step(metrics)
+        changed = plan_row(self.adaptation.method, self.policy_loss.options)
+        if replace(changed, method=self.plan.method) != self.plan:
+            raise ValueError(
+                f"{self.plan.method.name} has changed options that verl acts on, which are set once for a run: its "
+                "controller may change those of its links"
+            )
 
     def __call__(
         self,

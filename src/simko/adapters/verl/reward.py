@@ -73,6 +73,10 @@ def check_reward(config: Any) -> None:
     function = config.reward.custom_reward_function
     if (function.get("path") or "").replace("/", ".") != MODULE.replace("/", "."):
         return
+    if config.reward.reward_model.get("enable", False):
+        raise ValueError(
+            f"reward.reward_model.enable=True beside {MODULE}, which asks no reward model: set it to False"
+        )
     options = dict(function.get("reward_kwargs") or {})
     unknown = sorted(set(options) - {"verifier"})
     if unknown:
@@ -101,7 +105,10 @@ def _rows(file: Path) -> Iterable[Mapping[str, Any]]:
     import datasets
 
     kind = "parquet" if file.suffix == ".parquet" else "json"
-    rows = datasets.load_dataset(kind, data_files=str(file), split="train")
+    try:
+        rows = datasets.load_dataset(kind, data_files=str(file), split="train")
+    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+        raise ValueError(f"{file} cannot be read as {kind}: {error}") from error
     return rows.select_columns([c for c in ("data_source", "reward_model", "extra_info") if c in rows.column_names])
 
 
@@ -114,6 +121,8 @@ def _check_rows(place: str, rows: Iterable[Mapping[str, Any]], verifier: str | N
             judge.check(problem)
         except KeyError as error:
             raise ValueError(f"{place}, row {number}: has no {error.args[0]}, which verl needs") from None
+        except (TypeError, AttributeError) as error:  # a column that holds another kind of value
+            raise ValueError(f"{place}, row {number}: is no row of verl's ({error})") from error
         except ValueError as error:
             raise ValueError(f"{place}, row {number}: {error}") from error
 
@@ -135,7 +144,7 @@ def _judge_and_problem(
         return judge, Problem(f"{data_source}/{extra_info.get('index', '?')}", "", str(ground_truth))
     try:
         problem = Problem(**json.loads(text))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"extra_info's problem {text!r:.80} is not the JSON of a Problem: {error}") from error
     if problem.answer != str(ground_truth):
         raise ValueError(

@@ -29,6 +29,12 @@ class RowTrainer(PPOTrainerSync):
                 self.role_worker_mapping[role] = ray.remote(RowWorker)
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        sessions = [key.rsplit("_", 1)[0] for key in batch.keys]
+        if self.config.algorithm.adv_estimator != "grpo" and len(set(sessions)) < len(sessions):
+            raise ValueError(
+                "the agent loop gives several outputs for one response, over which verl spreads the advantages of grpo alone: "
+                "use a method whose advantages are those of grpo"
+            )
         fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["old_log_probs"])
         with known_old_logp(fields["old_log_probs"].to_padded_tensor(0.0)):
             return super()._compute_advantage(batch, metrics)

@@ -65,7 +65,7 @@ class RowTrainingWorker(TrainingWorker):
         loss.open(data, denominator)
         output = super().train_batch(data)
         means = loss.close().means(processes)
-        loss.adaptation.step(means)
+        loss.step(means)
         self._updates += 1
         if output is not None:
             if processes.index == 0:
@@ -78,7 +78,7 @@ class RowTrainingWorker(TrainingWorker):
         if loss.plan.links:
             loss.receipt.see(means.get("changed", 0.0))
         elif self._updates == 1:
-            logger.warning("%s: %s", loss.plan.objective(loss.config), loss.plan.way())
+            logger.warning(loss.plan.objective(loss.config))
 
     def save_checkpoint(self, local_path: str, *args: Any, **kwargs: Any) -> Any:
         """verl's checkpoint, and the state of the row beside this process's part of it."""
@@ -90,7 +90,8 @@ class RowTrainingWorker(TrainingWorker):
     def load_checkpoint(self, local_path: str, *args: Any, **kwargs: Any) -> Any:
         """Continue from save_checkpoint. ValueError where a row that changes has no state."""
         loaded = super().load_checkpoint(local_path, *args, **kwargs)
-        path = Path(local_path) / _STATE.format(dist.get_rank())
+        own, others = Path(local_path) / _STATE.format(dist.get_rank()), Path(local_path).glob(_STATE.format("*"))
+        path = own if own.exists() else min(others, default=own)  # all ranks have the same state
         if path.exists():
             state = read_json(path)
             self._updates = state["updates"]
