@@ -45,7 +45,7 @@ def test_one_method_in_full(capsys):
         assert all(option in text for option in method.options)
         assert f"in TRL: {TRAINED[method.name].way} " in text
         assert ", ".join(TRAINED[method.name].refused) in text
-        assert f"in verl: {IN_VERL[method.name].way} " in text
+        assert f"in verl: {IN_VERL[method.name].way}" in text
         assert ", ".join(IN_VERL[method.name].refused) in text
     main(["methods", "pkpo"])
     assert "k required number of responses of which the best counts" in " ".join(capsys.readouterr().out.split())

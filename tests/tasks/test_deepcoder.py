@@ -100,3 +100,16 @@ def test_the_task_reads_every_configuration_of_its_split(hub_cache):
     assert [i.split("/")[1] for i in ids] == [config for config, _ in deepcoder_rows("test")]
     for problem in first:
         assert json.loads(json.dumps(problem.metadata)) == problem.metadata
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda form: form["tests"][0].update(input=5),
+        lambda form: form["tests"][0].update(input="ab"),
+        lambda form: [test.update(fn_name="class") for test in form["tests"]],
+    ],
+)
+def test_a_call_that_no_program_can_answer_is_refused(change):
+    with pytest.raises(ValueError, match=r"no list|no function's name"):
+        deepcoder_problem(changed("function_call", change), "a")

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -94,10 +95,34 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch
     """What JSON cannot hold, met after rows have been written."""
     file = tmp_path / "rows.parquet"
     file.write_text("old")
-    bad = [Problem(str(i), "?") for i in range(70)] + [Problem("odd", "?", "", {"set": {1}})]
+    bad = [Problem(str(i), "?", "2") for i in range(70)] + [Problem("odd", "?", "2", {"set": {1}})]
     with pytest.raises(ValueError, match="problem 'odd' cannot be written as JSON"):
         list(verl_rows(PUZZLE, bad))
-    monkeypatch.setitem(TASKS, "odd", replace(PUZZLE, load=lambda split: bad))
+    monkeypatch.setitem(TASKS, "odd", replace(PUZZLE, load=lambda split: bad, verifier="last_integer"))
     assert main(["tasks", "odd", "--parquet", str(file)]) == 2
     assert "problem 'odd'" in capsys.readouterr().err
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("rows.parquet", "old")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "said"),
+    [("5/6", "a.parquet", "5/6"), ("2", "mine.parquet", "is the file of problems itself")],
+)
+def test_what_cannot_be_judged_or_would_be_lost_is_not_written(tmp_path, capsys, answer, target, said) -> None:
+    file = tmp_path / "mine.parquet"
+    pq.write_table(pa.table({"prompt": ["1+1="], "answer": [answer]}), file)
+    before = file.read_bytes()
+    words = ["tasks", str(file), "--verifier", "last_integer", "--parquet", str(tmp_path / target)]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_a_verifier_in_a_file_is_named_by_its_whole_path(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.jsonl").write_text('{"prompt": "1+1=", "answer": "2"}\n')
+    Path("judge.py").write_text("def right(response, problem):\n    return problem.answer in response\n")
+    assert main(["tasks", "mine.jsonl", "--verifier", "./judge.py:right", "--parquet", "a.parquet"]) == 0
+    (row,) = pq.read_table("a.parquet").to_pylist()
+    assert row["extra_info"]["verifier"] == f"{tmp_path}/judge.py:right"

@@ -265,3 +265,16 @@ def test_a_model_in_a_folder_and_one_that_is_not_known(tiny_base, check):
     assert code == 0
     assert "memory: unknown, since the config of some/model is not here" in out
     assert "dry run: not tried" in out
+
+
+def test_every_recipe_is_checked_though_others_are_at_fault(tmp_path, capsys):
+    """Options may stand before the files."""
+    for name in ("a.yaml", "c.yaml"):
+        (tmp_path / name).write_text(f"method: {name}")
+    files = [str(tmp_path / "a.yaml"), "quickstart.yaml", str(tmp_path / "c.yaml")]
+    assert main(["recipe", "check", "--no-dry-run", *files]) == 2
+    out, err = capsys.readouterr()
+    assert "quickstart.yaml: TRL" in out
+    first, second = err.splitlines()
+    assert first.startswith(f"simko: error: {files[0]}")
+    assert second.startswith(f"simko: error: {files[2]}")

@@ -145,9 +145,9 @@ def _conflicts(method: Method, args: Namespace) -> dict[str, bool]:
 
 def _slimes_loss_conflicts(method: Method, args: Namespace) -> dict[str, bool]:
     plan = plan_row(method)
+    own_loss = plan.own_loss or plan.links or bool(plan.actor_options)
     return {
-        f"its loss is not slime's: set --loss-type custom_loss --custom-loss-function-path {_LOSS}": plan.own_loss
-        or plan.links,
+        f"its loss is not slime's: set --loss-type custom_loss --custom-loss-function-path {_LOSS}": own_loss,
         "--loss-type is not policy_loss: leave it out": args.loss_type != "policy_loss",
         f"--advantage-estimator {args.advantage_estimator} brings another loss: set grpo": args.advantage_estimator
         != "grpo",

@@ -26,7 +26,7 @@ from simko.tasks.task import Task
 logger = logging.getLogger("simko")
 
 MAX_TESTS = 15
-"""Tests kept of a problem, those with the longest input, as DeepCoder's authors do. Some problems have hundreds."""
+"""Tests kept of a problem, those with the longest input. Some problems have hundreds."""
 
 _HUB_ID, _COMMIT = "agentica-org/DeepCoder-Preview-Dataset", "177913a7bd43791646ef6a43645caa3c871ab3db"
 _LISTS = """def _lists(value):

@@ -2,9 +2,12 @@
 
 import copy
 import math
+import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -13,6 +16,7 @@ import yaml
 pytest.importorskip("verl")
 pytest.importorskip("simko.adapters.verl.reward")
 
+import torch
 import verl_on_cpu  # noqa: F401
 from omegaconf import OmegaConf
 
@@ -223,3 +227,46 @@ def test_the_command_in_a_recipes_header_composes_what_is_checked(tmp_path):
     config = yaml.safe_load(said)
     assert config["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "simko/simko"
     assert config["data"]["train_batch_size"] == 1024
+
+
+def test_a_recipe_by_adv_estimator_alone(check):
+    loss = {"algorithm.adv_estimator": "simko/pkpo", "algorithm.simko": {"k": 4}}
+    code, out, err = check("qwen2.5-math-7b-grpo", loss)
+    assert code == 0, err
+    assert "verl, simko/pkpo on" in out
+    for wrong, said in (({"k": 9}, "rollout.n=8 does not fit pkpo"), ({"kk": 4}, "no option 'kk'"), ({}, "k=...")):
+        code, _, err = check("qwen2.5-math-7b-grpo", loss | {"algorithm.simko": wrong or {"eps": 1e-6}})
+        assert code == 2
+        assert said in err or "no option 'eps'" in err
+
+
+@pytest.mark.parametrize(("key", "value"), [(f"{LOSS}.loss_mode", "clip_covv"), ("algorithm.adv_estimator", "grop")])
+def test_a_name_that_verl_does_not_know_is_refused(check, key, value):
+    code, _, err = check("qwen2.5-math-7b-grpo", {key: value})
+    assert code == 2
+    assert f"{key}={value}" in err
+
+
+def test_without_an_accelerator_nothing_is_tried():
+    """verl takes any machine for one of NVIDIA's."""
+    environment = {name: x for name, x in os.environ.items() if name != "VERL_PLATFORM"}
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "simko.cli",
+        "recipe",
+        "check",
+        "--gpus",
+        "8",
+        str(SHIPPED["qwen2.5-math-7b"]),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+    tried = (
+        "2 updates of a tiny model"
+        if torch.accelerator.is_available()
+        else "not tried, since verl's engines need a GPU"
+    )
+    assert f"dry run: {tried}" in done.stdout
