@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 KEPT, PAGE = ROOT / "docs/results/scaling_cpu.json", ROOT / "docs/scaling.md"
 PROCESSES = 2
 KINDS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-MODELS = {  # parameters, those of experts among them, and vocabulary: the models' own config.json
+MODELS = {  # parameters, those of experts among them, and vocabulary; a test counts the parameters
     "Qwen2.5-Math-7B": (7_615_616_512, 0, 152_064),
     "Qwen2.5-32B": (32_763_876_352, 0, 152_064),
     "Qwen3-235B-A22B": (235_093_634_560, 227_096_395_776, 151_936),

@@ -77,9 +77,9 @@ def write_parquet(args: argparse.Namespace) -> str:
     else:
         get_verifier(args.verifier)
         form = args.verifier if args.verifier in VERIFIERS else "last_box"
-        verifier = args.verifier
-        if Path(verifier.split(":")[0]).suffix == ".py":  # it is read wherever verl's reward workers start
-            verifier = str(Path(verifier.split(":")[0]).resolve()) + verifier[len(verifier.split(":")[0]) :]
+        file, colon, function = args.verifier.partition(":")
+        # A file is read wherever verl's reward workers start.
+        verifier = f"{Path(file).resolve()}{colon}{function}" if file.endswith(".py") else args.verifier
         task = replace(read_file(args.name, form), verifier=verifier)
     if is_file_name(args.name) and Path(args.name).resolve() == args.parquet.resolve():
         raise ValueError(f"{args.parquet} is the file of problems itself: name another one to write")

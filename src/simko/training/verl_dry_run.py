@@ -20,11 +20,13 @@ from verl.workers.config import TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.losses import ppo_loss
 
+from simko.adapters.verl.advantages import OPTIONS_KEY
 from simko.adapters.verl.check import prepare_config
-from simko.adapters.verl.config import PolicyLoss
+from simko.adapters.verl.config import PolicyLoss, read_row
 from simko.adapters.verl.loss import RowLoss
 from simko.adapters.verl.worker import RowTrainingWorker
-from simko.objectives import METHODS
+from simko.adapters.verl_rows import PREFIX
+from simko.objectives import METHODS, Method
 from simko.training.tiny_model import no_progress_bars, write_tiny_model
 
 _GROUPS, _PROMPT, _RESPONSE = 2, 4, 8
@@ -70,9 +72,18 @@ def _losses(config: Any, folder: str) -> list[float]:
     )
     worker.reset()
     worker.set_loss_fn(RowLoss(actor) if row else partial(ppo_loss, config=actor))
-    method = actor.policy_loss.method() if isinstance(actor.policy_loss, PolicyLoss) else METHODS["grpo"]
+    method = _method(config, actor)
     temperature = config.actor_rollout_ref.rollout.temperature
     return [tu.get(worker.train_batch(_batch(method, config, temperature)), "metrics")["loss"] for _ in range(2)]
+
+
+def _method(config: Any, actor: Any) -> Method:
+    """The row whose advantages the recipe trains."""
+    if isinstance(actor.policy_loss, PolicyLoss):
+        return actor.policy_loss.method()
+    estimator = config.algorithm.adv_estimator
+    options = dict(config.algorithm.get(OPTIONS_KEY) or {})
+    return read_row(estimator, options, "algorithm") if estimator.startswith(PREFIX) else METHODS["grpo"]
 
 
 def _shrink(config: Any, folder: str) -> None:

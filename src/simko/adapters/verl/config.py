@@ -40,7 +40,7 @@ class PolicyLoss(PolicyLossConfig):
                 f"actor_rollout_ref.actor.policy_loss: dual_clip must be a number above 1, got {dual_clip!r}"
             )
         self.dual_clip = dual_clip
-        self.options = {name: value for name, value in given.items() if name not in names and name != "_target_"}
+        self.options = {name: value for name, value in given.items() if name not in names}
         self.update: Any = None  # loss.Update, while one is under way
         self.method()
 

@@ -29,8 +29,10 @@ class RowTrainer(PPOTrainerSync):
                 self.role_worker_mapping[role] = ray.remote(RowWorker)
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        if self.config.algorithm.adv_estimator == "grpo":
+            return super()._compute_advantage(batch, metrics)
         sessions = [key.rsplit("_", 1)[0] for key in batch.keys]
-        if self.config.algorithm.adv_estimator != "grpo" and len(set(sessions)) < len(sessions):
+        if len(set(sessions)) < len(sessions):
             raise ValueError(
                 "the agent loop gives several outputs for one response, over which verl spreads the advantages of grpo alone: "
                 "use a method whose advantages are those of grpo"
