@@ -87,7 +87,7 @@ def _check_verl(path: Path, tries: bool) -> list[str]:
         return _said(path, sizes, _NO_CONFIG.format(sizes.model))
     losses = try_verl_recipe(path)
     return _said(
-        path, sizes, "dry run: not tried, since verl's engines need a GPU" if losses is None else _tried(losses)
+        path, sizes, "dry run: not tried, since it needs FSDP, and a GPU" if losses is None else _tried(losses)
     )
 
 

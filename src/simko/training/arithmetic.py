@@ -39,6 +39,10 @@ class Sizes:
     """The most tokens a GPU reads at a time."""
     context: int
     """The longest sequence that a rollout may have."""
+    vocabulary_shards: int = 1
+    """The processes over which the vocabulary is split."""
+    optimizer_shards: int | None = None
+    """In Megatron, the processes over which the optimiser is split; `shards` then split weights and gradients alone."""
     state_size: int = 4
     """Bytes of a weight, and of a gradient; Adam's two moments have as many each."""
     logit_size: int | None = 2
@@ -64,20 +68,28 @@ class Sizes:
                 f"sequences of up to {self.context:,} tokens do not fit into the {config['max_position_embeddings']:,} of "
                 f"{self.model}: shorten prompts or responses"
             )
-        state = parameters(self.model) * self.state_size / self.shards
-        parts = {"weights": state} | ({} if self.adapter else {"gradients": state, "optimiser": 2 * state})
+        parts = self._state_memory(parameters(self.model))
         parts |= self._loss_memory(config["vocab_size"])
         said = ", ".join(f"{name} {value / GB:.1f}" for name, value in parts.items())
         on_top = " and ".join(["activations", *["the adapter"] * self.adapter, *self.notes])
         return [*found, f"memory a GPU: {said}: {sum(parts.values()) / GB:.1f} GB; {on_top} come on top"]
+
+    def _state_memory(self, size: int) -> dict[str, float]:
+        """Bytes of weights, gradients and Adam's state; memory.state_bytes adds them up."""
+        if self.optimizer_shards is not None:
+            shares = {"weights": 2 / self.shards, "gradients": 4 / self.shards, "optimiser": 12 / self.optimizer_shards}
+            return {name: share * size for name, share in shares.items()}
+        state = size * self.state_size / self.shards
+        return {"weights": state} | ({} if self.adapter else {"gradients": state, "optimiser": 2 * state})
 
     def _loss_memory(self, vocabulary: int) -> dict[str, float]:
         """Bytes of the logits of a micro-batch and of what the loss adds, or of one chunk of logits and its gradient."""
         if self.logit_size is None:
             chunk = loss_bytes(self.tokens, vocabulary) - logit_bytes(self.tokens, vocabulary)
             return {"statistics": 2 * chunk}
-        logits = logit_bytes(self.tokens, vocabulary, size=self.logit_size)
-        return {"logits": logits, "statistics": loss_bytes(self.tokens, vocabulary, size=self.logit_size)}
+        sizes = (self.tokens, vocabulary, self.vocabulary_shards)
+        logits, statistics = (count(*sizes, size=self.logit_size) for count in (logit_bytes, loss_bytes))
+        return {"logits": logits, "statistics": statistics}
 
 
 @cache

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -22,12 +22,14 @@ _AT_LEAST_ONE = (
     "actor_rollout_ref.rollout.tensor_model_parallel_size", "trainer.nnodes", "trainer.n_gpus_per_node",
     "trainer.total_epochs", "trainer.total_training_steps", "data.val_max_samples",
     f"{_ACTOR}.ulysses_sequence_parallel_size", f"{_ACTOR}.fsdp_config.ulysses_sequence_parallel_size",
+    f"{_ACTOR}.megatron.tensor_model_parallel_size", f"{_ACTOR}.megatron.pipeline_model_parallel_size",
+    f"{_ACTOR}.megatron.context_parallel_size",
 )  # fmt: skip
 _ABOVE_ZERO = ("actor_rollout_ref.rollout.temperature", f"{_ACTOR}.optim.lr", f"{_ACTOR}.grad_clip")
 
 
-def compose(name: str, folder: Path) -> Any:
-    """The configuration that `main_ppo --config-dir folder --config-name name` composes.
+def compose(name: str, folder: Path, overrides: Sequence[str] = ()) -> Any:
+    """The configuration that `main_ppo --config-dir folder --config-name name OVERRIDES` composes.
 
     ValueError, in one line, for what hydra cannot compose.
     """
@@ -44,7 +46,7 @@ def compose(name: str, folder: Path) -> Any:
     GlobalHydra.instance().clear()
     Hydra.create_main_hydra2("simko", search)
     try:
-        return hydra_compose(name)
+        return hydra_compose(name, list(overrides))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise ValueError(f"{folder / name}: {error}") from error
     except RecursionError as error:
@@ -54,11 +56,11 @@ def compose(name: str, folder: Path) -> Any:
 
 
 @cache
-def _own_keys() -> dict[str, Any]:
-    """verl's own configuration, {key with dots: default}."""
+def _own_keys(engine: str) -> dict[str, Any]:
+    """verl's own configuration for an engine (model_engine), {key with dots: default}."""
     from omegaconf import OmegaConf
 
-    return _flat(OmegaConf.to_container(compose("ppo_trainer", Path(__file__).parent)))
+    return _flat(OmegaConf.to_container(compose("ppo_trainer", Path(__file__).parent, [f"model_engine={engine}"])))
 
 
 def check_verl_recipe(path: Path) -> Sizes:
@@ -87,7 +89,7 @@ def check_composed(config: Any) -> Sizes:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        known, values = _own_keys(), _flat(OmegaConf.to_container(config, resolve=True))
+        known, values = _own_keys(str(config.model_engine)), _flat(OmegaConf.to_container(config, resolve=True))
         _check_keys(known, values)
         _check_numbers(known, values)
         sizes = _sizes(values)
@@ -196,10 +198,8 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
         values[f"{rollout}.n"],
     )
     context = values["data.max_prompt_length"] + values["data.max_response_length"]
-    sequence = max(
-        values[f"{_ACTOR}.ulysses_sequence_parallel_size"],
-        values[f"{_ACTOR}.fsdp_config.ulysses_sequence_parallel_size"],
-    )
+    sequence, tensor, pipeline = _parallel(values)
+    model_parallel = sequence * tensor * pipeline
     split = values[f"{rollout}.tensor_model_parallel_size"]
     if values[f"{_ACTOR}.use_dynamic_bsz"]:
         tokens = values[f"{_ACTOR}.ppo_max_token_len_per_gpu"]
@@ -213,9 +213,11 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
     faults = {
         f"data.train_batch_size={prompts} is no multiple of {_ACTOR}.ppo_mini_batch_size={mini} (both count prompts)": prompts
         % mini,
+        f"{gpus} GPUs do not divide into groups of {model_parallel}, over which a sequence or the model is split": gpus
+        % model_parallel,
         f"an update of {mini} prompts x {group} responses does not divide over {gpus} GPUs": mini
         * group
-        % (gpus // sequence or 1),
+        % (gpus // model_parallel or 1),
         f"{rollout}.tensor_model_parallel_size={split} does not divide {gpus} GPUs": gpus % split,
         f"{_ACTOR}.ppo_max_token_len_per_gpu={tokens} x sequence parallel {sequence} is less than one sequence of {context} "
         "tokens (data.max_prompt_length + data.max_response_length)": tokens * sequence < context,
@@ -225,13 +227,15 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
         if holds:
             raise ValueError(fault)
     mode, estimator = values[f"{_LOSS}.loss_mode"], values["algorithm.adv_estimator"]
-    size = values[f"{_ACTOR}.fsdp_config.fsdp_size"]
+    size, megatron = values.get(f"{_ACTOR}.fsdp_config.fsdp_size", -1), _is_megatron(values)
     return Sizes(
         engine="verl",
         method=str(mode).removeprefix("simko/") if _names_a_row(values) else str(estimator),
         model=values["actor_rollout_ref.model.path"],
         gpus=gpus,
-        shards=gpus if size < 1 else size,
+        shards=tensor * pipeline if megatron else gpus if size < 1 else size,
+        vocabulary_shards=tensor,
+        optimizer_shards=gpus if megatron else None,
         prompts=prompts,
         group=group,
         updates=prompts // mini * values[f"{_ACTOR}.ppo_epochs"],
@@ -240,6 +244,20 @@ def _sizes(values: Mapping[str, Any]) -> Sizes:
         context=context,
         notes=(f"{values[f'{rollout}.name']}'s {values[f'{rollout}.gpu_memory_utilization']:.0%} of the GPU",),
     )
+
+
+def _is_megatron(values: Mapping[str, Any]) -> bool:
+    return f"{_ACTOR}.megatron.tensor_model_parallel_size" in values
+
+
+def _parallel(values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Over how many GPUs a sequence, the vocabulary and the layers are split."""
+    if _is_megatron(values):
+        kinds = ("context_parallel_size", "tensor_model_parallel_size", "pipeline_model_parallel_size")
+        sequence, tensor, pipeline = (int(values[f"{_ACTOR}.megatron.{kind}"]) for kind in kinds)
+        return sequence, tensor, pipeline
+    places = (_ACTOR, f"{_ACTOR}.fsdp_config")
+    return max(int(values[f"{place}.ulysses_sequence_parallel_size"]) for place in places), 1, 1
 
 
 def _check_by_verl(config: Any) -> None:

@@ -34,11 +34,13 @@ _FP32 = dict.fromkeys(("param_dtype", "reduce_dtype", "buffer_dtype"), "fp32")
 
 
 def dry_run(config: Any) -> list[float] | None:
-    """The losses of two updates of the composed recipe; None where verl has no engine for this machine.
+    """The losses of two updates of the composed recipe; None where verl has no engine for this machine, and for Megatron.
 
     Rewards are made up. ValueError for whatever stops them.
     """
     config = config.copy()
+    if config.actor_rollout_ref.actor.strategy not in ("fsdp", "fsdp2"):  # Megatron makes its models on GPUs of its own
+        return None
     if not (torch.accelerator.is_available() or get_device_name() == "cpu"):  # the latter is a plug-in's doing
         return None
     try:

@@ -265,8 +265,34 @@ def test_without_an_accelerator_nothing_is_tried():
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr
     tried = (
-        "2 updates of a tiny model"
-        if torch.accelerator.is_available()
-        else "not tried, since verl's engines need a GPU"
+        "2 updates of a tiny model" if torch.accelerator.is_available() else "not tried, since it needs FSDP, and a GPU"
     )
     assert f"dry run: {tried}" in done.stdout
+
+
+def test_a_recipe_on_megatron(tmp_path, capsys):
+    """Its keys are Megatron's, and its memory is that of the model's and the optimizer's shards."""
+    actor = {"ppo_mini_batch_size": 32, "use_dynamic_bsz": True, "megatron": {"tensor_model_parallel_size": 4}}
+    actor |= {"policy_loss": {"_target_": "simko.adapters.verl.PolicyLoss", "loss_mode": "simko/simko"}}
+    rollout = {"name": "vllm", "n": 8, "log_prob_use_dynamic_bsz": True, "tensor_model_parallel_size": 4}
+    whole = {
+        "defaults": ["ppo_trainer", {"override model_engine": "megatron"}, "_self_"],
+        "data": {"train_batch_size": 64},
+        "actor_rollout_ref": {"model": {"path": "Qwen/Qwen2.5-7B"}, "actor": actor, "rollout": rollout},
+        "algorithm": {"adv_estimator": "grpo"},
+        "trainer": {"n_gpus_per_node": 8, "v1": {"trainer_mode": "simko"}},
+    }
+    path = tmp_path / "megatron.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    assert main(["recipe", "check", str(path)]) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "weights 3.8, gradients 7.6, optimiser 11.4" in out  # 2 and 4 bytes over 4 GPUs, 12 over 8, of 7.6 billion
+    assert "dry run: not tried" in out
+    for name, said in (
+        ("tensor_model_paralel_size", "verl has no key"),
+        ("tensor_model_parallel_size", "do not divide"),
+    ):
+        actor["megatron"] = {name: 3}
+        path.write_text(yaml.safe_dump(whole))
+        assert main(["recipe", "check", str(path)]) == 2
+        assert said in capsys.readouterr().err
