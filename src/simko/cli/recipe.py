@@ -9,8 +9,9 @@ example:
 import argparse
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("simko")
 
-_LEFT_OUT = "dry run: left out"
-_NO_CONFIG = "dry run: not tried, since the config of {} is not here"
+DryRun = Callable[[], list[float] | None]
+"""The losses of two updates; None where the engine cannot make them here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,15 @@ def check(path: Path, gpus: int | None, tries: bool) -> list[str]:
     if engine is None or engine.origin is None:  # none, or a mere folder of that name
         return [f"{path}: not checked: {'verl' if of_verl else 'TRL'} is not installed here"]
     with _quiet():
-        return _check_verl(path, tries) if of_verl else _check_trl(path, gpus, tries)
+        sizes, dry_run = _of_verl(path) if of_verl else _of_trl(path, gpus)
+        tried = _tried(sizes.model, dry_run) if tries else "left out"
+    try:
+        lines = sizes.lines()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    count = f"{sizes.gpus} {'GPU' if sizes.gpus == 1 else 'GPUs'}"
+    head = f"{path}: {sizes.engine}, {sizes.method} on {sizes.model}, {count}"
+    return [head, *(f"  {line}" for line in (*lines, f"dry run: {tried}")), "  ok"]
 
 
 @contextmanager
@@ -76,46 +85,28 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _check_verl(path: Path, tries: bool) -> list[str]:
-    from simko.training.arithmetic import model_numbers
+def _of_verl(path: Path) -> tuple["Sizes", DryRun]:
     from simko.training.verl_check import check_verl_recipe, try_verl_recipe
 
-    sizes = check_verl_recipe(path)
-    if not tries:
-        return _said(path, sizes, _LEFT_OUT)
-    if model_numbers(sizes.model) is None:
-        return _said(path, sizes, _NO_CONFIG.format(sizes.model))
-    losses = try_verl_recipe(path)
-    return _said(
-        path, sizes, "dry run: not tried, since it needs FSDP, and a GPU" if losses is None else _tried(losses)
-    )
+    return check_verl_recipe(path), partial(try_verl_recipe, path)
 
 
-def _check_trl(path: Path, gpus: int | None, tries: bool) -> list[str]:
-    from simko.training.arithmetic import model_numbers
+def _of_trl(path: Path, gpus: int | None) -> tuple["Sizes", DryRun]:
     from simko.training.recipe import read_recipe
     from simko.training.trl_check import check_task, dry_run, trl_sizes
 
     recipe = read_recipe(path)
     check_task(recipe)
     sizes = trl_sizes(recipe, gpus)
-    if not tries:
-        return _said(path, sizes, _LEFT_OUT)
-    if model_numbers(sizes.model) is None:
-        return _said(path, sizes, _NO_CONFIG.format(sizes.model))
-    return _said(path, sizes, _tried(dry_run(path, sizes.model)))
+    return sizes, partial(dry_run, path, sizes.model)
 
 
-def _tried(losses: list[float]) -> str:
-    return f"dry run: 2 updates of a tiny model of its architecture, losses {losses[0]:.4f} and {losses[1]:.4f}"
+def _tried(model: str, dry_run: DryRun) -> str:
+    from simko.training.arithmetic import model_numbers
 
-
-def _said(path: Path, sizes: "Sizes", tried: str) -> list[str]:
-    head = (
-        f"{path}: {sizes.engine}, {sizes.method} on {sizes.model}, {sizes.gpus} {'GPU' if sizes.gpus == 1 else 'GPUs'}"
-    )
-    try:
-        lines = sizes.lines()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return [head, *(f"  {line}" for line in (*lines, tried)), "  ok"]
+    if model_numbers(model) is None:
+        return f"not tried, since the config of {model} is not here"
+    losses = dry_run()
+    if losses is None:
+        return "not tried, since it needs FSDP, and a GPU"
+    return f"2 updates of a tiny model of its architecture, losses {losses[0]:.4f} and {losses[1]:.4f}"
