@@ -156,7 +156,7 @@ def run_cell(protocol: Protocol, cell: Cell) -> list[dict[str, Any]]:
         step += 1
         rewards.append(metrics["reward"])
         last = step == settings.rollouts
-        if (step % protocol.evaluation["every"] == 0 and cell.stage == "final") or last:
+        if last or (cell.stage == "final" and step in protocol.evaluated_after):
             seconds += time.process_time() - started
             temperatures = protocol.temperatures if last and cell.stage == "final" else (1.0,)
             found += rows("validation", temperatures)

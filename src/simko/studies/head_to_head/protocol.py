@@ -47,6 +47,7 @@ class Protocol:
     tasks: Mapping[str, Arena]
     problems: Mapping[str, int]
     evaluation: Mapping[str, int]
+    evaluated_after: tuple[int, ...]
     temperatures: tuple[float, ...]
     learning_rates: tuple[float, ...]
     tuning_seed: int
@@ -102,7 +103,9 @@ def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
         name: Contestant(m["row"], tuple(m.get("settings", [{}])), m.get("learning_rate_of"))
         for name, m in content["methods"].items()
     }
-    lists = {name: tuple(content[name]) for name in ("temperatures", "learning_rates", "final_seeds")}
+    lists = {
+        name: tuple(content[name]) for name in ("evaluated_after", "temperatures", "learning_rates", "final_seeds")
+    }
     return {**content, **lists, "tasks": tasks, "methods": methods}
 
 
@@ -126,8 +129,8 @@ def _check(protocol: Protocol) -> None:
         raise ValueError("temperatures must hold 1.0")
     for task in protocol.tasks:
         protocol.training_of(task, protocol.learning_rates[0])
-    if protocol.training["rollouts"] % protocol.evaluation["every"]:
-        raise ValueError("evaluation.every must divide training.rollouts")
+    if protocol.evaluated_after[-1] != protocol.training["rollouts"]:
+        raise ValueError("evaluated_after must end with training.rollouts")
 
 
 def _known(name: str, table: Mapping[str, Any], kind: str) -> bool:
