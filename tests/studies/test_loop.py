@@ -64,7 +64,7 @@ def test_a_response_ends_with_its_end_token(policy):
 @pytest.mark.parametrize("name", ["grpo", "simko", "simko_softmax", "entropy_bonus", "psr", "kl_cov", "forking_tokens"])
 @pytest.mark.parametrize("micro_batch", [5, 100])
 def test_an_update_follows_the_row_on_full_logits(policy, name, micro_batch):
-    model, tokenizer = policy
+    model, _ = policy
     method, rollout = METHODS[name], rollout_of(policy, n=8)
     options = {"alpha": 0.2, "top_penalty": 2.0} if name.startswith("simko") else {}
     method = method.with_options(**options)
@@ -131,7 +131,7 @@ def test_responses_are_graded_against_their_own_prompts(policy):
 
 
 def test_a_gradient_that_is_not_finite_stops_the_loop(policy):
-    model, tokenizer = policy
+    model, _ = policy
     rollout = rollout_of(policy)
     with torch.no_grad():
         model.lm_head.weight[3] = torch.nan
