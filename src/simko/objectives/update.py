@@ -44,6 +44,20 @@ class Processes(Protocol):
         """The rows [n, T, ...] of all processes in their order, T padded with 0 to the widest."""
 
 
+class OneProcess:
+    """The only process of an update."""
+
+    index, count = 0, 1
+
+    def sum(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return x
+
+    def gather(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return x
+
+
 def candidate_tokens(method: Method, tokens: Tokens) -> Bool[Tensor, "B T"]:
     """Tokens whose gap and is_top1 the row's links read, unless reads_candidates_elsewhere.
 

@@ -8,16 +8,17 @@ simko.objectives; this file carries tensors to them. `train` is the loop, and th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from simko.objectives import Method, candidate_gap
 from simko.objectives.tokens import read_tokens
-from simko.objectives.update import Adaptation, MetricSums, Scored, ignores_zero_rows, open_update
+from simko.objectives.update import Adaptation, MetricSums, OneProcess, Scored, ignores_zero_rows, open_update
 from simko.records import Problem
 from simko.token_stats import TokenStats, token_stats
 from simko.verifiers import get_verifier, grade_many
@@ -27,37 +28,24 @@ from simko.verifiers import get_verifier, grade_many
 class Training:
     """How long and on how much to train. The defaults are those of the quickstart's recipe."""
 
-    rollouts: int = 120
-    """The number of rollouts."""
-    problems: int = 64
-    """The problems of a rollout."""
-    responses: int = 16
-    """The responses to each problem."""
-    updates: int = 2
-    """The updates that a rollout is split into."""
-    micro_batch: int = 128
-    """The responses that are scored together."""
-    max_new_tokens: int = 9
-    """The length at which a response is cut off."""
-    learning_rate: float = 2e-4
-    """AdamW's, constant; betas 0.9 and 0.95, no weight decay."""
-    max_grad_norm: float = 1.0
-    """The norm to which gradients are clipped."""
+    rollouts: int = 120  # the number of rollouts
+    problems: int = 64  # the problems of a rollout
+    responses: int = 16  # the responses to each problem
+    updates: int = 2  # the updates that a rollout is split into
+    micro_batch: int = 128  # the responses that are scored together
+    max_new_tokens: int = 9  # the length at which a response is cut off
+    learning_rate: float = 2e-4  # AdamW's, constant; betas 0.9 and 0.95, no weight decay
+    max_grad_norm: float = 1.0  # the norm to which gradients are clipped
 
 
 class Rollout(NamedTuple):
     """Responses to P prompts, the n of each prompt together: B = P n."""
 
-    prompts: Int[Tensor, "B L"]
-    """Padded on the left."""
-    prompt_mask: Bool[Tensor, "B L"]
-    """False for padding."""
-    tokens: Int[Tensor, "B T"]
-    """Sampled. After a response's end they are padding."""
-    mask: Bool[Tensor, "B T"]
-    """True up to the end token, which counts."""
-    logp: Float[Tensor, "B T"]
-    """log pi of each token when it was sampled, nats."""
+    prompts: Int[Tensor, "B L"]  # padded on the left
+    prompt_mask: Bool[Tensor, "B L"]  # false for padding
+    tokens: Int[Tensor, "B T"]  # sampled. After a response's end they are padding
+    mask: Bool[Tensor, "B T"]  # true up to the end token, which counts
+    logp: Float[Tensor, "B T"]  # log pi of each token when it was sampled, nats
 
     def rows(self, where: Tensor) -> "Rollout":
         """The responses of these places."""
@@ -118,11 +106,10 @@ def sample(
     encoded = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
     ids, seen = encoded["input_ids"], encoded["attention_mask"]
     cache = DynamicCache(config=model.config)
-    logits = forward(model, ids, seen, past_key_values=cache, logits_to_keep=1)[:, -1].repeat_interleave(n, 0)
+    logits = forward(model, ids, seen, cache, logits_to_keep=1)[:, -1].repeat_interleave(n, 0)
     cache.batch_repeat_interleave(n)
     ids, seen = ids.repeat_interleave(n, 0), seen.repeat_interleave(n, 0)
-    width, running, columns = ids.shape[1], torch.ones(len(ids), dtype=torch.bool), []
-    prompt_mask = seen.bool()
+    prompt_mask, running, columns = seen.bool(), torch.ones(len(ids), dtype=torch.bool), []
     for step in range(max_new_tokens):
         logp = (logits.float() / temperature).log_softmax(-1)
         noise = torch.empty_like(logp).exponential_(generator=draw)
@@ -132,18 +119,22 @@ def sample(
         if step == max_new_tokens - 1 or not running.any():
             break
         seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
-        logits = forward(model, token[:, None], seen, past_key_values=cache)[:, -1]
+        logits = forward(model, token[:, None], seen, cache)[:, -1]
     tokens, mask, logps = (torch.stack(column, 1) for column in zip(*columns, strict=True))
-    return Rollout(ids[:, :width], prompt_mask, tokens, mask, logps)
+    return Rollout(ids, prompt_mask, tokens, mask, logps)
 
 
-def forward(model: PreTrainedModel, ids: Tensor, seen: Tensor, **options: Any) -> Float[Tensor, "B _ V"]:
-    """The logits after the last ids, of which `seen` marks all that are no padding."""
-    if seen.all():  # without a mask, attention is faster
-        return model(input_ids=ids, use_cache="past_key_values" in options, **options).logits
-    places = (seen.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    cached = "past_key_values" in options
-    return model(input_ids=ids, attention_mask=seen, position_ids=places, use_cache=cached, **options).logits
+def forward(
+    model: PreTrainedModel, ids: Tensor, seen: Tensor, cache: Cache | None = None, logits_to_keep: int = 0
+) -> Float[Tensor, "B _ V"]:
+    """The logits after `ids`, the last of the texts of which `seen` marks all that is no padding."""
+    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None, "logits_to_keep": logits_to_keep}
+    if cache is not None:  # Transformers calls it past_key_values before 5.24
+        inputs["cache" if "cache" in signature(model.forward).parameters else "past_key_values"] = cache
+    if not seen.all():  # without a mask, attention is faster
+        places = (seen.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        inputs |= {"attention_mask": seen, "position_ids": places}
+    return model(**inputs).logits
 
 
 def grade(
@@ -170,21 +161,19 @@ def update(
     parts = torch.arange(len(advantages)).split(settings.micro_batch)
     counted = [(advantages[p], rollout.mask[p]) for p in parts]
 
+    @torch.no_grad()
     def scored() -> list[Scored]:
-        with torch.no_grad():
-            now = [score(model, rollout.rows(p), 1) for p in parts]
-        return [
-            Scored(s.logp, rollout.logp[p], s.entropy, advantages[p], rollout.mask[p], p)
-            for s, p in zip(now, parts, strict=True)
-        ]
+        stats = [score(model, rollout.rows(p), 1) for p in parts]
+        there = [(rollout.logp[p], advantages[p], rollout.mask[p], p) for p in parts]
+        return [Scored(s.logp, old, s.entropy, *rest) for s, (old, *rest) in zip(stats, there, strict=True)]
 
     shared = open_update(method, counted, scored, OneProcess(), draw)
-    skips = ignores_zero_rows(method)
+    skips = ignores_zero_rows(method) and not method.selects
     for place, marked in zip(parts, shared.marked, strict=True):
         if skips:  # responses that change nothing but the denominator, which counts them already
             place = place[advantages[place] != 0]
-            if not len(place):
-                continue
+        if not len(place):
+            continue
         part = rollout.rows(place)
         s = score(model, part, method.top_k or 1)
         gap = candidate_gap(s.topk_logp, s.logp, method.candidate_weights) if method.candidate_weights else None
@@ -200,23 +189,9 @@ def update(
     return means
 
 
-def score(model: PreTrainedModel, rollout: Rollout, top_k: int, temperature: float = 1.0) -> TokenStats:
+def score(model: PreTrainedModel, rollout: Rollout, top_k: int) -> TokenStats:
     """Log-probability, entropy and top-K candidates of each token, [B, T]."""
     ids = torch.cat([rollout.prompts, rollout.tokens], 1)
     seen = torch.cat([rollout.prompt_mask, torch.ones_like(rollout.mask)], 1)
     logits = forward(model, ids, seen, logits_to_keep=rollout.tokens.shape[1] + 1)[:, :-1]
-    return token_stats(logits, rollout.tokens, top_k=top_k, temperature=temperature)
-
-
-class OneProcess:
-    """The processes that share an update, where there is one."""
-
-    index, count = 0, 1
-
-    def sum(self, x: Tensor) -> Tensor:
-        """x itself."""
-        return x
-
-    def gather(self, x: Tensor) -> Tensor:
-        """x itself."""
-        return x
+    return token_stats(logits, rollout.tokens, top_k=top_k)
