@@ -1,8 +1,10 @@
-"""The Python of README.md and docs/extend.md, run as it stands: but for the model, which is a tiny one in a folder, and the
+"""The Python of README.md, docs/extend.md and docs/start.md, run as it stands: but for the model, which is a tiny one in a folder, and the
 number of updates. And the walk in extend.md, held to what is called."""
 
+import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,19 @@ def test_the_walk_from_forward_to_loss(heading, tmp_path):
         functions = {word for word in words if not word.endswith(".py")}
         assert functions <= {name for path, name in called if path.startswith(str(ROOT / "src"))}
         assert functions
+
+
+START = "docs/start.md"
+
+
+def test_the_loop_that_is_shown_is_the_one_that_trains():
+    from simko.studies import loop
+
+    assert textwrap.indent(blocks(START)[0], "    ").rstrip() in inspect.getsource(loop.train)
+    assert len(inspect.getsource(loop).splitlines()) < 200
+
+
+def test_the_loop_trains_a_puzzle(tiny_base, capsys):
+    text = blocks(START)[1].replace("warm_started_model(WarmStart(), threads=1)", repr(str(tiny_base)))
+    exec(text.replace("rollouts=120", "rollouts=2, problems=4"), {})
+    assert capsys.readouterr().out.count("'reward': ") == 2
