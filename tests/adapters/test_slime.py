@@ -13,7 +13,8 @@ from simko.objectives import METHODS
 
 SELECTING = ("forking_tokens", "clip_cov", "kl_cov")
 OTHER_TOKENS = ("psr", "nsr")
-ROWS = [name for name in METHODS if name not in (*SELECTING, *OTHER_TOKENS)]
+CHANGING = ("simko_adaptive", "simko_adaptive_by_success")
+ROWS = [name for name in METHODS if name not in (*SELECTING, *OTHER_TOKENS, *CHANGING)]
 BY_ADVANTAGE = (
     "grpo", "rloo", "w_reinforce", "passk_training", "pkpo", "ordergrad", "maxrl", "f_grpo", "best_of_k", "unlikeliness",
     "ucpo", "ds_grpo",
@@ -69,6 +70,11 @@ def test_a_row_that_chooses_tokens_over_the_update_is_refused(slime, name):
 @pytest.mark.parametrize("name", OTHER_TOKENS)
 def test_a_row_that_divides_by_other_tokens_is_refused(slime, name):
     assert "divides by other tokens" in refusal(slime, name)
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_row_that_changes_from_update_to_update_is_refused(slime, name):
+    assert "changes from update to update" in refusal(slime, name)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -136,7 +142,7 @@ def test_the_first_update_names_the_objective(slime, caplog):
 def test_the_page_says_which_rows_train_how():
     page = (HERE.parents[1] / "docs" / "slime.md").read_text("utf-8")
     lines = re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_0-9]+`)*) \|", page, re.MULTILINE)
-    own_loss, by_advantage, other_tokens, selecting = (tuple(re.findall(r"[a-z_0-9]+", line)) for line in lines)
+    own_loss, by_advantage, *refused = (tuple(re.findall(r"[a-z_0-9]+", line)) for line in lines)
     assert by_advantage == BY_ADVANTAGE[1:]  # grpo without its own loss needs no simko
     assert {*own_loss, *by_advantage} == {*ROWS}
-    assert (other_tokens, selecting) == (OTHER_TOKENS, SELECTING)
+    assert refused == [OTHER_TOKENS, SELECTING, CHANGING]
