@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from simko.tasks import operator_puzzle_traces
-from simko.verifiers.operator_puzzle import MAX_VALUE
+from simko.tasks import countdown_traces, operator_puzzle_traces
+from simko.verifiers import countdown, operator_puzzle
 
 Traces = Callable[[int, int, float], list[tuple[str, str]]]
 """(n, seed, share) -> n pairs of prompt and response to imitate; share: of the rows that do not solve their prompt."""
@@ -27,6 +27,9 @@ def _numbers(last: int) -> tuple[str, ...]:
 
 
 PUZZLES: Mapping[str, Puzzle] = {
-    "operator_puzzle": Puzzle((*_numbers(MAX_VALUE), "+", "-", "*", "/", "="), operator_puzzle_traces, 9),
+    "operator_puzzle": Puzzle(
+        (*_numbers(operator_puzzle.MAX_VALUE), "+", "-", "*", "/", "="), operator_puzzle_traces, 9
+    ),
+    "countdown": Puzzle((*_numbers(countdown.MAX_VALUE), "+", "-", "*", "/", "=", ";"), countdown_traces, 18),
 }
 """{the task's name: its puzzle}."""
