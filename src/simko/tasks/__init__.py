@@ -7,6 +7,7 @@ from pathlib import Path
 from simko.tasks.code_file import code_task
 from simko.tasks.deepcoder import DEEPCODER
 from simko.tasks.file_rows import check_file
+from simko.tasks.graph_paths import GRAPH_PATHS, graph_paths_traces
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
@@ -27,6 +28,7 @@ __all__ = [
     "check_file",
     "file_task",
     "get_task",
+    "graph_paths_traces",
     "is_file_name",
     "operator_puzzle_traces",
     "read_file",
@@ -34,7 +36,9 @@ __all__ = [
     "write_verl_rows",
 ]
 
-TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (OPERATOR_PUZZLE, GRAPH_PATHS, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
+}
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: a function from the name after it to the task}. Users see the docstrings."""
