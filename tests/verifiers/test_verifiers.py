@@ -28,6 +28,7 @@ _EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads(
 )
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
+    "countdown": Problem("p", "3 7 5 2 = 24"),
     "graph_paths": Problem("p", "AB BC AC CD BD : A D 3"),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
@@ -186,5 +187,5 @@ def test_a_denied_letter_is_not_chosen(said: str) -> None:
 
 def test_an_unknown_verifier_lists_the_known_ones() -> None:
     assert get_verifier("last_box") is verify_last_box
-    with pytest.raises(ValueError, match="operator_puzzle, graph_paths, last_integer"):
+    with pytest.raises(ValueError, match="operator_puzzle, countdown, graph_paths, last_integer"):
         get_verifier("last_word")

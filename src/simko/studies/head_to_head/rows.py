@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from simko.evaluate import pass_at_k_matrix
+from simko.evaluate.files import replacing
 
 BASE, GRPO, EARLY = "base", "grpo", "grpo_early"
 OUTCOMES = (1, 16, 64)
@@ -106,13 +107,35 @@ def read_rows(path: Path) -> list[Row]:
     if lacking:
         raise ValueError(f"{path} lacks the column {lacking[0]}: give the rows that simko study run wrote")
     rows = table.select(wanted).to_pylist()
-    return [_parsed(row) for row in rows]
+    return [parsed_row(row) for row in rows]
 
 
-def _parsed(row: Mapping[str, Any]) -> Row:
-    """A measure that was not taken is nan."""
-    known = {name: math.nan if value is None else value for name, value in row.items()}
-    return Row(**known | {"correct": tuple(row["correct"]), "concentration": tuple(row["concentration"] or ())})
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows, sorted, to a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [field.name for field in fields(Row)]
+    ordered = sorted(rows, key=lambda r: (r.stage, r.task, r.method, r.setting, r.seed, r.step, r.split, r.temperature))
+    table = pa.Table.from_pylist([{name: _plain(getattr(row, name)) for name in names} for row in ordered])
+    place = table.schema.get_field_index("correct")
+    table = table.set_column(place, "correct", table.column("correct").cast(pa.list_(pa.int16())))
+    with replacing(path) as new:
+        pq.write_table(table, new, compression="zstd")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, and nan as null."""
+    if isinstance(value, tuple):
+        return list(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def parsed_row(row: Mapping[str, Any]) -> Row:
+    """A row from JSON or parquet. A measure that was not taken is nan."""
+    known = {field.name: row.get(field.name) for field in fields(Row)}
+    known = {name: math.nan if value is None else value for name, value in known.items()}
+    return Row(**known | {"correct": tuple(row["correct"]), "concentration": tuple(row.get("concentration") or ())})
 
 
 class Results:
