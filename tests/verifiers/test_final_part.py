@@ -60,6 +60,7 @@ VERDICTS = [
     ("instructions", Problem("p", "", "", _EXACT), "one, two", "one"),
     ("operator_puzzle", Problem("p", "6 6 5 4 1 = 28"), "+ 12", "+ 12 - 7 * 28 / 28"),
     ("countdown", Problem("p", "6 5 = 11"), "6 + 5", "6 + 5 = 11"),
+    ("graph_paths", Problem("p", "AB BC AC CD BD : A D 3"), "B C", "C B D"),
     ("synlogic", Problem("p", "", "15", {"task": "object_counting"}), "\\boxed{12}", "\\boxed{15}"),
     (
         "reasoning_gym",

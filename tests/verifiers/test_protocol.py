@@ -23,6 +23,7 @@ ENTRY = {"dataset": "chain_sum", "entry": {"question": "1 + 1", "answer": "2", "
 GOOD: dict[str, Problem] = {
     "operator_puzzle": Problem("p", "6 6 = 12"),
     "countdown": Problem("p", "6 6 = 12"),
+    "graph_paths": Problem("p", "AB BC : A C 2"),
     "last_integer": Problem("p", "", "1,234"),
     "last_box": Problem("p", "", "x"),
     "math": Problem("p", "", "\\boxed{x}", {"tolerance": 0.1}),
@@ -37,6 +38,7 @@ GOOD: dict[str, Problem] = {
 BAD: list[tuple[str, str, str, dict[str, Any]]] = [
     ("operator_puzzle", "6 6", "", {}),
     ("countdown", "6 6", "", {}),
+    ("graph_paths", "AB BC : A C", "", {}),
     ("last_integer", "", "1.5", {}),
     ("last_box", "", "$$", {}),
     ("math", "", "", {}),

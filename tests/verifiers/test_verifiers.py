@@ -16,6 +16,7 @@ from simko.verifiers import (
     verify_bbh,
     verify_choice,
     verify_exact,
+    verify_graph_paths,
     verify_last_box,
     verify_last_integer,
     verify_operator_puzzle,
@@ -28,6 +29,7 @@ _EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads(
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
     "countdown": Problem("p", "3 7 5 2 = 24"),
+    "graph_paths": Problem("p", "AB BC AC CD BD : A D 3"),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
     "choice": Problem("p", "", "(B)"),
@@ -103,6 +105,16 @@ def test_a_malformed_puzzle_is_named(prompt: str) -> None:
         verify_operator_puzzle("+ 12", Problem("p", prompt))
 
 
+_NO_PATH_PROBLEMS = ["", ": A B 1", "AB : A B", "AB : A B 0", "AB : A B 1\n", "AB  BC : A C 2", "AB BC : A C 100"]
+_NO_PATH_PROBLEMS += ["AA AB : A B 1", "ABC : A B 1", "ab : a b 1", "AB : A A 1", "AB BC:A C 2", "A B : A B 1"]
+
+
+@pytest.mark.parametrize("prompt", _NO_PATH_PROBLEMS)
+def test_a_malformed_path_problem_is_named(prompt: str) -> None:
+    with pytest.raises(ValueError, match="problem 'p'"):
+        verify_graph_paths("B", Problem("p", prompt))
+
+
 @pytest.mark.parametrize("answer", ["", "x", "1.5", "1,2", "\u0662", "12\n"])
 def test_a_gold_answer_that_is_no_integer_is_named(answer: str) -> None:
     with pytest.raises(ValueError, match="problem 'p'"):
@@ -175,5 +187,5 @@ def test_a_denied_letter_is_not_chosen(said: str) -> None:
 
 def test_an_unknown_verifier_lists_the_known_ones() -> None:
     assert get_verifier("last_box") is verify_last_box
-    with pytest.raises(ValueError, match="operator_puzzle, countdown, last_integer, last_box"):
+    with pytest.raises(ValueError, match="operator_puzzle, countdown, graph_paths, last_integer"):
         get_verifier("last_word")

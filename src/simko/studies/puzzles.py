@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
-from simko.tasks import countdown_traces, operator_puzzle_traces
+from simko.tasks import countdown_traces, graph_paths, graph_paths_traces, operator_puzzle_traces
 from simko.verifiers import countdown, operator_puzzle
 
 Traces = Callable[[int, int, float], list[tuple[str, str]]]
@@ -22,6 +23,7 @@ class Puzzle:
     """The length of a solution with its end token."""
 
 
+_EDGES = tuple(a + b for a, b in combinations(graph_paths.NODES, 2))
 _SIGNS = ("+", "-", "*", "/", "=")
 
 
@@ -32,5 +34,6 @@ def _numbers(last: int) -> tuple[str, ...]:
 PUZZLES: Mapping[str, Puzzle] = {
     "operator_puzzle": Puzzle((*_numbers(operator_puzzle.MAX_VALUE), *_SIGNS), operator_puzzle_traces, 9),
     "countdown": Puzzle((*_numbers(countdown.MAX_VALUE), *_SIGNS, ";"), countdown_traces, 18),
+    "graph_paths": Puzzle((*_EDGES, *graph_paths.NODES, ":", str(graph_paths.LENGTH)), graph_paths_traces, 6),
 }
 """{the task's name: its puzzle}."""

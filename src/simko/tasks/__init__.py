@@ -8,6 +8,7 @@ from simko.tasks.code_file import code_task
 from simko.tasks.countdown import COUNTDOWN, countdown_traces
 from simko.tasks.deepcoder import DEEPCODER
 from simko.tasks.file_rows import check_file
+from simko.tasks.graph_paths import GRAPH_PATHS, graph_paths_traces
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
@@ -29,6 +30,7 @@ __all__ = [
     "countdown_traces",
     "file_task",
     "get_task",
+    "graph_paths_traces",
     "is_file_name",
     "operator_puzzle_traces",
     "read_file",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (OPERATOR_PUZZLE, COUNTDOWN, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
+    task.name: task for task in (OPERATOR_PUZZLE, COUNTDOWN, GRAPH_PATHS, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
 }
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}

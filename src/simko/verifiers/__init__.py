@@ -19,6 +19,7 @@ from simko.verifiers.code.verify import verify_code
 from simko.verifiers.countdown import verify_countdown
 from simko.verifiers.custom import Custom
 from simko.verifiers.direct import Function, VerifierError, judged
+from simko.verifiers.graph_paths import verify_graph_paths
 from simko.verifiers.importing import import_function
 from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
@@ -46,6 +47,7 @@ __all__ = [
     "verify_code",
     "verify_countdown",
     "verify_exact",
+    "verify_graph_paths",
     "verify_instructions",
     "verify_last_box",
     "verify_last_integer",
@@ -58,6 +60,7 @@ __all__ = [
 VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
     "countdown": verify_countdown,
+    "graph_paths": verify_graph_paths,
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,
     "math": verify_math,
