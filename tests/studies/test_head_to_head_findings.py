@@ -161,10 +161,15 @@ def test_too_few_differing_problems_have_no_band_and_no_p():
     ("start", "end", "passes"), [(0.1, 0.3, True), (0.1, 0.15, False), (0.3, 0.9, False), (0.001, 0.3, False)]
 )
 def test_a_base_has_room_if_it_is_low_at_1_high_at_128_and_grpo_doubles_it(start, end, passes):
-    base = row("base", np.full(60, start), stage="base", step=0, seed=0)
-    assert findings.base_check(Results([base], []), TASK).passes is None
-    check = findings.base_check(Results([base, row("grpo", np.full(60, end))], []), TASK)
+    base = [row("base", np.full(60, start), stage="base", step=0, seed=0, split=s) for s in ("validation", "test")]
+    assert findings.base_check(Results(base, []), TASK).passes is None
+    worse, best = (
+        row("grpo", np.full(60, rate), stage="tuning", split="validation", setting={"learning_rate": rate})
+        for rate in (end / 2, end)
+    )
+    check = findings.base_check(Results([*base, worse, best, row("grpo", np.full(60, 0.9))], []), TASK)
     assert check.passes is passes
+    assert check.grpo == best.mean_pass(1)
     assert check.gain == pytest.approx(end / start, rel=0.3)
 
 

@@ -23,6 +23,7 @@ from simko.studies.head_to_head.rows import BASE, OUTCOMES, Row
 from simko.studies.loop import train
 from simko.studies.warm_start import warm_started_model
 from simko.tasks import get_task
+from simko.training.tiny_model import no_progress_bars
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def run_cell(protocol: Protocol, cell: Cell) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     arena = protocol.tasks[cell.task]
     folder = warm_started_model(arena.warm_start, threads=1)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    with no_progress_bars():
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     verifier, splits = get_task(cell.task).verifier, problems_of(protocol, cell.task)
     step, seconds, rewards = 0, 0.0, list[float]()
 

@@ -24,9 +24,9 @@ class BaseCheck:
     curve: Curve
     """The base's pass@K."""
     grpo: float | None
-    """GRPO's pass@1 at the end; None before it is trained."""
+    """The best validation pass@1 of GRPO's tuning runs; None before there is one."""
     gain: float | None
-    """That over the base's."""
+    """That over the base's on the same problems."""
     passes: bool | None
     """Whether pass@1 < LOW, pass@K > HIGH at the largest K, and the gain >= GAIN; None before GRPO is trained."""
 
@@ -99,11 +99,17 @@ def base_check(results: Results, task: str) -> BaseCheck | None:
     samples = min(row.samples for row in base.values())
     curve = curve_of(base, tuple(k for k in (*OUTCOMES, 128) if k <= samples))
     first, last = curve.points[0].estimate, curve.points[-1].estimate
-    grpo = results.end(task, GRPO)
-    if not grpo:
+    runs = [
+        row
+        for (name, _), at in results.of_stage(task, "tuning", "validation").items()
+        for row in at.values()
+        if name == GRPO
+    ]
+    before = [row.mean_pass(1) for row in results.end(task, BASE, "validation").values()]
+    if not runs or not before:
         return BaseCheck(curve, None, None, None)
-    after = float(np.mean([row.mean_pass(1) for row in grpo.values()]))
-    gain = after / first if first else float("inf")
+    after = max(row.mean_pass(1) for row in runs)
+    gain = after / before[0] if before[0] else float("inf")
     return BaseCheck(curve, after, gain, first < LOW and last > HIGH and gain >= GAIN)
 
 
