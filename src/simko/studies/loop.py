@@ -75,7 +75,7 @@ def train(
         rollout = sample(model, tokenizer, prompts, settings.responses, settings.max_new_tokens, draw)
         rewards = grade(tokenizer, rollout, batch, verifier)
         groups = torch.arange(len(batch)).repeat_interleave(settings.responses)
-        advantages = method.advantages(rewards, groups, old_logp=rollout.logp, mask=rollout.mask)
+        advantages = adaptation.method.advantages(rewards, groups, old_logp=rollout.logp, mask=rollout.mask)
         metrics: dict[str, float] = {}
         for places in torch.randperm(len(rewards), generator=draw).chunk(settings.updates):
             metrics = update(model, optimizer, adaptation, rollout.rows(places), advantages[places], settings, draw)
