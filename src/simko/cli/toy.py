@@ -22,7 +22,10 @@ DRAWN_METHODS = {"grpo": "#d55e00", "entropy_bonus": "#009e73", "simko": "#0072b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="seeds per method (default 20)")
     parser.add_argument("--steps", type=int, default=600, help="updates, of 16 responses each (default 600)")
-    parser.add_argument("--methods", help="comma-separated (default: every row of METHODS; of the sweep, its seven)")
+    parser.add_argument(
+        "--methods",
+        help="comma-separated (default: every row of METHODS without a controller; of the sweep, its seven)",
+    )
     parser.add_argument("--optimizer", default="adam", help="adam (rate 0.1, the default) or sgd (rate 0.5)")
     parser.add_argument("--updates-each", type=int, default=1, help="updates on each 16 responses (default 1)")
     parser.add_argument("--sweep", action="store_true", help="instead, six to twelve settings each of seven methods")

@@ -1,7 +1,7 @@
 """The toy of SimKO's paper: a tree of 3 steps with 4 actions, a tabular softmax policy, 6 correct responses out of 64.
 
-All numbers of a policy are exact, by enumeration of the 64 responses. Every row of METHODS can train it. Seeds are trained
-together but independently: each has its own start, draws, group, loss, denominator and optimiser state.
+All numbers of a policy are exact, by enumeration of the 64 responses. Every row of METHODS without a controller can train it.
+Seeds are trained together but independently: each has its own start, draws, group, loss, denominator and optimiser state.
 
 Axes: S seeds, G responses of a seed's one group, T = 3 steps, N = 21 states, A = 4 actions, P = 64 responses.
 """
@@ -89,6 +89,8 @@ class ToySetting:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}: choose from {', '.join(METHODS)}")
+        if METHODS[self.method].controller is not None:
+            raise ValueError(f"{self.method} changes from update to update, and the toy trains all seeds by one row")
         if self.optimizer not in LEARNING_RATES:
             raise ValueError(f"unknown optimizer {self.optimizer!r}: choose from {', '.join(LEARNING_RATES)}")
         if self.seeds < 2:
@@ -277,8 +279,8 @@ def sampled_updates(
 
 
 def settings_of_all(**common: Any) -> list[ToySetting]:
-    """Every row of METHODS, with its defaults and TOY_OPTIONS. common: fields of ToySetting."""
-    return [ToySetting(method=name, **common) for name in METHODS]
+    """Every row of METHODS that has no controller, with its defaults and TOY_OPTIONS. common: fields of ToySetting."""
+    return [ToySetting(method=name, **common) for name, row in METHODS.items() if row.controller is None]
 
 
 def settings_of_sweep(**common: Any) -> list[ToySetting]:
