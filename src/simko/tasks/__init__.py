@@ -11,6 +11,7 @@ from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
+from simko.tasks.mini_sudoku import MINI_SUDOKU, mini_sudoku_traces
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.reasoning_gym import reasoning_gym_task
@@ -28,13 +29,16 @@ __all__ = [
     "file_task",
     "get_task",
     "is_file_name",
+    "mini_sudoku_traces",
     "operator_puzzle_traces",
     "read_file",
     "verl_rows",
     "write_verl_rows",
 ]
 
-TASKS: dict[str, Task] = {task.name: task for task in (OPERATOR_PUZZLE, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (OPERATOR_PUZZLE, MINI_SUDOKU, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
+}
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: a function from the name after it to the task}. Users see the docstrings."""
