@@ -36,7 +36,7 @@ def load(split: Split, limit: int | None = None) -> list[Problem]:
     raise ValueError(f"mini_sudoku has about {len(found)} {split} problems to give, not {limit}: lower the limit")
 
 
-def mini_sudoku_traces(n: int, seed: int, shuffled_rows: float = 0.6) -> list[tuple[str, str]]:
+def mini_sudoku_traces(n: int, seed: int, shuffled_rows: float = 0.3) -> list[tuple[str, str]]:
     """n pairs (prompt, response) for a supervised warm start, with problems of the training split.
 
     Each response is a random solution in which a share `shuffled_rows` of the grid's rows have the digits of their blanks
