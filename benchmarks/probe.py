@@ -61,7 +61,7 @@ def main() -> None:
         lambda completions, **_: [float(len(c) % 7) for c in completions],
         args,
         train_dataset=Dataset.from_list([{"prompt": f"{a} {b}"} for a in range(10) for b in range(100)]),
-        processing_class=puzzle_tokenizer(),
+        processing_class=puzzle_tokenizer("operator_puzzle"),
     )
     spent = timed(trainer)
     start = time.perf_counter()

@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    tokenizer = puzzle_tokenizer()
+    tokenizer = puzzle_tokenizer("operator_puzzle")
     simko_config = partial(SimKOConfig, simko_gate_quantile=None) if args.no_gate else SimKOConfig
     pair = [
         trainer(kind, config, args.vocabulary, args.rows, tokenizer)

@@ -64,7 +64,7 @@ def tiny_base(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
-    tokenizer = puzzle_tokenizer()
+    tokenizer = puzzle_tokenizer("operator_puzzle")
     puzzle_model(WarmStart(layers=1, hidden=16, heads=2), tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

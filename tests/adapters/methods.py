@@ -11,7 +11,7 @@ from simko.adapters.trl import MethodTrainer
 from simko.objectives import METHODS
 
 IN_TRL = ("grpo", "dapo", "dr_grpo", "gspo", "cispo")
-SIMKO = ("simko", "simko_softmax", "simko_reference", "simko_positive", "simko_negative")
+SIMKO = ("simko", "simko_softmax", "simko_reference", "simko_positive", "simko_negative", "simko_adaptive", "simko_by_success", "simko_adaptive_by_success")  # fmt: skip
 BY_ADVANTAGE = (
     "rloo", "w_reinforce", "passk_training", "pkpo", "ordergrad", "maxrl", "f_grpo", "best_of_k", "unlikeliness", "ucpo", "ds_grpo",
 )  # fmt: skip

@@ -15,6 +15,7 @@ from simko.adapters.trl import MethodTrainer
 from simko.adapters.trl.config import MethodConfig
 from simko.adapters.trl.resume import needed_files
 from simko.objectives import METHODS
+from simko.objectives.controllers import BASE_UPDATES
 
 
 def decay(state, metrics, *, option, values):
@@ -228,6 +229,25 @@ def test_a_continued_run_is_the_one_that_was_never_stopped(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"checkpoint-2 has no method\.json, so that a continued run would differ"):
         weights_after(tmp_path, step=2, **options)
     assert kept != forgotten
+
+
+@pytest.mark.parametrize("name", ["simko_adaptive", pytest.param("simko_adaptive_by_success", marks=pytest.mark.slow)])
+def test_adaptive_simko_continues_its_base_and_its_alpha(tmp_path, name):
+    """From a checkpoint in which the base is half measured, and from one in which alpha has moved."""
+    options = {
+        "cls": MethodTrainer, "method": name, "reward": right, "max_steps": BASE_UPDATES + 3,
+        "method_options": {"alpha": 0.3, "top_penalty": 1.5, "gate_quantile": 0.5, "alpha_max": 1.0, "alpha_rate": 9.0},
+        "per_device_train_batch_size": 8, "max_completion_length": 12,
+    }  # fmt: skip
+    whole = weights_after(tmp_path, **options)
+    for step in (BASE_UPDATES - 2, BASE_UPDATES + 1):
+        assert torch.equal(weights_after(tmp_path, step=step, **options), whole)
+        file = tmp_path / "out" / f"checkpoint-{step}" / "method.json"
+        kept = json.loads(file.read_text())
+        assert kept["state"]["updates"] == min(step, BASE_UPDATES)
+        assert ("alpha" in kept["options"]) == (step > BASE_UPDATES)
+        file.write_text(json.dumps({"state": {}, "options": {}}))
+        assert not torch.equal(weights_after(tmp_path, step=step, **options), whole)
 
 
 def test_only_a_row_with_a_controller_needs_its_state(tmp_path, monkeypatch):

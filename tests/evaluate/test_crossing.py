@@ -149,3 +149,15 @@ def test_false_claims(problems):
         ours, other = rng.binomial(n, p), rng.binomial(n, p)
         claims += crossing(counts(ours, n), counts(other, n), resamples=500, seed=seed).claimed
     assert claims <= 0.05 * runs
+
+
+def test_the_p_value_belongs_to_the_band_and_is_never_below_that_of_one_k():
+    rng = np.random.default_rng(5)
+    for seed in range(20):
+        p = rng.beta(1, 3, size=60)
+        ours, other = counts(rng.binomial(N, np.clip(p + 0.02, 0, 1))), counts(rng.binomial(N, p))
+        band = crossing(ours, other, resamples=1000, seed=seed).points
+        single = paired_difference(ours, other, [b.k for b in band], resamples=1000, seed=seed).points
+        for at_all, at_one in zip(band, single, strict=True):
+            assert (at_all.p < 0.05) == (at_all.low > 0 or at_all.high < 0)
+            assert at_all.p >= at_one.p

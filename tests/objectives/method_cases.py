@@ -20,6 +20,9 @@ STRONG = {
     "simko": SIMKO,
     "simko_softmax": SIMKO,
     "simko_reference": SIMKO,
+    "simko_adaptive": SIMKO,
+    "simko_by_success": SIMKO,
+    "simko_adaptive_by_success": SIMKO,
     "simko_positive": {"alpha": 0.3, "gate_quantile": 0.5},
     "simko_negative": {"top_penalty": 1.5, "gate_quantile": 0.5},
 }

@@ -37,6 +37,10 @@ BY_HAND = {  # value; options, advantages, marked tokens where they are not as a
     "simko_softmax": ((-2.4 - 1.0 + 1.65 + 0.8) / 4, SIMKO),
     "simko_reference": ((-2.4 - 1.0 + 1.65 + 0.88) / 4, SIMKO),  # 1.1 A after the clip
     "simko_positive": (GRPO, SIMKO),
+    **dict.fromkeys(
+        ("simko_adaptive", "simko_by_success", "simko_adaptive_by_success"),
+        ((-2.4 - 1.0 + 1.65 + 0.8) / 4, SIMKO | {"top_penalty": 1.1}),
+    ),
     "simko_negative": ((-2.4 - 1.0 + 1.65 + 0.8) / 4, SIMKO),
 }
 
@@ -183,7 +187,8 @@ class Written:
         gate = np.zeros_like(self.mask)
         for g, H, mask in zip(gate, self.H0, self.mask, strict=True):
             g[:] = mask & (np.quantile(H[mask], self.o["gate_quantile"]) < H)
-        shift = self.o.get("alpha", 0) * gate * (self.A > 0) * (gap(z) - gap(self.z0))
+        alpha = self.o.get("alpha", 0) / (1 + self.A**2 if self.name.endswith("by_success") else 1)
+        shift = alpha * gate * (self.A > 0) * (gap(z) - gap(self.z0))
         lam = np.where(gate & (self.A < 0) & (top[..., 0] == self.y), self.o.get("top_penalty", 1), 1)
         ratio = np.exp(self.logp(z) + shift - self.old)
         if self.name == "simko_reference":
@@ -191,6 +196,7 @@ class Written:
         return self.token_mean(self.ppo(ratio * lam, self.A))
 
     simko_softmax = simko_reference = simko_positive = simko_negative = simko
+    simko_adaptive = simko_by_success = simko_adaptive_by_success = simko
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -44,6 +44,9 @@ def test_the_rows():
         "simko_reference",
         "simko_positive",
         "simko_negative",
+        "simko_adaptive",
+        "simko_by_success",
+        "simko_adaptive_by_success",
     ]
     for name, method in METHODS.items():
         assert method.name == name
@@ -63,7 +66,17 @@ def test_what_rows_need():
         ["psr", "nsr", "w_reinforce", "passk_training", "pkpo", "maxrl", "f_grpo", "unlikeliness", "ucpo", "ds_grpo"]
     )
     assert rows_where(lambda m: m.candidate_weights == "softmax") == ["simko_softmax"]
-    assert rows_where(lambda m: m.candidate_weights == "uniform") == ["simko", "simko_reference", "simko_positive"]
+    assert rows_where(lambda m: m.candidate_weights == "uniform") == (
+        [
+            "simko",
+            "simko_reference",
+            "simko_positive",
+            "simko_adaptive",
+            "simko_by_success",
+            "simko_adaptive_by_success",
+        ]
+    )
+    assert rows_where(lambda m: m.controller) == ["simko_adaptive", "simko_adaptive_by_success"]
     assert rows_where(lambda m: m.top_k == 3) == rows_where(lambda m: m.candidate_weights is not None)
     assert rows_where(lambda m: m.needs_top1) == [name for name in NAMES if name.startswith("simko")]
 
@@ -107,6 +120,17 @@ DEFAULTS = {
         }
         for name in ("simko", "simko_softmax", "simko_reference")
     },
+    "simko_by_success": {
+        "eps": 1e-6, "alpha": 0.2, "top_penalty": 1.5, "gate_quantile": 0.8, "top_k": 3, "clip_low": 0.2,
+        "clip_high": 0.2,
+    },
+    **{
+        name: {
+            "eps": 1e-6, "alpha": 0.02, "alpha_max": 0.2, "alpha_rate": 1.0, "top_penalty": 1.1, "gate_quantile": 0.8,
+            "top_k": 3, "clip_low": 0.2, "clip_high": 0.2,
+        }
+        for name in ("simko_adaptive", "simko_adaptive_by_success")
+    },
 }  # fmt: skip
 
 
@@ -145,6 +169,8 @@ def test_an_option_of_another_method(name, option):
 
 BAD = {
     "alpha": [-0.1, 1.1, float("nan"), True, "0.1"],
+    "alpha_max": [-0.1, 1.1],
+    "alpha_rate": [-0.1, float("inf")],
     "clip_high": [-0.1, float("nan")],
     "clip_low": [-0.1, None],
     "cov_high": [float("inf"), None],

@@ -320,11 +320,13 @@ def test_metrics():
     ratio = (s.logp - old).exp() * torch.where(penalised, 1.5, 1.0)
     clipped = ((ratio > 1.2) & (A > 0) | (ratio < 0.8) & (A < 0)) & mask
     assert penalised.any()
+    trained = gate & (A != 0)
+    assert trained.sum() < gate.sum()
     expected = {
         "gated": gate.sum() / n,
         "penalised": penalised.sum() / n,
-        "gap": (s.topk_logp.mean(-1) - s.logp)[gate].mean(),
-        "rank1": s.is_top1[gate].float().mean(),
+        "gap": (s.topk_logp.mean(-1) - s.logp)[trained].mean(),
+        "rank1": s.is_top1[trained].float().mean(),
         "clipped": clipped.sum() / n,
         "ratio": ratio[mask].mean(),
     }

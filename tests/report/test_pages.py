@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unicodedata
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from test_runs import write_run
 
 from simko.cli.main import main
 from simko.report import read_sections, write_report, write_runs_page
+from simko.report.document import Bullets, Code, Document, Figures, Heading, Prose, Table, write_document
 from simko.report.plots import COLOURS, colour, pair_colours, save, svg
 from simko.report.text import visible
 
@@ -25,13 +27,25 @@ ALLOWED = {"\n", "\t"}
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, trained, big_study) -> dict[str, Path]:
-    """A page of each kind: a study, training runs, a callback's store, and runs with long names and many samples."""
+    """A page of each kind: a study, training runs, a callback's store, runs with long names and many samples, a document."""
     root = tmp_path_factory.mktemp("pages")
     made = {"study": write_report(big_study, root / "study.html")}
     assert main(["report", str(trained / "simko"), "--to", str(root / "training.html")]) == 0
     assert main(["report", str(trained / "simko" / "held-out"), "--to", str(root / "store.html")]) == 0
     models = [write_run(root / f"m{i}", 0.2 * (i + 1), n=64, record={"model": "org/" + "long-" * 30}) for i in range(3)]
     made["compared"] = write_runs_page(read_sections([str(model) for model in models]), root / "compared.html")
+    rows = [[name, *[(f"{100 * x:.1f}", "1.0 to 2.0") for x in range(12)]] for name in ("grpo", f"<b>{'x' * 60}")]
+    table = Table(["method", *map(str, range(12))], rows, caption="Numbers.")
+    blocks = [
+        Heading("One"),
+        Prose("Words."),
+        table,
+        replace(table, folded="More"),
+        Code("command " * 40),
+        Bullets(["a"]),
+    ]
+    drawn = Figures([("A line.", svg("a line", lambda figure: figure.add_subplot().plot([0, 1])))])
+    made["document"] = write_document(Document("A document", [*blocks, drawn]), root / "document.html")
     return made | {kind: root / f"{kind}.html" for kind in ("training", "store")}
 
 
@@ -204,3 +218,20 @@ def test_long_names_are_told_apart_in_plots_and_their_legend_is_whole(tmp_path):
     draw_differences(figure, [(pair, "black", points) for pair in pairs])
     figure.draw_without_rendering()
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("count", [3, 13, 14, 20])
+def test_the_names_of_many_lines_stay_beside_their_axes_and_apart(count):
+    from matplotlib.figure import Figure
+
+    from simko.report.plots import axes, label_ends
+
+    panel = axes(Figure(), "x", "y")
+    panel.set_ylim(0, 1)
+    label_ends(panel, [(f"line {i}", 0.3, "#000000") for i in range(count)])
+    heights = sorted(text.xy[1] for text in panel.texts)
+    assert heights[0] >= 0
+    assert heights[-1] <= 1
+    inches = 0.77 * 3.2  # of a panel's height
+    gap = min(b - a for a, b in itertools.pairwise(heights)) * inches * 72
+    assert gap > panel.texts[0].get_fontsize()

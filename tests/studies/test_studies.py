@@ -28,7 +28,7 @@ def test_a_failing_job_says_why(tmp_path):
 
 
 def test_the_tokenizer_keeps_a_puzzle():
-    tokenizer = puzzle_tokenizer()
+    tokenizer = puzzle_tokenizer("operator_puzzle")
     text = "6 6 5 4 1 = 10"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert len(tokenizer(text)["input_ids"]) == 7

@@ -22,6 +22,7 @@ HUMANEVAL = {"signature": "def f(x):\n", "entry_point": "f", "test": "def check(
 ENTRY = {"dataset": "chain_sum", "entry": {"question": "1 + 1", "answer": "2", "metadata": {}}}
 GOOD: dict[str, Problem] = {
     "operator_puzzle": Problem("p", "6 6 = 12"),
+    "countdown": Problem("p", "6 6 = 12"),
     "mini_sudoku": Problem("p", ". . 2 . . 4 . . . . . . 3 . 4 ."),
     "last_integer": Problem("p", "", "1,234"),
     "last_box": Problem("p", "", "x"),
@@ -36,6 +37,7 @@ GOOD: dict[str, Problem] = {
 }
 BAD: list[tuple[str, str, str, dict[str, Any]]] = [
     ("operator_puzzle", "6 6", "", {}),
+    ("countdown", "6 6", "", {}),
     ("mini_sudoku", "1 2 3 4", "", {}),
     ("last_integer", "", "1.5", {}),
     ("last_box", "", "$$", {}),

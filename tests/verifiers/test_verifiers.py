@@ -27,6 +27,7 @@ _EVERY_INSTRUCTION: dict[str, dict[str, Any]] = json.loads(
 )
 PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
+    "countdown": Problem("p", "3 7 5 2 = 24"),
     "mini_sudoku": Problem("p", ". . 2 . . 4 . . . . . . 3 . 4 ."),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
@@ -175,5 +176,5 @@ def test_a_denied_letter_is_not_chosen(said: str) -> None:
 
 def test_an_unknown_verifier_lists_the_known_ones() -> None:
     assert get_verifier("last_box") is verify_last_box
-    with pytest.raises(ValueError, match="operator_puzzle, mini_sudoku, last_integer, last_box"):
+    with pytest.raises(ValueError, match="operator_puzzle, countdown, mini_sudoku, last_integer, last_box"):
         get_verifier("last_word")

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "write the HTML page of a study or an evaluation",
     "audit": "grade an evaluation again with another verifier and list what differs",
     "export": "write an evaluation's samples to JSONL or Parquet",
+    "study": "tune and compare methods on small tasks by one protocol, cell by cell (hours, CPU)",
     "toy": "train every method on a tree of 64 responses and count the correct ones it keeps (a minute, CPU)",
     "methods": "list the methods, or describe one",
     "tasks": "list the tasks and verifiers, or describe one",

@@ -12,7 +12,7 @@ from simko.evaluate.answers import (
     maj_at_k,
     majority,
 )
-from simko.evaluate.crossing import BandPoint, Crossing, crossing
+from simko.evaluate.crossing import BandPoint, Crossing, crossing, simultaneous_band
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -58,5 +58,6 @@ __all__ = [
     "pass_at_k_curve",
     "pass_at_k_matrix",
     "reliable",
+    "simultaneous_band",
     "with_errors_as_correct",
 ]

@@ -31,6 +31,8 @@ class BandPoint:
     """The low end of the band."""
     high: float
     """The high end."""
+    p: float
+    """The band's p value at this k, for all ks at once: below 1 - level exactly where the band excludes 0."""
 
 
 @dataclass(frozen=True)
@@ -118,35 +120,53 @@ def crossing(
     ks = [2**i for i in range((fewest // 2).bit_length())]
     ids, left, right = paired_values(ours, other, ks)
     differences = left.mean(axis=0) - right.mean(axis=0)
-    kept = ((np.abs(differences) > _EQUAL).sum(axis=0) >= _MIN_DIFFERING) & (differences.std(axis=0) > _EQUAL)
-    left_out = tuple(k for k, keep in zip(ks, kept, strict=True) if not keep)
-    if not kept.any():
-        return Crossing((), left_out, len(ids), ks[-1], level, None, None, None, None)
-    kept_ks, differences = np.array(ks)[kept], differences[:, kept]
-    mean = differences.mean(axis=0)
-    shift, t = resampled_t(differences - mean, resamples, np.random.default_rng(seed))
-    half = critical_value(np.abs(t).max(axis=1), level) * differences.std(axis=0)
-    low, high = np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)
-    direction = _direction(low, high)
+    points, shift = simultaneous_band(differences, ks, level=level, resamples=resamples, seed=seed)
+    left_out = tuple(k for k in ks if k not in {point.k for point in points})
+    direction = _direction(points)
     star: tuple[float | None, ...] = (None, None, None)
     if direction is not None:
         sign = 1.0 if direction == "ahead then behind" else -1.0
-        star = _k_star(sign * mean, sign * (mean + shift), kept_ks, level)
-    band = np.stack([mean, low, high], axis=-1).tolist()
-    points = tuple(BandPoint(int(k), *row) for k, row in zip(kept_ks, band, strict=True))
+        mean = np.array([point.difference for point in points])
+        star = _k_star(sign * mean, sign * (mean + shift), np.array([point.k for point in points]), level)
     return Crossing(points, left_out, len(ids), ks[-1], level, direction, *star)
+
+
+def simultaneous_band(
+    differences: Float[np.ndarray, "P K"],
+    ks: Sequence[int],
+    *,
+    level: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
+) -> tuple[tuple[BandPoint, ...], Float[np.ndarray, "B K2"]]:
+    """The band of `crossing` around the mean over problems of differences, and the resampled means less the mean.
+
+    Both have the ks alone at which at least five problems differ, not all by the same amount.
+    """
+    kept = ((np.abs(differences) > _EQUAL).sum(axis=0) >= _MIN_DIFFERING) & (differences.std(axis=0) > _EQUAL)
+    if not kept.any():
+        return (), np.empty((resamples, 0))
+    differences = differences[:, kept]
+    mean, spread = differences.mean(axis=0), differences.std(axis=0)
+    shift, t = resampled_t(differences - mean, resamples, np.random.default_rng(seed))
+    largest = np.abs(t).max(axis=1)
+    half = critical_value(largest, level) * spread
+    low, high = np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)
+    p = (1 + (largest[:, None] >= np.abs(mean) / spread).sum(axis=0)) / (resamples + 1)
+    band = np.stack([mean, low, high, p], axis=-1).tolist()
+    return tuple(BandPoint(int(k), *row) for k, row in zip(np.array(ks)[kept], band, strict=True)), shift
 
 
 def _excludes_0(point: BandPoint, side: str) -> bool:
     return point.low > 0 if side == "ahead" else point.high < 0
 
 
-def _direction(low: Float[np.ndarray, " K"], high: Float[np.ndarray, " K"]) -> Direction | None:
+def _direction(points: Sequence[BandPoint]) -> Direction | None:
     """The first change of a band from one side of 0 to the other."""
-    sides = [s for s in np.where(low > 0, 1, np.where(high < 0, -1, 0)) if s]
-    if not sides or all(s == sides[0] for s in sides):
+    ahead = [point.low > 0 for point in points if point.low > 0 or point.high < 0]
+    if len(set(ahead)) < 2:
         return None
-    return "ahead then behind" if sides[0] > 0 else "behind then ahead"
+    return "ahead then behind" if ahead[0] else "behind then ahead"
 
 
 def _k_star(

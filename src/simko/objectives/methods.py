@@ -11,6 +11,7 @@ An option for which no source gives a value is REQUIRED. Method (method.py) says
 from functools import partial
 
 from simko.objectives import advantages as adv
+from simko.objectives import controllers as con
 from simko.objectives import reweighting as rew
 from simko.objectives import selection as sel
 from simko.objectives import surrogate as sur
@@ -23,10 +24,20 @@ GRPO = partial(adv.standardised, eps=1e-6, ddof=1)
 GATE = partial(tok.gate_by_entropy, gate_quantile=0.8)
 SPREAD = partial(tok.spread_over_candidates, alpha=0.01)
 PENALISE = partial(tok.penalise_ratio, top_penalty=1.1)
+HOLD_RANK1 = partial(con.hold_rank1, alpha=0.02, top_penalty=1.1, alpha_rate=1.0, alpha_max=0.2)
 
 WEIGHT_TITLE = "The Surprising Effectiveness of Negative Reinforcement in LLM Reasoning"
 COV_TITLE = "The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models"
-SIMKO_TITLE = "SimKO: Simple Pass@K Policy Optimization"
+SIMKO = partial(
+    Method,
+    title="SimKO: Simple Pass@K Policy Optimization",
+    arxiv="2510.14807",
+    estimator=GRPO,
+    candidate_weights="uniform",
+    top_k=3,
+    needs_top1=True,
+    metrics=("gated", "rank1", "gap", "penalised", "ratio", "clipped"),
+)
 
 _ROWS = (
     Method(
@@ -312,72 +323,74 @@ _ROWS = (
         inert_zero_rows=False,
         metrics=("marked", "log_ratio", "ratio"),
     ),
-    Method(
+    SIMKO(
         name="simko",
-        title=SIMKO_TITLE,
-        arxiv="2510.14807",
         summary="At uncertain tokens, correct responses also raise the likeliest candidates, and incorrect ones lower rank 1 "
         "further.",
         formula="log pi + alpha [A > 0] (gap - sg gap); log pi_old - [A < 0] [rank 1] log(top_penalty); both at tokens "
         "with H above gate_quantile of their response; gap = mean of the top K log pi_(n) - log pi",
-        estimator=GRPO,
         token_links=(GATE, SPREAD, PENALISE),
-        candidate_weights="uniform",
-        top_k=3,
-        needs_top1=True,
-        metrics=("gated", "rank1", "gap", "penalised", "ratio", "clipped"),
     ),
-    Method(
+    SIMKO(
         name="simko_softmax",
-        title=SIMKO_TITLE,
-        arxiv="2510.14807",
         summary="SimKO with each candidate weighted by its probability.",
         formula="as simko, gap = sum_n w_n log pi_(n) - log pi, w_n = sg(p_n) / sum of the top K",
-        estimator=GRPO,
         token_links=(GATE, SPREAD, PENALISE),
         candidate_weights="softmax",
-        top_k=3,
-        needs_top1=True,
-        metrics=("gated", "rank1", "gap", "penalised", "ratio", "clipped"),
     ),
-    Method(
+    SIMKO(
         name="simko_reference",
-        title=SIMKO_TITLE,
-        arxiv="2510.14807",
         summary="SimKO as in its authors' code: the penalty multiplies the advantage, so that the clip does not undo it.",
         formula="as simko, with top_penalty A in place of the term in log pi_old",
         note="The authors take the mean over the tokens of a micro-batch and weight it by rows, so that it depends on "
         "packing. Here it is the mean over all tokens.",
-        estimator=GRPO,
         token_links=(GATE, SPREAD, partial(tok.penalise_advantage, top_penalty=1.1)),
-        candidate_weights="uniform",
-        top_k=3,
-        needs_top1=True,
-        metrics=("gated", "rank1", "gap", "penalised", "ratio", "clipped"),
     ),
-    Method(
+    SIMKO(
         name="simko_positive",
-        title=SIMKO_TITLE,
-        arxiv="2510.14807",
         summary="The positive part of SimKO alone.",
         formula="as simko with top_penalty 1",
-        estimator=GRPO,
         token_links=(GATE, SPREAD),
-        candidate_weights="uniform",
-        top_k=3,
-        needs_top1=True,
         metrics=("gated", "rank1", "gap", "ratio", "clipped"),
     ),
-    Method(
+    SIMKO(
         name="simko_negative",
-        title=SIMKO_TITLE,
-        arxiv="2510.14807",
         summary="The negative part of SimKO alone.",
         formula="as simko with alpha 0",
-        estimator=GRPO,
         token_links=(GATE, PENALISE),
-        needs_top1=True,
+        candidate_weights=None,
+        top_k=None,
         metrics=("gated", "rank1", "penalised", "ratio", "clipped"),
+    ),
+    SIMKO(
+        name="simko_adaptive",
+        summary="SimKO that sets alpha and lambda itself: rank 1 at uncertain tokens is to stay as likely as in the base model.",
+        formula="as simko; after each update alpha <- alpha exp(alpha_rate (rank1 - base)), in [0.001, alpha_max], and lambda - 1 "
+        "by the same factor",
+        note="A proposal of this package, not of the paper. rank1 is the share of rank 1 among the gated tokens of responses with "
+        "an advantage, which are drawn from the policy. base is its mean over the first 5 updates that the controller sees "
+        "(after grpo_warmup_steps): start from the base model. alpha and top_penalty are those of these updates; their ratio, lambda "
+        "= 1 + 5 alpha, is that of alpha 0.1 and lambda 1.5.",
+        token_links=(GATE, partial(tok.spread_over_candidates, alpha=0.02), PENALISE),
+        controller=HOLD_RANK1,
+    ),
+    SIMKO(
+        name="simko_by_success",
+        summary="SimKO with an alpha that grows with the group's share of correct responses: what is solved is spread, what is "
+        "rare is sharpened.",
+        formula="as simko with alpha / (1 + A^2) in place of alpha, which is alpha rho / (1 - (1 - rho) / N) for rewards of 1 "
+        "and 0",
+        note="A proposal of this package, not of the paper. alpha is that of a group in which nearly all are correct. The "
+        "default makes it 0.1 where half are, with the lambda that goes with it in simko_adaptive.",
+        token_links=(GATE, partial(tok.spread_by_success, alpha=0.2), partial(tok.penalise_ratio, top_penalty=1.5)),
+    ),
+    SIMKO(
+        name="simko_adaptive_by_success",
+        summary="simko_by_success with the controller of simko_adaptive.",
+        formula="as simko_by_success; alpha and lambda move as in simko_adaptive",
+        note="A proposal of this package, not of the paper.",
+        token_links=(GATE, partial(tok.spread_by_success, alpha=0.02), PENALISE),
+        controller=HOLD_RANK1,
     ),
 )
 

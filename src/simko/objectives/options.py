@@ -67,6 +67,8 @@ def _positive_share(meaning: str) -> Option:
 
 OPTIONS = {
     "alpha": _share("share of a correct token's reward that goes to the candidates"),
+    "alpha_max": _share("the controller lets alpha rise to this"),
+    "alpha_rate": _at_least_0("an update multiplies alpha by exp(alpha_rate (rank1 - base))"),
     "clip_high": _clip("the ratio is clipped to at most 1 + clip_high"),
     "clip_low": _clip("the ratio is clipped to at least 1 - clip_low"),
     "cov_high": Option("tokens are drawn from those with a covariance below it", "must be a finite number", is_number),

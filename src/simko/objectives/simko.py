@@ -72,7 +72,7 @@ def simko_loss(
         reduction, denominator: see reduce_loss.
 
     Returns the loss and detached metrics, all shares of counted tokens unless stated otherwise: gated; penalised; gap (mean
-    over gated tokens, nats); rank1 (share of gated tokens); clipped; ratio (mean). ValueError for an option outside its range,
+    over gated tokens with an advantage, nats); rank1 (share of these); clipped; ratio (mean). ValueError for an option outside its range,
     for shapes that do not match, and for an argument that is no tensor or not of its type.
     """
     check_simko_options(alpha, top_penalty, gate_quantile, weights, penalty)

@@ -166,12 +166,15 @@ def unmarked_tokens(tokens: Tokens) -> TokenMask:
 
 
 def gate_by_entropy(tokens: Tokens, *, gate_quantile: float | None) -> tuple[Tokens, Metrics]:
-    """Restrict the links that follow to entropy_gate's tokens. gated: their share; rank1: the share of rank 1 in them."""
+    """Restrict the links that follow to entropy_gate's tokens.
+
+    gated: their share; rank1: the share of rank 1 in those of them that have an advantage.
+    """
     gate = entropy_gate(tokens.entropy, tokens.mask, gate_quantile)
-    metrics = {"gated": mean_over(gate, tokens.mask)}
+    metrics, tokens = {"gated": mean_over(gate, tokens.mask)}, tokens._replace(gate=gate)
     if tokens.is_top1 is not None:
-        metrics["rank1"] = mean_over(tokens.is_top1, gate & tokens.scored)
-    return tokens._replace(gate=gate), metrics
+        metrics["rank1"] = mean_over(tokens.is_top1, _trained(tokens))
+    return tokens, metrics
 
 
 GATES = (gate_by_entropy,)
@@ -180,12 +183,26 @@ Other gates work too, at the cost of more candidates."""
 
 
 def spread_over_candidates(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
-    """SimKO's positive part: logp + spread_shift. gap: mean over gated tokens, nats."""
+    """SimKO's positive part: logp + spread_shift. gap: mean over gated tokens that have an advantage, nats."""
+    return _spread(tokens, alpha, 1.0)
+
+
+def spread_by_success(tokens: Tokens, *, alpha: float) -> tuple[Tokens, Metrics]:
+    """spread_over_candidates with alpha / (1 + A^2) in the place of alpha.
+
+    In a group of N responses of which the share rho is correct (1) and the rest incorrect (0), GRPO's advantage of a correct
+    one is A = sqrt((1 - rho) / rho (N - 1) / N). So alpha / (1 + A^2) is alpha rho / (1 - (1 - rho) / N): alpha rho but for
+    a factor between 1 and 1 + 1 / (N - 1). What is solved already is spread, what is rare is sharpened.
+    """
+    return _spread(tokens, alpha, 1 / (1 + tokens.advantages**2))
+
+
+def _spread(tokens: Tokens, alpha: float, weight: Tensor | float) -> tuple[Tokens, Metrics]:
     gap = _read(tokens.gap, "gap", "candidate_weights and top_k")
-    metrics = {"gap": mean_over(gap, tokens.gate & tokens.scored)}
+    metrics = {"gap": mean_over(gap, _trained(tokens))}
     if alpha == 0:
         return tokens, metrics
-    shift = spread_shift(gap, tokens.advantages, tokens.gate, alpha)
+    shift = weight * spread_shift(gap, tokens.advantages, tokens.gate, alpha)
     raised = tokens.gate & (tokens.advantages > 0)
     return tokens._replace(logp=tokens.logp + shift, changed=tokens.changed | raised), metrics
 
@@ -245,6 +262,11 @@ def log_ratio_penalty(tokens: Tokens, *, kl_coef: float) -> tuple[Float[Tensor, 
     distance = (tokens.logp - tokens.old_logp).abs()
     metrics = {"marked": over_counted(tokens.marked, tokens), "log_ratio": mean_over(distance, tokens.marked)}
     return torch.where(tokens.marked, kl_coef * distance, 0.0), metrics
+
+
+def _trained(tokens: Tokens) -> Bool[Tensor, "B T"]:
+    """Gated tokens that have an advantage, whose candidates an engine knows whether or not it scores other responses."""
+    return tokens.gate & tokens.scored & (tokens.advantages != 0)
 
 
 def _read(x: Tensor | None, name: str, declared: str) -> Tensor:

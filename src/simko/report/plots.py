@@ -154,7 +154,8 @@ def log2_ticks(panel: "Axes", ks: Sequence[int]) -> None:
 def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
     """Names at the right ends of lines, moved apart so that none covers another."""
     low, high = panel.get_ylim()
-    gap = 0.075 * (high - low)
+    share = min(0.075, 1 / max(len(ends), 1))
+    gap = share * (high - low)
     heights: list[float] = []
     ordered = sorted(ends, key=lambda e: e[1])
     for _, y, _ in ordered:
@@ -173,7 +174,7 @@ def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
             textcoords="offset points",
             color=hue,
             va="center",
-            fontsize=10,
+            fontsize=10 if share == 0.075 else 120 * share,
             annotation_clip=False,
         )
 

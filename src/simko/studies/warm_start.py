@@ -1,4 +1,4 @@
-"""The quickstart's base model: a tiny Llama that learns by imitation to calculate, but hardly to search."""
+"""The base models of the studies on puzzles: a tiny Llama that learns a puzzle's moves by imitation, but hardly to plan."""
 
 import hashlib
 import json
@@ -15,14 +15,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from simko.tasks import operator_puzzle_traces
-from simko.verifiers.operator_puzzle import MAX_VALUE
+from simko.studies.puzzles import PUZZLES
 
 
 @dataclass(frozen=True)
 class WarmStart:
     """The model's size and its supervised training. The defaults are the quickstart's."""
 
+    task: str = "operator_puzzle"
+    """A name in PUZZLES."""
     layers: int = 2
     """The number of layers."""
     hidden: int = 96
@@ -35,8 +36,8 @@ class WarmStart:
     """The rows of an update."""
     learning_rate: float = 2e-3
     """The peak learning rate."""
-    shuffled_targets: float = 0.7
-    """See `operator_puzzle_traces`."""
+    unsolved: float = 0.7
+    """The share of traces that do not solve their prompt."""
     seed: int = 0
     """Of weights and traces."""
 
@@ -44,10 +45,14 @@ class WarmStart:
 def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
     """The folder of the warm-started model and its tokenizer, which are made (in about a minute) if they are not cached.
 
-    The key of the user's cache is the settings, this file's code and the torch release.
+    The key of the user's cache is the settings, the number of threads, this file's code, the puzzle's words and the torch
+    release.
     """
-    content = json.dumps(asdict(settings) | {"torch": torch.__version__}, sort_keys=True) + Path(__file__).read_text()
-    folder = user_cache_path("simko") / f"operator_puzzle-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    content = (
+        json.dumps([asdict(settings), threads, PUZZLES[settings.task].words, torch.__version__])
+        + Path(__file__).read_text()
+    )
+    folder = user_cache_path("simko") / f"{settings.task}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +72,9 @@ def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
     return folder
 
 
-def puzzle_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per number or sign, split at spaces."""
-    words = ["<pad>", "<eos>", *(str(v) for v in range(MAX_VALUE + 1)), "+", "-", "*", "/", "="]
+def puzzle_tokenizer(task: str) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each word of the puzzle, split at spaces."""
+    words = ["<pad>", "<eos>", *PUZZLES[task].words]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -95,13 +100,14 @@ def puzzle_model(settings: WarmStart, tokenizer: PreTrainedTokenizerFast) -> Lla
 
 
 def _train(settings: WarmStart) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    tokenizer = puzzle_tokenizer()
+    tokenizer = puzzle_tokenizer(settings.task)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         model = puzzle_model(settings, tokenizer)
-    traces = operator_puzzle_traces(settings.steps * settings.batch, settings.seed, settings.shuffled_targets)
+    traces = PUZZLES[settings.task].traces(settings.steps * settings.batch, settings.seed, settings.unsolved)
     prompts = torch.tensor(tokenizer([prompt for prompt, _ in traces])["input_ids"])
-    answers = torch.tensor(tokenizer([f"{answer} {tokenizer.eos_token}" for _, answer in traces])["input_ids"])
+    ended = [f"{answer} {tokenizer.eos_token}" for _, answer in traces]
+    answers = tokenizer(ended, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
     rows = torch.cat([prompts, answers], 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warm_up, total = 50, settings.steps
@@ -110,7 +116,8 @@ def _train(settings: WarmStart) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFa
     )
     for batch in tqdm(rows.split(settings.batch), desc="warm start", unit="step"):
         logits = model(batch[:, :-1]).logits[:, prompts.shape[1] - 1 :]
-        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, prompts.shape[1] :].flatten())
+        labels = batch[:, prompts.shape[1] :].flatten()
+        loss = F.cross_entropy(logits.flatten(0, 1), labels, ignore_index=tokenizer.pad_token_id)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
+from simko.tasks.countdown import COUNTDOWN, countdown_traces
 from simko.tasks.deepcoder import DEEPCODER
 from simko.tasks.file_rows import check_file
 from simko.tasks.ifeval_file import ifeval_task
@@ -26,6 +27,7 @@ __all__ = [
     "Split",
     "Task",
     "check_file",
+    "countdown_traces",
     "file_task",
     "get_task",
     "is_file_name",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (OPERATOR_PUZZLE, MINI_SUDOKU, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
+    task.name: task for task in (OPERATOR_PUZZLE, COUNTDOWN, MINI_SUDOKU, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
 }
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}

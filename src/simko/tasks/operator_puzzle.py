@@ -50,8 +50,6 @@ def operator_puzzle_traces(n: int, seed: int, shuffled_targets: float = 0.7) -> 
     all of their walks end at another value. A model that imitates the rows learns to calculate but hardly to search, which
     leaves something for reinforcement learning.
     """
-    if not 0 <= shuffled_targets <= 1:
-        raise ValueError(f"shuffled_targets is {shuffled_targets}: give a share from 0 to 1")
     rng = np.random.default_rng([seed, 1])
     parts: list[tuple[_Ints, _Ints, _Ints]] = []
     while sum(len(digits) for digits, _, _ in parts) < n:
@@ -59,13 +57,21 @@ def operator_puzzle_traces(n: int, seed: int, shuffled_targets: float = 0.7) -> 
         training = ~is_test(walks[0])
         parts.append((walks[0][training], walks[1][training], walks[2][training]))
     digits, operators, values = (np.concatenate(columns)[:n] for columns in zip(*parts, strict=True))
-    targets = values[:, -1].copy()
-    shuffled = np.flatnonzero(rng.random(n) < shuffled_targets)
-    targets[shuffled] = targets[rng.permutation(shuffled)]
+    targets = exchange_targets(values[:, -1], shuffled_targets, rng)
     rows = zip(digits.tolist(), targets.tolist(), operators.tolist(), values.tolist(), strict=True)
     return [
         (_prompt(d, t), " ".join(f"{OPERATORS[o]} {r}" for o, r in zip(ops, vs, strict=True))) for d, t, ops, vs in rows
     ]
+
+
+def exchange_targets(targets: _Ints, share: float, rng: np.random.Generator) -> _Ints:
+    """The targets [n], a share of which, drawn at random, have changed places. ValueError unless it is from 0 to 1."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"shuffled_targets is {share}: give a share from 0 to 1")
+    exchanged = targets.copy()
+    chosen = np.flatnonzero(rng.random(len(targets)) < share)
+    exchanged[chosen] = targets[rng.permutation(chosen)]
+    return exchanged
 
 
 def is_test(digits: _Ints) -> npt.NDArray[np.bool_]:

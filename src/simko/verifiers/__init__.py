@@ -16,6 +16,7 @@ from pathlib import Path
 from simko.records import Problem, Verdict, Verifier, VerifierLike
 from simko.verifiers.choice import verify_bbh, verify_choice, verify_exact
 from simko.verifiers.code.verify import verify_code
+from simko.verifiers.countdown import verify_countdown
 from simko.verifiers.custom import Custom
 from simko.verifiers.direct import Function, VerifierError, judged
 from simko.verifiers.importing import import_function
@@ -44,6 +45,7 @@ __all__ = [
     "verify_bbh",
     "verify_choice",
     "verify_code",
+    "verify_countdown",
     "verify_exact",
     "verify_instructions",
     "verify_last_box",
@@ -57,6 +59,7 @@ __all__ = [
 
 VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
+    "countdown": verify_countdown,
     "mini_sudoku": verify_mini_sudoku,
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,

@@ -1,0 +1,1 @@
+"""SimKO and its rivals on one protocol."""

@@ -1,0 +1,178 @@
+"""The cells of the study, each one training run, and which of them come next.
+
+Tuning of a method on a task: its settings at the first learning rate, then the best of them at the next learning rates, until
+as many runs are done as there are learning rates. Every method thus has the same number of runs. The best has the largest
+mean of pass@1, pass@16 and pass@64 on the validation problems. Finals follow at the best setting.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from simko.records import Problem
+from simko.studies.head_to_head.measure import measure
+from simko.studies.head_to_head.protocol import Protocol
+from simko.studies.head_to_head.rows import BASE, OUTCOMES, Row
+from simko.studies.loop import train
+from simko.studies.warm_start import warm_started_model
+from simko.tasks import get_task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run, or the base of a task."""
+
+    stage: str
+    """base, tuning, final or sensitivity."""
+    task: str
+    """The task's name."""
+    method: str
+    """The method's name in the protocol."""
+    setting: str
+    """The learning rate and the row's options, as JSON."""
+    seed: int
+    """The training seed."""
+
+    @property
+    def name(self) -> str:
+        """As in tuning/operator_puzzle/simko/1f3870be/seed1001."""
+        digest = hashlib.sha256(self.setting.encode()).hexdigest()[:8]
+        return f"{self.stage}/{self.task}/{self.method}/{digest}/seed{self.seed}"
+
+
+def all_cells(protocol: Protocol, rows: Iterable[Row], failed: Iterable[str] = ()) -> Iterator[Cell]:
+    """The cells that can be named now, in the order to run them. More can be named as tuning ends.
+
+    Args:
+        protocol: the study's.
+        rows: those of the cells that have run.
+        failed: names of cells whose training failed.
+    """
+    scores = dict.fromkeys(failed, -1.0)
+    for row in rows:
+        if row.stage == "tuning":
+            scores[cell_of(row).name] = criterion(row)
+    for task in protocol.tasks:
+        yield Cell("base", task, BASE, "{}", 0)
+    chosen: dict[tuple[str, str], str] = {}
+    for task in protocol.tasks:
+        for name in protocol.methods:
+            tuning, best = _tuning(protocol, task, name, scores, chosen)
+            yield from tuning
+            if best is not None:
+                chosen[task, name] = best
+    for seed in protocol.final_seeds:
+        for (task, name), setting in chosen.items():
+            yield Cell("final", task, name, setting, seed)
+    yield from _sensitivity(protocol, chosen)
+
+
+def criterion(row: Row) -> float:
+    """What tuning maximises: the mean of pass@1, pass@16 and pass@64."""
+    return sum(row.mean_pass(k) for k in OUTCOMES) / len(OUTCOMES)
+
+
+def cell_of(row: Row) -> Cell:
+    """The cell that the row is of."""
+    return Cell(row.stage, row.task, row.method, row.setting, row.seed)
+
+
+def _tuning(
+    protocol: Protocol, task: str, name: str, scores: Mapping[str, float], chosen: Mapping[tuple[str, str], str]
+) -> tuple[list[Cell], str | None]:
+    """The tuning cells that can be named, and the best setting once all have run."""
+    contestant, rates = protocol.methods[name], protocol.learning_rates
+    if contestant.learning_rate_of is not None:
+        other = chosen.get((task, contestant.learning_rate_of))
+        if other is None:
+            return [], None
+        return [], protocol.setting(name, json.loads(other)["learning_rate"], contestant.settings[0])
+
+    def cell(rate: float, options: Mapping[str, Any]) -> Cell:
+        return Cell("tuning", task, name, protocol.setting(name, rate, options), protocol.tuning_seed)
+
+    first = [cell(rates[0], options) for options in contestant.settings]
+    if not all(c.name in scores for c in first):
+        return first, None
+    best = max(range(len(first)), key=lambda i: scores[first[i].name])
+    rest = len(rates) - len(first)
+    cells = [*first, *(cell(rate, contestant.settings[best]) for rate in rates[1 : 1 + rest])]
+    if not all(c.name in scores for c in cells):
+        return cells, None
+    return cells, max(cells, key=lambda c: scores[c.name]).setting
+
+
+def _sensitivity(protocol: Protocol, chosen: Mapping[tuple[str, str], str]) -> Iterator[Cell]:
+    """One option at a time around the settings of the finals."""
+    for task in protocol.sensitivity["tasks"]:
+        for name in protocol.sensitivity["methods"]:
+            if (task, name) not in chosen:
+                continue
+            center = json.loads(chosen[task, name])
+            for option, values in protocol.sensitivity["options"].items():
+                for value in values:
+                    if value == center[option]:
+                        continue  # the finals
+                    options = {k: v for k, v in center.items() if k != "learning_rate"} | {option: value}
+                    setting = protocol.setting(name, center["learning_rate"], options)
+                    for seed in protocol.sensitivity["seeds"]:
+                        yield Cell("sensitivity", task, name, setting, seed)
+
+
+def run_cell(protocol: Protocol, cell: Cell) -> list[dict[str, Any]]:
+    """Train and evaluate; the rows, as JSON values. One thread, so that the numbers repeat bit for bit on a type of machine."""
+    torch.set_num_threads(1)
+    arena = protocol.tasks[cell.task]
+    folder = warm_started_model(arena.warm_start, threads=1)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    verifier, splits = get_task(cell.task).verifier, problems_of(protocol, cell.task)
+    step, seconds, rewards = 0, 0.0, list[float]()
+
+    def rows(split: str, temperatures: Iterable[float]) -> list[dict[str, Any]]:
+        samples = protocol.evaluation[f"{split}_samples"]
+        reward = sum(rewards) / len(rewards) if rewards else None
+        shared = asdict(cell) | {"step": step, "split": split, "samples": samples, "reward": reward, "seconds": seconds}
+        measured = partial(measure, model, tokenizer, splits[split], verifier, samples=samples, seed=cell.seed)
+        return [
+            shared | {"temperature": t} | measured(max_new_tokens=arena.max_new_tokens, temperature=t)
+            for t in temperatures
+        ]
+
+    if cell.stage == "base":
+        return [row for split in ("validation", "test") for row in rows(split, protocol.temperatures)]
+    setting = json.loads(cell.setting)
+    settings = protocol.training_of(cell.task, setting.pop("learning_rate"))
+    method = protocol.method(cell.method, setting)
+    found: list[dict[str, Any]] = []
+    started = time.process_time()
+    for metrics in train(model, tokenizer, method, splits["train"], verifier, settings, cell.seed):
+        step += 1
+        rewards.append(metrics["reward"])
+        last = step == settings.rollouts
+        if last or (cell.stage == "final" and step in protocol.evaluated_after):
+            seconds += time.process_time() - started
+            temperatures = protocol.temperatures if last and cell.stage == "final" else (1.0,)
+            found += rows("validation", temperatures)
+            if cell.stage != "tuning":
+                found += rows("test", temperatures)
+            rewards.clear()
+            started = time.process_time()
+    return found
+
+
+def problems_of(protocol: Protocol, task: str) -> dict[str, list[Problem]]:
+    """{split: its problems}. The validation problems follow the test problems in the task's test split."""
+    sizes, load = protocol.problems, get_task(task).load
+    held_out = load("test", sizes["test"] + sizes["validation"])
+    return {
+        "train": load("train", sizes["train"]),
+        "test": held_out[: sizes["test"]],
+        "validation": held_out[sizes["test"] :],
+    }

@@ -1,0 +1,117 @@
+"""The plots of the study, each as (caption, inline SVG)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from simko.evaluate import Curve, reliable
+from simko.report.figures import steps_figure
+from simko.report.measures import StepPoint
+from simko.report.plots import axes, brief, colour, draw_curves, label_ends, step_axes, svg
+from simko.studies.head_to_head.findings import REFERENCES, Final, Outcome
+from simko.studies.head_to_head.mechanism import TUNED, Effect
+from simko.studies.head_to_head.rows import BASE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_RIVALS = 4  # in a figure with bands, beside the base and the references
+Drawn = tuple[str, str]
+
+
+def panels(methods: Sequence[str]) -> list[list[str]]:
+    """The methods of each figure with bands: the base and the references in all, the others a few at a time."""
+    always = [method for method in methods if method in (BASE, *REFERENCES)]
+    others = [method for method in methods if method not in always]
+    parts = max(1, math.ceil(len(others) / _RIVALS))
+    return [always + others[i::parts] for i in range(parts)]
+
+
+def curve_figures(task: str, ends: Sequence[Final], names: Sequence[str]) -> list[Drawn]:
+    """pass@K by K with bands over problems."""
+    curves: dict[str, Curve] = {end.method: replace(end.curve, per_seed=()) for end in ends}
+    drawn = []
+    for shown in panels(list(curves)):
+        rows = [(method, colour(method, names), curves[method]) for method in shown]
+        reliable_k = max(p.k for _, _, c in rows for p in c.points if p.k == 1 or reliable(c.samples, p.k))
+        image = svg(f"pass@K, {task}, {shown[-1]}", lambda f, rows=rows, k=reliable_k: draw_curves(f, rows, k))
+        drawn.append((f"pass@K at temperature 1: {', '.join(shown)}.", image))
+    return drawn
+
+
+def course_figures(courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]) -> list[Drawn]:
+    """pass@1, then the other outcome, over training, with bands over problems."""
+    drawn = []
+    for shown in panels(list(courses)):
+        rows = [(method, colour(method, names), courses[method]) for method in shown]
+        for first in (True, False):
+            point = rows[0][2][0]
+            k = (point.first if first else point.largest).k
+            drawn.append((f"pass@{k} over training: {', '.join(shown)}.", steps_figure(rows, first)))
+    return drawn
+
+
+def trade_off(task: str, ends: Sequence[Final], names: Sequence[str]) -> Drawn:
+    """The last primary outcome by the first, one point a method."""
+    ks = list(ends[0].at_1)
+
+    def draw(figure: "Figure") -> None:
+        panel = axes(figure, f"pass@{ks[0]}, %", f"pass@{ks[-1]}, %")
+        labels = []
+        for end in ends:
+            hue = colour(end.method, names)
+            x, y = end.at_1[ks[0]].point, end.at_1[ks[-1]].point
+            panel.plot([100 * x.low, 100 * x.high], [100 * y.estimate] * 2, color=hue, linewidth=0.8, alpha=0.5)
+            panel.plot([100 * x.estimate] * 2, [100 * y.low, 100 * y.high], color=hue, linewidth=0.8, alpha=0.5)
+            panel.plot(100 * x.estimate, 100 * y.estimate, color=hue, marker="o", markersize=6, linestyle="")
+            labels.append((end.method, 100 * y.estimate, hue))
+        label_ends(panel, labels)
+
+    caption = (
+        f"pass@{ks[-1]} against pass@{ks[0]} at the end, with 95 % intervals over problems. Up and right is better."
+    )
+    return caption, svg(f"trade-off, {task}", draw)
+
+
+def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str]) -> Drawn:
+    """A measure over training, one line a method."""
+
+    def draw(figure: "Figure") -> None:
+        panel = step_axes(figure, label)
+        for method, points in series.items():
+            panel.plot([s for s, _ in points], [y for _, y in points], color=colour(method, names), linewidth=1.4)
+        label_ends(panel, [(method, points[-1][1], colour(method, names)) for method, points in series.items()])
+
+    return f"{label}, mean over seeds.", svg(f"{label} over training", draw)
+
+
+def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mapping[int, Outcome]]]) -> Drawn:
+    """The outcomes by the value of one option; one style of line for each choice of the other options.
+
+    ends: for each effect {value: {k: outcome}}.
+    """
+    name = TUNED[effects[0].option]
+    hues, styles = ("#d55e00", "#8a6fc0", "#0072b2"), ("-", "--", ":", "-.")
+
+    def draw(figure: "Figure") -> None:
+        panel = axes(figure, name, "pass@K, %")
+        values = sorted({value for at in ends for value in at})
+        labels: dict[str, tuple[str, float, str]] = {}
+        for at, style in zip(ends, styles * len(ends), strict=False):
+            for k, hue in zip(next(iter(at.values())), hues, strict=False):
+                places = [values.index(value) for value in at]
+                points = [outcomes[k].point for outcomes in at.values()]
+                middle = [100 * p.estimate for p in points]
+                arms = [[100 * (p.estimate - p.low) for p in points], [100 * (p.high - p.estimate) for p in points]]
+                panel.errorbar(
+                    places, middle, yerr=arms, color=hue, linestyle=style, marker="o", markersize=4, elinewidth=0.9
+                )
+                labels.setdefault(f"pass@{k}", (f"pass@{k}", middle[-1], hue))
+        panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        panel.set_ylim(0, 102)
+        label_ends(panel, list(labels.values()))
+
+    others = "; ".join(", ".join(f"{TUNED.get(k, k)} {v}" for k, v in effect.others) for effect in effects)
+    lines = "Solid, dashed and dotted: " if len(effects) > 1 else "With "
+    return f"{effects[0].method} by {name}. {lines}{others}.", svg(f"{name}, {brief(others)}", draw)

@@ -1,0 +1,196 @@
+"""Rows over training -> numbers: concentration and its kin, what predicts the end, the effect of each option.
+
+Axes: B resamples, R runs.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from simko.report.measures import StepPoint
+from simko.studies.head_to_head.findings import curve_of, outcomes
+from simko.studies.head_to_head.rows import BASE, EARLY, Results, Row, Seeds, Setting
+
+RANKS = 6
+TUNED = {"alpha": "alpha", "top_penalty": "lambda", "top_k": "N", "gate_quantile": "q"}
+"""{option of SimKO: its name in the paper}."""
+_RESAMPLES = 1000
+
+Measure = Callable[[Row, Row | None], float]
+"""(row, the base's row or None) -> a number; nan if it cannot be known."""
+
+
+def _rank(n: int) -> Measure:
+    return lambda row, base: row.concentration[n] / math.log(10) if n < len(row.concentration) else math.nan
+
+
+def _changed(row: Row, base: Row | None, solved: bool) -> float:
+    """Problems with a correct sample in one of row and base alone: newly solved, or lost."""
+    if base is None or base.samples != row.samples:
+        return math.nan
+    pairs = zip(row.correct, base.correct, strict=True)
+    return float(sum((now > 0) == solved and (before > 0) != solved for now, before in pairs))
+
+
+MEASURES: Mapping[str, Measure] = {
+    **{f"Λ({n + 1}), log10": _rank(n) for n in range(RANKS)},
+    "rank-1 probability, gated": lambda row, base: row.rank1_gated,
+    "entropy, nats a token": lambda row, base: row.entropy,
+    "distinct responses": lambda row, base: row.distinct,
+    "distinct correct": lambda row, base: row.distinct_correct,
+    "newly solved problems": lambda row, base: _changed(row, base, solved=True),
+    "lost problems": lambda row, base: _changed(row, base, solved=False),
+}
+"""{what is followed over training: how}."""
+
+PREDICTORS: Mapping[str, Callable[[Row], float]] = {
+    "Λ(1)": lambda row: row.concentration[0],
+    "rank-1 probability, gated": lambda row: row.rank1_gated,
+    "entropy": lambda row: row.entropy,
+    "reward": lambda row: row.reward,
+}
+"""{what might predict pass@K at the end: the paper's, then its rivals}."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation over runs."""
+
+    rho: float
+    """Spearman's; nan if one side is constant."""
+    low: float
+    """The low end of its 95 % percentile interval over resampled runs."""
+    high: float
+    """The high end."""
+    runs: int
+    """The number of runs."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The ends of training at several values of one option, all others alike."""
+
+    method: str
+    """The method."""
+    option: str
+    """The option."""
+    others: Setting
+    """The other options."""
+    ends: Mapping[float, Seeds]
+    """{value: {seed: row}}."""
+
+
+def trained(results: Results, task: str) -> tuple[str, ...]:
+    """The methods that have a training of their own."""
+    return tuple(method for method in results.methods(task) if method not in (BASE, EARLY))
+
+
+def courses(results: Results, task: str) -> dict[str, list[StepPoint]]:
+    """{method: pass@1 and pass@K, the last of the primary ks, over training}, from the base as step 0."""
+    first, last = outcomes(results, task)[0], outcomes(results, task)[-1]
+    base = results.end(task, BASE, results.course_split(task))
+    found = {}
+    for method in trained(results, task):
+        at = results.over_training(task, method)
+        if len(at) < 2:
+            continue
+        steps = ({0: base} if base else {}) | at
+        fewest = min(row.samples for seeds in steps.values() for row in seeds.values())
+        curves = {step: curve_of(seeds, [first, min(last, fewest)], _RESAMPLES).points for step, seeds in steps.items()}
+        found[method] = [StepPoint(step, *points) for step, points in curves.items()]
+    return found
+
+
+def followed(results: Results, task: str, measure: Measure) -> dict[str, list[tuple[int, float]]]:
+    """{method: [(step, mean over seeds)]} of one of MEASURES over training, without what is not known."""
+    base = next(iter(results.end(task, BASE, results.course_split(task)).values()), None)
+    found = {}
+    for method in trained(results, task):
+        steps = ({0: {0: base}} if base else {}) | results.over_training(task, method)
+        points = [
+            (step, float(np.mean([measure(row, base) for row in seeds.values()]))) for step, seeds in steps.items()
+        ]
+        known = [point for point in points if math.isfinite(point[1])]
+        if len(known) > 1:
+            found[method] = known
+    return found
+
+
+def at_the_end(results: Results, task: str, measure: Measure) -> dict[str, list[float]]:
+    """{method: one of MEASURES of each seed's model at the end}, on test problems."""
+    base = next(iter(results.end(task, BASE).values()), None)
+    ends = {method: results.end(task, method) for method in results.methods(task)}
+    return {method: [measure(row, base) for row in seeds.values()] for method, seeds in ends.items()}
+
+
+def early_steps(results: Results, task: str, most: int = 4) -> list[int]:
+    """At most so many steps before the last that every final run was evaluated at, spread evenly."""
+    runs = [results.over_training(task, method) for method in trained(results, task)]
+    steps = sorted(set(runs[0]).intersection(*runs[1:]))[:-1] if runs else []
+    places = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
+    return [steps[i] for i in places]
+
+
+def predicts(results: Results, task: str, predictor: Callable[[Row], float], step: int) -> Correlation | None:
+    """Spearman's correlation over all final runs of predictor at a step with pass@K at the end, K the last primary one.
+
+    None for fewer than five runs.
+    """
+    k = outcomes(results, task)[-1]
+    early, late = [], []
+    for method in trained(results, task):
+        at, end = results.over_training(task, method).get(step, {}), results.end(task, method)
+        for seed in at.keys() & end.keys():
+            early.append(predictor(at[seed]))
+            late.append(end[seed].mean_pass(k))
+    known = np.isfinite(early)
+    x, y = np.array(early)[known], np.array(late)[known]
+    return spearman(x, y) if len(x) >= 5 else None
+
+
+def spearman(
+    x: Float[np.ndarray, " R"], y: Float[np.ndarray, " R"], resamples: int = 2000, seed: int = 0
+) -> Correlation:
+    """Spearman's correlation with a percentile interval that resamples runs."""
+    drawn = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
+    rho = _rank_correlation(np.stack([x]), np.stack([y]))[0]
+    among = _rank_correlation(x[drawn], y[drawn])
+    among = among[np.isfinite(among)]
+    low, high = np.quantile(among, [0.025, 0.975]) if len(among) else (math.nan, math.nan)
+    return Correlation(float(rho), float(low), float(high), len(x))
+
+
+def _rank_correlation(x: Float[np.ndarray, "B R"], y: Float[np.ndarray, "B R"]) -> Float[np.ndarray, " B"]:
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (x, y))
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    product: np.ndarray = np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+    return product
+
+
+def effects(results: Results, task: str) -> list[Effect]:
+    """One for each option of TUNED and each choice of the others that was tried at two values or more.
+
+    The finals of the same method join, for the seeds that the sensitivity runs have.
+    """
+    tried = results.of_stage(task, "sensitivity", "test") or results.of_stage(task, "sensitivity", "validation")
+    split = next((row.split for seeds in tried.values() for row in seeds.values()), "test")
+    seeds = {seed for rows in tried.values() for seed in rows}
+    for (method, setting), rows in results.of_stage(task, "final", split).items():
+        if method in {name for name, _ in tried}:
+            shared = {seed: row for seed, row in rows.items() if seed in seeds}
+            if shared:
+                tried.setdefault((method, setting), shared)
+    found: dict[tuple[str, str, Setting], dict[float, Seeds]] = {}
+    for (method, setting), rows in tried.items():
+        for option in TUNED:
+            options = dict(setting)
+            if option in options:
+                value = float(options.pop(option))
+                found.setdefault((method, option, tuple(sorted(options.items()))), {})[value] = rows
+    series = [Effect(*key, ends=dict(sorted(ends.items()))) for key, ends in found.items() if len(ends) > 1]
+    return sorted(series, key=lambda effect: list(TUNED).index(effect.option))

@@ -1,0 +1,139 @@
+"""The protocol of the study: what is trained, tuned and evaluated, read from one file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simko.objectives import METHODS, Method
+from simko.studies.loop import Training
+from simko.studies.puzzles import PUZZLES
+from simko.studies.warm_start import WarmStart
+
+SHIPPED = Path(__file__).with_name("protocol.yaml")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method as the study trains it."""
+
+    row: str
+    """A name in METHODS."""
+    settings: tuple[Mapping[str, Any], ...]
+    """The options to tune over, the usual ones first. One setting: the learning rate alone is tuned."""
+    learning_rate_of: str | None = None
+    """The method whose tuned learning rate is taken; then nothing is tuned."""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A task of the study and the model that starts on it."""
+
+    max_new_tokens: int
+    """The length of a solution with its end token."""
+    warm_start: WarmStart
+    """How the base is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """See protocol.yaml, whose keys these are."""
+
+    title: str
+    training: Mapping[str, int]
+    tasks: Mapping[str, Arena]
+    problems: Mapping[str, int]
+    evaluation: Mapping[str, int]
+    evaluated_after: tuple[int, ...]
+    temperatures: tuple[float, ...]
+    learning_rates: tuple[float, ...]
+    tuning_seed: int
+    final_seeds: tuple[int, ...]
+    methods: Mapping[str, Contestant]
+    sensitivity: Mapping[str, Any]
+    mapping: Mapping[str, Any]
+    """The file's content."""
+
+    def training_of(self, task: str, learning_rate: float) -> Training:
+        """The loop's settings."""
+        return Training(**self.training, max_new_tokens=self.tasks[task].max_new_tokens, learning_rate=learning_rate)
+
+    def method(self, name: str, options: Mapping[str, Any]) -> Method:
+        """The row with these options."""
+        return METHODS[self.methods[name].row].with_options(**options)
+
+    def setting(self, name: str, learning_rate: float, options: Mapping[str, Any]) -> str:
+        """The learning rate and every option of the row, as the rows of the study have it."""
+        return json.dumps({"learning_rate": learning_rate} | self.method(name, options).options, sort_keys=True)
+
+
+def read_protocol(path: Path) -> Protocol:
+    """The protocol in a YAML file. ValueError names what is unknown, missing or out of range."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    wanted = {f.name for f in fields(Protocol)} - {"mapping"}
+    if not isinstance(content, dict) or set(content) != wanted:
+        found = set(content) if isinstance(content, dict) else set()
+        raise ValueError(
+            f"{path} must have the keys {', '.join(sorted(wanted))}; lacking: {sorted(wanted - found)}, "
+            f"unknown: {sorted(found - wanted)}"
+        )
+    try:
+        protocol = Protocol(**_parsed(content), mapping=content)
+        _check(protocol)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} does not read as a protocol: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return protocol
+
+
+def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
+    tasks = {
+        name: Arena(PUZZLES[name].max_new_tokens, WarmStart(task=name, **(task["warm_start"] or {})))
+        for name, task in content["tasks"].items()
+        if _known(name, PUZZLES, "task")
+    }
+    methods = {
+        name: Contestant(m["row"], tuple(m.get("settings", [{}])), m.get("learning_rate_of"))
+        for name, m in content["methods"].items()
+    }
+    lists = {
+        name: tuple(content[name]) for name in ("evaluated_after", "temperatures", "learning_rates", "final_seeds")
+    }
+    return {**content, **lists, "tasks": tasks, "methods": methods}
+
+
+def _check(protocol: Protocol) -> None:
+    for name, contestant in protocol.methods.items():
+        _known(contestant.row, METHODS, "row")
+        if contestant.learning_rate_of is not None:
+            _known(contestant.learning_rate_of, protocol.methods, "method")
+            if len(contestant.settings) > 1:
+                raise ValueError(f"{name} takes another method's learning rate, so it must have one setting")
+        if not 1 <= len(contestant.settings) <= len(protocol.learning_rates):
+            raise ValueError(
+                f"{name} has {len(contestant.settings)} settings: give 1 to {len(protocol.learning_rates)}"
+            )
+        for options in contestant.settings:
+            if missing := protocol.method(name, options).missing_options:
+                raise ValueError(f"{name} needs {', '.join(missing)}")
+    if protocol.tuning_seed in protocol.final_seeds:
+        raise ValueError("tuning_seed must not be one of final_seeds")
+    if 1.0 not in protocol.temperatures:
+        raise ValueError("temperatures must hold 1.0")
+    for task in protocol.tasks:
+        protocol.training_of(task, protocol.learning_rates[0])
+    if protocol.evaluated_after[-1] != protocol.training["rollouts"]:
+        raise ValueError("evaluated_after must end with training.rollouts")
+
+
+def _known(name: str, table: Mapping[str, Any], kind: str) -> bool:
+    if name not in table:
+        raise ValueError(f"no {kind} is called {name!r}: choose one of {', '.join(table)}")
+    return True

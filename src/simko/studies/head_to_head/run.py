@@ -1,0 +1,114 @@
+"""Runs the cells of the study, several in parallel, and keeps the rows of each on disk as it finishes."""
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from simko.evaluate.files import locked, read_json, write_whole
+from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, run_cell
+from simko.studies.head_to_head.protocol import Protocol
+from simko.studies.head_to_head.rows import Row, parsed_row, read_rows, write_rows
+from simko.studies.warm_start import warm_started_model
+
+logger = logging.getLogger("simko")
+
+MOST_FAILURES = 10
+"""So many cells of a call may fail before it stops."""
+
+Wanted = Callable[[Cell], bool]
+
+
+class Kept:
+    """What a study's directory holds: a file for each cell, and rows.parquet of cells that ran elsewhere or before."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.rows, self.failed = out, list[Row](), dict[str, str]()
+        if (out / "rows.parquet").is_file():
+            self.rows += read_rows(out / "rows.parquet")
+        done = self.done
+        for path in sorted((out / "cells").rglob("*.json")):
+            name = str(path.relative_to(out / "cells").with_suffix(""))
+            if name not in done:
+                self.add(name, read_json(path))
+
+    @property
+    def done(self) -> set[str]:
+        """The names of the cells that have run."""
+        return {cell_of(row).name for row in self.rows} | set(self.failed)
+
+    def add(self, name: str, content: dict[str, Any]) -> None:
+        """What a cell's file holds: its rows, or why it failed."""
+        if "failed" in content:
+            self.failed[name] = content["failed"]
+        else:
+            self.rows += [parsed_row(row) for row in content["rows"]]
+
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Write the cell's file, and add it."""
+        write_whole(self.out / "cells" / f"{name}.json", json.dumps(content) + "\n")
+        self.add(name, content)
+
+    def collect(self, path: Path) -> None:
+        """Write all rows into one parquet file."""
+        write_rows(path, self.rows)
+
+
+def run_cells(protocol: Protocol, out: Path, workers: int, wanted: Wanted = lambda cell: True) -> Kept:
+    """Run all cells that are wanted and have not run. An interrupted call continues.
+
+    A cell whose training fails is kept as failed, is said, and loses in tuning; RuntimeError after MOST_FAILURES. ValueError if
+    another process is writing to `out`.
+    """
+    with locked(out):
+        kept = Kept(out)
+        for arena in protocol.tasks.values():
+            warm_started_model(arena.warm_start, threads=1)  # before several processes ask for it
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn) as pool, tqdm(unit="cell") as bar:
+            try:
+                _run(protocol, kept, pool, workers, wanted, bar)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return kept
+
+
+def _run(
+    protocol: Protocol, kept: Kept, pool: ProcessPoolExecutor, workers: int, wanted: Wanted, bar: "tqdm[Any]"
+) -> None:
+    running: dict[Future[dict[str, Any]], Cell] = {}
+    failures = 0
+    while True:
+        busy = kept.done | {cell.name for cell in running.values()}
+        cells = [c for c in all_cells(protocol, kept.rows, kept.failed) if wanted(c)]
+        waiting = [c for c in cells if c.name not in busy]
+        bar.total = bar.n + len(waiting) + len(running)
+        for cell in waiting[: workers - len(running)]:
+            running[pool.submit(attempt, protocol, cell)] = cell
+        if not running:
+            return
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            cell, content = running.pop(future), future.result()
+            kept.keep(cell.name, content)
+            bar.set_postfix_str(cell.name)
+            bar.update()
+            if "failed" in content:
+                failures += 1
+                logger.warning("%s failed: %s", cell.name, content["failed"])
+                if failures >= MOST_FAILURES:
+                    raise RuntimeError(f"{failures} cells failed, the last: {content['failed']}")
+
+
+def attempt(protocol: Protocol, cell: Cell) -> dict[str, Any]:
+    """A cell's file: its rows, or why it failed."""
+    try:
+        return {"rows": run_cell(protocol, cell)}
+    except (RuntimeError, FloatingPointError) as error:  # torch's, for a gradient that is not finite
+        return {"failed": " ".join(str(error).split())}

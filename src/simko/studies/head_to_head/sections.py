@@ -1,0 +1,278 @@
+"""The tables and figures of one task."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from simko.evaluate import Point
+from simko.report.document import Block, Cell, Figures, Heading, Prose, Table
+from simko.report.findings import points_apart
+from simko.report.template import p_value
+from simko.studies.head_to_head import figures
+from simko.studies.head_to_head import findings as found
+from simko.studies.head_to_head import mechanism as seen
+from simko.studies.head_to_head.rows import BASE, EARLY, OUTCOMES, Results, Seeds, Setting
+
+NONE = "—"
+
+
+def task_blocks(results: Results, task: str, names: Sequence[str], at_1: found.Differences) -> list[Block]:
+    """Everything about one task. names: all methods, for their colours. at_1: the differences at temperature 1."""
+    ends = found.finals(results, task)
+    return [
+        Heading(task),
+        *_base(results, task),
+        *_finals(results, task, ends),
+        *_pairs(results, task, at_1),
+        Heading(f"{task}: curves", 3),
+        Figures([*figures.curve_figures(task, ends, names), figures.trade_off(task, ends, names)]),
+        *_training(results, task, names),
+        *_mechanism(results, task, names),
+        *_prediction(results, task),
+        *_sensitivity(results, task),
+        *_tuning(results, task),
+    ]
+
+
+def _base(results: Results, task: str) -> list[Block]:
+    check = found.base_check(results, task)
+    if check is None:
+        return [Prose("The base was not evaluated on test problems yet.", "missing")]
+    last = check.curve.points[-1].k
+    header: list[Cell] = [f"pass@{p.k}" for p in check.curve.points]
+    if last * 2 > check.curve.samples:
+        header[-1] = f"pass@{last} †"
+    gain = [NONE, NONE] if check.gain is None else [percent(check.grpo), f"{check.gain:.2f}"]
+    verdict = {None: NONE, True: "yes", False: "no"}[check.passes]
+    cells = [with_interval(p) for p in check.curve.points]
+    caption = (
+        f"%, with 95 % intervals over {check.curve.problems} test problems, {check.curve.samples} samples each. Room to tell "
+        f"methods apart: pass@1 below {100 * found.LOW:g}, pass@{last} above {100 * found.HIGH:g}, and GRPO at least "
+        f"{found.GAIN:g} times the base’s pass@1."
+    )
+    if last * 2 > check.curve.samples:
+        caption += " † K is more than half of the samples: an any-hit indicator."
+    names = ["", *header, ("GRPO’s pass@1", "at the end"), "over the base’s", "room"]
+    return [Heading(f"{task}: the base", 3), Table(names, [[BASE, *cells, *gain, verdict]], caption)]
+
+
+def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Block]:
+    ks = found.outcomes(results, task)
+    grpo = next((end.seconds for end in ends if end.method == found.GRPO), 0.0)
+    rows: list[list[Cell]] = []
+    for end in ends:
+        at_1 = [_outcome(end.at_1[k]) for k in ks]
+        at_best = [
+            (*_outcome(end.at_best[k]), f"T = {end.at_best[k].temperature:g}") if k in end.at_best else NONE for k in ks
+        ]
+        untrained = end.method in (BASE, EARLY)
+        cost: Cell = NONE if untrained else (f"{end.seconds:,.0f}", f"{end.seconds / grpo:.2f} × GRPO" if grpo else "")
+        rows.append([end.method, NONE if end.method == BASE else str(len(end.seeds)), *at_1, *at_best, cost])
+    header: list[Cell] = [
+        "method",
+        "seeds",
+        *((f"pass@{k}", "T = 1") for k in ks),
+        *((f"pass@{k}", "best T") for k in ks),
+    ]
+    caption = (
+        "%, mean over training seeds at the end of training. Below it the 95 % interval over problems: it covers another draw "
+        "of problems for these seeds, and not another draw of seeds. In square brackets the lowest and the highest seed. Best T: "
+        "for each method and K the temperature with the best pass@K on validation problems, mean over seeds. "
+        f"{EARLY}: GRPO, for each seed at the step of best validation pass@{OUTCOMES[-1]}. Seconds: training alone, mean over seeds."
+    )
+    blocks: list[Block] = [Heading(f"{task}: finals", 3), Table([*header, "training, s"], rows, caption)]
+    if not any(end.at_best for end in ends):
+        blocks.append(
+            Prose("No method was evaluated at several temperatures on validation and test problems yet.", "missing")
+        )
+    if not any(end.method == EARLY for end in ends):
+        blocks.append(
+            Prose(
+                "GRPO was not evaluated at several steps on validation and test problems, so none is stopped early.",
+                "missing",
+            )
+        )
+    return blocks
+
+
+def _outcome(o: found.Outcome) -> tuple[str, ...]:
+    seeds = (f"[{100 * min(o.by_seed):.1f} – {100 * max(o.by_seed):.1f}]",) if len(o.by_seed) > 1 else ()
+    return (*with_interval(o.point), *seeds)
+
+
+def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
+    ks = found.outcomes(results, task)
+    at_best = found.differences(results, task, at_best=True)
+    blocks: list[Block] = [Heading(f"{task}: paired differences", 3)]
+    for other in found.REFERENCES:
+        pairs = [pair for pair in at_1 if pair[1] == other]
+        if not pairs:
+            blocks.append(
+                Prose(f"Nothing was trained with a seed of {other} yet, so nothing is compared with it.", "missing")
+            )
+            continue
+        rows: list[list[Cell]] = [
+            [pair[0], *(_difference(at_1[pair][k]) for k in ks)]
+            + [_difference(at_best[pair][k]) if pair in at_best else NONE for k in ks]
+            for pair in pairs
+        ]
+        header: list[Cell] = [
+            (f"− {other}", "points"),
+            *((f"pass@{k}", "T = 1") for k in ks),
+            *((f"pass@{k}", "each at its best T") for k in ks),
+        ]
+        blocks.append(Table(header, rows))
+    blocks.append(
+        Prose(
+            "By problem and seed: each problem’s difference is the mean over the seeds that both have. Below it the 95 % band over "
+            "problems, which holds for all K at once (max-t); sd: the standard deviation over seeds of the mean difference; p: of "
+            "the band, adjusted by Holm over the methods of the table at that K. Band and p cover another draw of problems for "
+            "these training seeds; sd says what another seed may change. Without a band: fewer than five problems differ.",
+            "caption",
+        )
+    )
+    return blocks
+
+
+def _difference(d: found.Difference) -> tuple[str, ...]:
+    band = (f"{points_apart(d.band.low)} to {points_apart(d.band.high)}",) if d.band else ()
+    sd = (f"sd {100 * d.over_seeds:.1f}",) if d.over_seeds is not None else ()
+    return (points_apart(d.difference), *band, *sd, f"p {'' if d.p < 0.001 else '= '}{p_value(d.p)}")
+
+
+def _training(results: Results, task: str, names: Sequence[str]) -> list[Block]:
+    courses = seen.courses(results, task)
+    heading = Heading(f"{task}: over training", 3)
+    if not courses:
+        return [
+            heading,
+            Prose("Models were evaluated at the end of training alone, so there is no course to show.", "missing"),
+        ]
+    note = f"On {results.course_split(task)} problems. Step 0 is the base. Shaded: 95 % intervals over problems."
+    return [heading, Figures(figures.course_figures(courses, names)), Prose(note, "caption")]
+
+
+def _mechanism(results: Results, task: str, names: Sequence[str]) -> list[Block]:
+    drawn = []
+    for label, measure in seen.MEASURES.items():
+        series = seen.followed(results, task, measure)
+        if series:
+            drawn.append(figures.line_figure(label, series, names))
+    ends = {label: seen.at_the_end(results, task, measure) for label, measure in seen.MEASURES.items()}
+    rows: list[list[Cell]] = [[m, *(_spread(ends[label][m]) for label in ends)] for m in results.methods(task)]
+    caption = (
+        "At the end of training, mean over seeds; in square brackets the lowest and the highest seed. Λ(n): the mean "
+        "log-probability of the candidate of rank n. Newly solved: problems with a correct sample at the end and none from the "
+        "base; lost: the reverse."
+    )
+    return [
+        Heading(f"{task}: mechanism", 3),
+        *([Figures(drawn)] if drawn else []),
+        Table(["method", *ends], rows, caption),
+    ]
+
+
+def _spread(values: Sequence[float]) -> Cell:
+    mean = float(np.mean(values))
+    if not math.isfinite(mean):
+        return NONE
+    ends = (f"[{plain(min(values))} to {plain(max(values))}]",) if len(values) > 1 else ()
+    return (plain(mean), *ends)
+
+
+def _prediction(results: Results, task: str) -> list[Block]:
+    k = found.outcomes(results, task)[-1]
+    heading = Heading(f"{task}: what predicts pass@{k} at the end", 3)
+    steps = seen.early_steps(results, task)
+    rows: list[list[Cell]] = []
+    runs = 0
+    for label, predictor in seen.PREDICTORS.items():
+        at = [seen.predicts(results, task, predictor, step) for step in steps]
+        runs = max([runs, *(c.runs for c in at if c)])
+        rows.append([label, *(_correlation(c) for c in at)])
+    if not runs:
+        return [
+            heading,
+            Prose("Fewer than five final runs were followed over training, too few for a correlation.", "missing"),
+        ]
+    caption = (
+        f"Spearman’s rank correlation with pass@{k} at the end over {runs} final runs of all methods, with a 95 % percentile "
+        "interval over resampled runs. Runs of one method are alike, so the interval is rather too narrow."
+    )
+    return [heading, Table(["at step", *map(str, steps)], rows, caption)]
+
+
+def _correlation(c: seen.Correlation | None) -> Cell:
+    if c is None or not math.isfinite(c.rho):
+        return NONE
+    return (signed(c.rho), f"{signed(c.low)} to {signed(c.high)}")
+
+
+def _sensitivity(results: Results, task: str) -> list[Block]:
+    effects = seen.effects(results, task)
+    heading = Heading(f"{task}: sensitivity", 3)
+    if not effects:
+        return [heading, Prose("No option was tried at two values with all others alike yet.", "missing")]
+    ks = sorted({found.outcomes(results, task)[i] for i in (0, -1)})
+    rows: list[list[Cell]] = []
+    drawn = []
+    for option in dict.fromkeys(effect.option for effect in effects):
+        same = [effect for effect in effects if effect.option == option]
+        ends = [{v: {k: found.outcome(rows_, k) for k in ks} for v, rows_ in effect.ends.items()} for effect in same]
+        drawn.append(figures.effect_figure(same, ends))
+        for effect, at in zip(same, ends, strict=True):
+            for value, outcomes in at.items():
+                name = f"{seen.TUNED[option]} = {value:g}"
+                cost = np.mean([row.seconds for row in effect.ends[value].values()])
+                cells = [_outcome(outcomes[k]) for k in ks]
+                rows.append([(name, worded(effect.others)), str(len(effect.ends[value])), *cells, f"{cost:,.0f}"])
+    caption = "%, as in the finals. One option at a time, the others as below its name. Seconds: training alone, mean over seeds."
+    header: list[Cell] = ["option", "seeds", *(f"pass@{k}" for k in ks), "training, s"]
+    return [heading, Figures(drawn), Table(header, rows, caption)]
+
+
+def _tuning(results: Results, task: str) -> list[Block]:
+    runs = results.of_stage(task, "tuning", "validation")
+    heading = Heading(f"{task}: tuning", 3)
+    if not runs:
+        return [heading, Prose("No tuning run is among the rows.", "missing")]
+    ks = [k for k in OUTCOMES if k <= min(row.samples for seeds in runs.values() for row in seeds.values())]
+    rows: list[list[Cell]] = []
+    for (method, setting), seeds in runs.items():
+        chosen = "chosen" if _is_chosen(results.end(task, method), setting) else ""
+        values = [f"{100 * np.mean([row.mean_pass(k) for row in seeds.values()]):.1f}" for k in ks]
+        cost = np.mean([row.seconds for row in seeds.values()])
+        rows.append([method, worded(setting), chosen, str(len(seeds)), *values, f"{cost:,.0f}"])
+    header: list[Cell] = ["method", "setting", "", "seeds", *(f"pass@{k}" for k in ks), "training, s"]
+    caption = "%, on validation problems at temperature 1, mean over tuning seeds. Chosen: the setting of the finals."
+    return [heading, Table(header, rows, caption, folded=f"All {len(rows)} tuning runs of {task}")]
+
+
+def _is_chosen(finals: Seeds, setting: Setting) -> bool:
+    return any(dict(setting).items() <= row.options.items() for row in finals.values())
+
+
+def worded(setting: Setting) -> str:
+    """ "alpha 0.1, learning_rate 0.0002"."""
+    return ", ".join(f"{seen.TUNED.get(name, name)} {value}" for name, value in setting)
+
+
+def with_interval(p: Point) -> tuple[str, str]:
+    """pass@K in %, and its interval."""
+    return percent(p.estimate), f"{100 * p.low:.1f} – {100 * p.high:.1f}"
+
+
+def percent(value: float | None) -> str:
+    """0.1234 -> "12.3"."""
+    return NONE if value is None else f"{100 * value:.1f}"
+
+
+def signed(value: float) -> str:
+    """ "+0.52"."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def plain(value: float) -> str:
+    """ "0.52"."""
+    return f"{value:.2f}".replace("-", "−")

@@ -1,0 +1,48 @@
+"""The findings in sentences."""
+
+from collections.abc import Mapping
+
+from simko.report.document import Block, Bullets, Heading, Prose
+from simko.report.findings import points_apart
+from simko.studies.head_to_head.findings import REFERENCES, Difference, Differences
+
+LEVEL = 0.05
+
+
+def summary(compared: Mapping[str, Differences]) -> list[Block]:
+    """What was shown on each task, against each reference, at the first and the last primary k.
+
+    compared: {task: the differences at temperature 1}.
+    """
+    blocks: list[Block] = []
+    for task, pairs in compared.items():
+        ks = sorted({k for at in pairs.values() for k in (min(at), max(at))})
+        said = [line for other in REFERENCES for k in ks if (line := _against(pairs, other, k))]
+        if said:
+            blocks += [Heading(task, 3), Bullets(said)]
+    if not blocks:
+        return [Prose("No two methods have been trained on one task yet, so there is nothing to compare.", "missing")]
+    lead = (
+        "pass@K on held-out problems at temperature 1, in percentage points. Higher and lower: p < 0.05, simultaneous over K "
+        "and by Holm over the methods of a task. It covers another draw of problems for these training seeds."
+    )
+    return [Heading("Findings"), Prose(lead), *blocks]
+
+
+def _against(compared: Differences, other: str, k: int) -> str | None:
+    """One sentence on every method against other at k; None if nothing was compared with it."""
+    at = {ours: found[k] for (ours, reference), found in compared.items() if reference == other}
+    if not at:
+        return None
+    ordered = sorted(at.items(), key=lambda item: -item[1].difference)
+    above = [named(ours, d) for ours, d in ordered if d.p < LEVEL and d.difference > 0]
+    below = [named(ours, d) for ours, d in ordered if d.p < LEVEL and d.difference < 0]
+    rest = [named(ours, d) for ours, d in ordered if d.p >= LEVEL]
+    groups = (("Higher", above), ("Lower", below), ("No difference shown", rest))
+    parts = [f"{word}: {', '.join(names)}." for word, names in groups if names]
+    return f"pass@{k} against {other}. {' '.join(parts)}"
+
+
+def named(method: str, d: Difference) -> str:
+    """ "simko (+15.4)"."""
+    return f"{method} ({points_apart(d.difference)})"

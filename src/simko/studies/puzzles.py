@@ -1,0 +1,37 @@
+"""The small tasks of the studies: what a tiny model needs to know to be warm-started on each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from simko.tasks import countdown_traces, mini_sudoku_traces, operator_puzzle_traces
+from simko.verifiers import countdown, operator_puzzle
+
+Traces = Callable[[int, int, float], list[tuple[str, str]]]
+"""(n, seed, share) -> n pairs of prompt and response to imitate; share: of the rows that do not solve their prompt."""
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """A task whose texts are words of a small vocabulary, split at spaces."""
+
+    words: tuple[str, ...]
+    """All words of prompts and responses."""
+    traces: Traces
+    """Responses to imitate."""
+    max_new_tokens: int
+    """The length of a solution with its end token."""
+
+
+_SIGNS = ("+", "-", "*", "/", "=")
+
+
+def _numbers(last: int) -> tuple[str, ...]:
+    return tuple(str(value) for value in range(last + 1))
+
+
+PUZZLES: Mapping[str, Puzzle] = {
+    "operator_puzzle": Puzzle((*_numbers(operator_puzzle.MAX_VALUE), *_SIGNS), operator_puzzle_traces, 9),
+    "countdown": Puzzle((*_numbers(countdown.MAX_VALUE), *_SIGNS, ";"), countdown_traces, 18),
+    "mini_sudoku": Puzzle(tuple(".1234"), mini_sudoku_traces, 17),
+}
+"""{the task's name: its puzzle}."""

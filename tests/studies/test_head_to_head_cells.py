@@ -1,0 +1,245 @@
+"""The protocol, and the cells of the study as they run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from simko.cli.main import main
+from simko.studies.head_to_head import run as runner
+from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, criterion, problems_of, run_cell
+from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
+from simko.studies.head_to_head.rows import parsed_row, read_rows
+from simko.studies.head_to_head.run import Kept, run_cells
+
+TINY = {
+    "title": "Tiny",
+    "training": {"rollouts": 2, "problems": 4, "responses": 4, "updates": 2},
+    "tasks": {"operator_puzzle": {"warm_start": {"layers": 1, "hidden": 16, "heads": 2, "steps": 60, "batch": 32}}},
+    "problems": {"train": 50, "validation": 6, "test": 6},
+    "evaluation": {"validation_samples": 4, "test_samples": 8},
+    "evaluated_after": [1, 2],
+    "temperatures": [0.5, 1.0],
+    "learning_rates": [2.0e-4, 1.0e-4, 4.0e-4],
+    "tuning_seed": 9,
+    "final_seeds": [1, 2],
+    "methods": {
+        "grpo": {"row": "grpo"},
+        "nsr": {"row": "nsr"},
+        "simko": {"row": "simko", "settings": [{"alpha": 0.1}, {"alpha": 0.3}]},
+        "simko_untuned": {"row": "simko", "learning_rate_of": "grpo"},
+    },
+    "sensitivity": {
+        "tasks": ["operator_puzzle"],
+        "methods": ["simko"],
+        "seeds": [1],
+        "options": {"alpha": [0.0, 0.1, 0.3]},
+    },
+}
+
+
+@pytest.fixture
+def protocol(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    return read_protocol(tmp_path / "tiny.yaml")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Cells run in this process, which is faster than starting others."""
+
+    class Now:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, *args):
+            future = runner.Future()
+            future.set_result(function(*args))
+            return future
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Now)
+
+
+def rows_of(protocol, cell):
+    return [parsed_row(row) for row in run_cell(protocol, cell)]
+
+
+def without_seconds(rows):
+    return [repr(replace(row, seconds=0.0)) for row in rows]
+
+
+def test_the_shipped_protocol_is_whole():
+    protocol = read_protocol(SHIPPED)
+    budget = len(protocol.learning_rates)
+    assert len(protocol.final_seeds) >= 5
+    for task in protocol.tasks:
+        splits = problems_of(protocol, task)
+        assert {name: len(problems) for name, problems in splits.items()} == dict(protocol.problems)
+        prompts = [{p.prompt for p in problems} for problems in splits.values()]
+        assert not set.intersection(*prompts[:2])
+        assert len(set.union(*prompts)) == sum(protocol.problems.values())
+    tuned = [name for name, m in protocol.methods.items() if m.learning_rate_of is None]
+    assert len(tuned) >= 14
+    assert budget == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": {"grpo": {"row": "grop"}}}, "no row is called 'grop'"),
+        ({"methods": {"p": {"row": "pkpo"}}}, "p needs k"),
+        ({"methods": {"p": {"row": "pkpo", "settings": [{"k": 2, "tau": 1}]}}}, "has no option 'tau'"),
+        ({"methods": {"g": {"row": "grpo", "learning_rate_of": "x"}}}, "no method is called 'x'"),
+        ({"tasks": {"puzzle": {"warm_start": {}}}}, "no task is called 'puzzle'"),
+        ({"tasks": {"operator_puzzle": {"warm_start": {"lr": 1}}}}, "does not read as a protocol"),
+        ({"training": {"rollout": 3}}, "does not read as a protocol"),
+        ({"final_seeds": [9]}, "tuning_seed must not be one"),
+        ({"temperatures": [0.5]}, "must hold 1.0"),
+        ({"evaluated_after": [1]}, "must end with"),
+        ({"extra": 1}, "unknown: \\['extra'\\]"),
+    ],
+)
+def test_a_wrong_protocol_is_refused(tmp_path, change, message):
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(TINY | change))
+    with pytest.raises(ValueError, match=message):
+        read_protocol(tmp_path / "p.yaml")
+
+
+def test_what_is_no_protocol_is_refused(tmp_path):
+    for text in ("", "[1, 2]", "a: [", "\x00"):
+        (tmp_path / "p.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"p\.yaml"):
+            read_protocol(tmp_path / "p.yaml")
+
+
+def test_every_method_is_tuned_on_as_many_runs_and_the_best_goes_to_the_finals(protocol):
+    rows, ran = [], []
+    values = iter(range(1, 100))
+    template = rows_of(protocol, Cell("base", "operator_puzzle", "base", "{}", 0))[0]
+    while True:  # each cell is better than those before it, but for the last learning rate
+        waiting = [c for c in all_cells(protocol, rows) if c.name not in ran and c.stage == "tuning"]
+        if not waiting:
+            break
+        for cell in waiting:
+            ran.append(cell.name)
+            worst = json.loads(cell.setting)["learning_rate"] == 4e-4
+            correct = (0,) * 6 if worst else (4,) * (next(values) % 7)
+            correct = (*correct, *(0,) * (6 - len(correct)))
+            rows.append(replace(template, **vars(cell), split="validation", correct=correct))
+    counts = {name: sum(row.method == name for row in rows) for name in protocol.methods}
+    assert counts == {"grpo": 3, "nsr": 3, "simko": 3, "simko_untuned": 0}
+    simko = [json.loads(row.setting) for row in rows if row.method == "simko"]
+    assert [(s["alpha"], s["learning_rate"]) for s in simko[:2]] == [(0.1, 2e-4), (0.3, 2e-4)]
+    best_alpha = max(
+        (row for row in rows if row.method == "simko" and row.options["learning_rate"] == 2e-4), key=criterion
+    )
+    assert simko[2] == best_alpha.options | {"learning_rate": 1e-4}
+    finals = [c for c in all_cells(protocol, rows) if c.stage == "final"]
+    assert len(finals) == 4 * 2
+    for name in ("grpo", "nsr", "simko"):
+        best = max((row for row in rows if row.method == name), key=criterion)
+        assert {c.setting for c in finals if c.method == name} == {best.setting}
+    of_grpo, untuned = (next(json.loads(c.setting) for c in finals if c.method == m) for m in ("grpo", "simko_untuned"))
+    assert untuned["learning_rate"] == of_grpo["learning_rate"]
+    assert untuned["alpha"] == 0.01
+    around = [json.loads(c.setting) for c in all_cells(protocol, rows) if c.stage == "sensitivity"]
+    center = max((row for row in rows if row.method == "simko"), key=criterion).options
+    assert [s["alpha"] for s in around] == [a for a in (0.0, 0.1, 0.3) if a != center["alpha"]]
+    assert all(s == center | {"alpha": s["alpha"]} for s in around)
+
+
+def test_a_cell_repeats_bit_for_bit(protocol):
+    cell = Cell("final", "operator_puzzle", "nsr", protocol.setting("nsr", 2e-4, {}), 1)
+    first = rows_of(protocol, cell)
+    assert without_seconds(first) == without_seconds(rows_of(protocol, cell))
+    assert {cell_of(row) for row in first} == {cell}
+    at = [(row.split, row.step, row.temperature, row.samples) for row in first]
+    assert at == [
+        ("validation", 1, 1.0, 4), ("test", 1, 1.0, 8),
+        ("validation", 2, 0.5, 4), ("validation", 2, 1.0, 4), ("test", 2, 0.5, 8), ("test", 2, 1.0, 8),
+    ]  # fmt: skip
+    assert all(len(row.concentration) == 6 for row in first if row.temperature == 1)
+    other = rows_of(protocol, replace(cell, seed=2))
+    assert without_seconds(other) != without_seconds(first)
+
+
+def test_a_study_continues_where_it_stopped_and_takes_rows_from_elsewhere(protocol, tmp_path, here, monkeypatch):
+    def stop_after(number):
+        left = iter(range(number))
+
+        def attempt(*args):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return {"rows": run_cell(*args)}
+
+        monkeypatch.setattr(runner, "attempt", attempt)
+
+    stop_after(100)
+    whole = run_cells(protocol, tmp_path / "whole", 1)
+    stop_after(6)
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(protocol, tmp_path / "out", 1)
+    assert len(Kept(tmp_path / "out").done) == 6
+    Kept(tmp_path / "out").collect(tmp_path / "other" / "rows.parquet")
+    stop_after(len(whole.done) - 6)
+    continued = run_cells(protocol, tmp_path / "other", 1)
+    assert continued.done == whole.done
+    assert sorted(without_seconds(continued.rows)) == sorted(without_seconds(whole.rows))
+    continued.collect(tmp_path / "other" / "rows.parquet")
+    assert sorted(map(repr, read_rows(tmp_path / "other" / "rows.parquet"))) == sorted(map(repr, continued.rows))
+    stop_after(0)
+    assert run_cells(protocol, tmp_path / "other", 1).done == whole.done  # nothing is left
+
+
+def test_a_cell_that_fails_is_kept_said_and_loses(protocol, tmp_path, here, monkeypatch, caplog):
+    def broken(of, cell):
+        rate = json.loads(cell.setting).get("learning_rate")
+        if rate == 2e-4 and cell.method == "grpo":
+            raise RuntimeError("The total norm is\nnon-finite")
+        return run_cell(of, cell)
+
+    monkeypatch.setattr(runner, "run_cell", broken)
+    kept = run_cells(protocol, tmp_path, 1, lambda cell: cell.method == "grpo" and cell.stage in ("tuning", "final"))
+    (name,) = kept.failed
+    assert name.startswith("tuning/operator_puzzle/grpo/")
+    assert "The total norm is non-finite" in caplog.text
+    assert json.loads((tmp_path / "cells" / f"{name}.json").read_text()) == {"failed": "The total norm is non-finite"}
+    assert all(row.options["learning_rate"] != 2e-4 for row in kept.rows)
+    assert sum(row.stage == "final" for row in kept.rows)
+    monkeypatch.setattr(runner, "MOST_FAILURES", 1)
+    with pytest.raises(RuntimeError, match="1 cells failed"):
+        run_cells(protocol, tmp_path / "again", 1, lambda cell: cell.method == "grpo")
+
+
+@pytest.mark.parametrize("words", [["--task", "x"], ["--method", "y"], ["--workers", "0"]])
+def test_the_command_refuses_in_one_line(protocol, tmp_path, capsys, words):
+    assert main(["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "o"), *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
+    words = [str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--method", "grpo", "--seed", "9,1"]
+    command = [sys.executable, "-m", "simko.cli", "study", "run", *words, "--workers", "2"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert main(["study", "status", *words]) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said == [f"{stage} operator_puzzle {n} of {n}" for stage, n in (("base", 1), ("tuning", 3), ("final", 1))]
+    assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md")]) == 0
+    printed = [Path(line) for line in capsys.readouterr().out.split()]
+    assert printed == [tmp_path / "out" / "rows.parquet", tmp_path / "out" / "report.html", tmp_path / "page.md"]
+    assert {row.method for row in read_rows(printed[0])} == {"base", "grpo"}
+    assert "<svg" in printed[1].read_text(encoding="utf-8")

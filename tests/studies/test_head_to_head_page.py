@@ -1,0 +1,81 @@
+"""The page and the Markdown of the head-to-head."""
+
+import html
+import re
+
+import pytest
+from head_to_head_rows import PROTOCOL, finals, sensitivity, tuning
+
+from simko.studies.head_to_head.page import document, markdown, write_report
+
+HOSTILE = "<script>alert(1)</script>|\u202e"
+FEW = {"methods": ("grpo", "simko"), "seeds": (1, 2), "steps": (20, 80), "problems": 24}
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory) -> str:
+    """The page of the first landing: one of two tasks, nothing tuned."""
+    return write_report(finals(**FEW), PROTOCOL, tmp_path_factory.mktemp("out") / "new").read_text(encoding="utf-8")
+
+
+def test_a_page_of_finals_alone_says_in_one_line_what_is_missing(landed):
+    text = html.unescape(landed)
+    assert "No rows yet of chains." in text
+    assert "No option was tried at two values with all others alike yet." in text
+    assert "No tuning run is among the rows." in text
+    assert "Fewer than five final runs were followed over training" in text
+    assert text.count("<svg") == 1 + 1 + 2 + 12  # curves, trade-off, pass@1 and pass@64, measures
+    assert "alpha 0.1" not in text
+
+
+def test_the_page_is_self_contained_and_states_its_protocol_and_commands(landed):
+    assert not re.search(r"<script|https?://(?!www\.w3\.org)|<link|src=", landed)
+    assert "title: SimKO head to head" in landed
+    assert "simko study report FILE --out DIR --rows ROWS.parquet" in landed
+    assert landed.count("<main>") == landed.count("</main>") == 1
+
+
+def test_all_sections_are_there_once_their_rows_are():
+    rows = finals(**FEW | {"seeds": (1, 2, 3)}) + tuning(problems=24) + sensitivity(problems=24)
+    text = markdown(rows, PROTOCOL)
+    assert "No tuning run" not in text
+    assert "at step | 20" in text
+    chosen = [line for line in text.splitlines() if "| chosen |" in line]
+    assert len(chosen) == 2
+    assert all("learning_rate 0.0002" in line for line in chosen)
+    for name in ("alpha = 0.03", "lambda = 2", "N = 6", "q = 0.9"):
+        assert name in text
+    assert "grpo_early" in text
+    assert "pass@64 against grpo. " in text
+
+
+def test_every_row_of_a_markdown_table_has_the_cells_of_its_header():
+    text = markdown(finals(**FEW) + tuning(problems=24), PROTOCOL)
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert len(tables) >= 5
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_names_from_rows_and_protocol_are_text(tmp_path):
+    protocol = PROTOCOL | {"title": HOSTILE, "methods": {"grpo": {}, HOSTILE: {}}, "tasks": {HOSTILE: {}}}
+    rows = finals(task=HOSTILE, **FEW | {"methods": ("grpo", HOSTILE), "seeds": (1,)})
+    page = write_report(rows, protocol, tmp_path).read_text(encoding="utf-8")
+    text = markdown(rows, protocol)
+    assert "<script" not in page
+    assert "\u202e" not in page + text
+    assert "&lt;script>alert(1)&lt;/script>\\|⟨U+202E⟩" in text.split("## Protocol")[0]
+    assert "<script" not in text.split("## Protocol")[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "no rows yet"),
+        (finals(task="else", **FEW), "base on else, which the protocol lacks"),
+        (finals(**FEW | {"methods": ("grpo", "other")}), "other on sums, which the protocol lacks"),
+    ],
+)
+def test_rows_that_the_protocol_does_not_know_are_refused(rows, words):
+    with pytest.raises(ValueError, match=words):
+        document(rows, PROTOCOL)

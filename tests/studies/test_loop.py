@@ -1,0 +1,140 @@
+"""The loop in one file: what it samples, and the gradient it trains with."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from simko.objectives import METHODS, candidate_gap
+from simko.objectives.update import Adaptation
+from simko.studies.loop import Rollout, Training, batches, grade, sample, score, train, update
+from simko.tasks import get_task
+from simko.token_stats import token_stats
+
+PROMPTS = ["6 6 5 4 1 = 10", "1 2 3 4 5 = 15", "9 9 9 1 1 = 9"]
+
+
+@pytest.fixture
+def policy(tiny_base):
+    return AutoModelForCausalLM.from_pretrained(tiny_base).eval(), AutoTokenizer.from_pretrained(tiny_base)
+
+
+def rollout_of(policy, n=4, prompts=PROMPTS, length=7):
+    return sample(*policy, prompts, n, length, torch.Generator().manual_seed(0))
+
+
+def test_sampled_log_probabilities_are_those_of_the_whole_text(policy):
+    rollout = rollout_of(policy)
+    scored = score(policy[0], rollout, 1)
+    assert torch.allclose(rollout.logp[rollout.mask], scored.logp[rollout.mask], atol=1e-5)
+
+
+def test_padding_on_the_left_changes_nothing(policy):
+    mixed = rollout_of(policy, prompts=["6 6 5 4 1 = 10", "1 2 = 3"])
+    assert not mixed.prompt_mask.all()
+    alone = rollout_of(policy, prompts=["1 2 = 3"])
+    short = Rollout(alone.prompts, alone.prompt_mask, mixed.tokens[4:], mixed.mask[4:], mixed.logp[4:])
+    scored = score(policy[0], short, 1)
+    assert torch.allclose(short.logp[short.mask], scored.logp[short.mask], atol=1e-5)
+    assert torch.allclose(score(policy[0], mixed, 1).logp[4:][short.mask], scored.logp[short.mask], atol=1e-5)
+
+
+def test_samples_follow_the_policy_at_its_temperature(policy):
+    model, tokenizer = policy
+    rollout = sample(model, tokenizer, PROMPTS[:1], 20_000, 1, torch.Generator().manual_seed(1), temperature=0.5)
+    logits = model(tokenizer(PROMPTS[:1], return_tensors="pt")["input_ids"]).logits[0, -1]
+    wanted = (logits / 0.5).softmax(-1)
+    found = rollout.tokens[:, 0].bincount(minlength=len(wanted)) / 20_000
+    assert (found - wanted).abs().max() < 5 * (wanted.max() / 20_000) ** 0.5
+
+
+def test_a_response_ends_with_its_end_token(policy):
+    model, tokenizer = policy
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.eos_token_id] *= 0
+        model.lm_head.weight[tokenizer.eos_token_id] += 0.2
+    rollout = rollout_of((model, tokenizer), n=64, length=12)
+    ended = (rollout.tokens == tokenizer.eos_token_id).any(1)
+    assert ended.any()
+    assert not ended.all()
+    for tokens, mask in zip(rollout.tokens, rollout.mask, strict=True):
+        assert tokens[mask].tolist()[:-1].count(tokenizer.eos_token_id) == 0
+        assert (tokens[~mask] == tokenizer.pad_token_id).all()
+
+
+@pytest.mark.parametrize("name", ["grpo", "simko", "simko_softmax", "entropy_bonus", "psr", "kl_cov", "forking_tokens"])
+@pytest.mark.parametrize("micro_batch", [5, 100])
+def test_an_update_follows_the_row_on_full_logits(policy, name, micro_batch):
+    model, _ = policy
+    method, rollout = METHODS[name], rollout_of(policy, n=8)
+    options = {"alpha": 0.2, "top_penalty": 2.0} if name.startswith("simko") else {}
+    method = method.with_options(**options)
+    old = rollout.logp + 0.1 * torch.randn(rollout.logp.shape, generator=torch.Generator().manual_seed(2))
+    rollout = rollout._replace(logp=old)
+    rewards, groups = (torch.arange(24) % 3 == 0).float(), torch.arange(3).repeat_interleave(8)
+    rewards[:8] = 0  # a group without an advantage
+    advantages = method.advantages(rewards, groups, old_logp=old, mask=rollout.mask)
+
+    ids, width = torch.cat([rollout.prompts, rollout.tokens], 1), rollout.prompts.shape[1]
+    s = token_stats(model(ids).logits[:, width - 1 : -1], rollout.tokens, top_k=method.top_k or 1, impl="eager")
+    gap = candidate_gap(s.topk_logp, s.logp, method.candidate_weights) if method.candidate_weights else None
+    loss, _ = method.loss(
+        rewards,
+        groups,
+        s.logp,
+        old,
+        s.entropy,
+        gap,
+        s.is_top1,
+        rollout.mask,
+        generator=torch.Generator().manual_seed(3),
+    )
+    wanted = torch.autograd.grad(loss, list(model.parameters()))
+    model.zero_grad()
+
+    seen: list[torch.Tensor] = []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in model.parameters()))
+    settings = Training(micro_batch=micro_batch, max_grad_norm=1e9)
+    update(model, optimizer, Adaptation(method), rollout, advantages, settings, torch.Generator().manual_seed(3))
+    error = sum((a - b).norm() ** 2 for a, b in zip(seen, wanted, strict=True)) ** 0.5
+    assert error < 1e-5 * sum(b.norm() ** 2 for b in wanted) ** 0.5
+
+
+def test_training_repeats_bit_for_bit_and_differs_by_seed(tiny_base):
+    task = get_task("operator_puzzle")
+    settings = Training(rollouts=3, problems=4, responses=4)
+
+    def trained(seed):
+        model = AutoModelForCausalLM.from_pretrained(tiny_base)
+        tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+        nsr = METHODS["nsr"]  # trains where nothing is correct
+        metrics = list(train(model, tokenizer, nsr, task.load("train", 50), task.verifier, settings, seed))
+        assert [set(m) for m in metrics] == [{"reward", "kept", "ratio", "clipped"}] * 3
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    first = trained(1)
+    assert torch.equal(first, trained(1))
+    assert not torch.equal(first, trained(2))
+
+
+def test_every_problem_comes_once_before_any_comes_twice():
+    drawn = [p for part in batches(list(range(10)), Training(rollouts=4, problems=5), torch.Generator()) for p in part]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+
+
+def test_responses_are_graded_against_their_own_prompts(policy):
+    _, tokenizer = policy
+    problems = get_task("operator_puzzle").load("train", 2)
+    answers = tokenizer(["+ 1", "+ 1"], return_tensors="pt")["input_ids"]
+    rollout = Rollout(answers, answers > 0, answers, answers > 0, answers.float())
+    assert grade(tokenizer, rollout, problems, "operator_puzzle").tolist() == [0.0, 0.0]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_loop(policy):
+    model, _ = policy
+    rollout = rollout_of(policy)
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="non-finite"):
+        update(model, optimizer, Adaptation(METHODS["nsr"]), rollout, -torch.ones(12), Training(), torch.Generator())
