@@ -69,6 +69,7 @@ def hub_copy(cache: Path) -> Path:
 KINDS: dict[str, Callable[[Path], list[str]]] = {
     "operator_puzzle": lambda _: ["operator_puzzle"],
     "graph_paths": lambda _: ["graph_paths"],
+    "mini_sudoku": lambda _: ["mini_sudoku"],
     "multiplication": lambda _: ["multiplication"],
     "maths": lambda folder: [write_rows(folder / "sums.jsonl", SUMS), "--verifier", "math"],
     "csv": lambda folder: [

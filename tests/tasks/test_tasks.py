@@ -52,7 +52,7 @@ def test_every_row_of_the_table_is_complete() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sums", "choose one of: operator_puzzle, countdown, graph_paths, multiplication, aime24"),
+        ("sums", "choose one of: operator_puzzle, countdown, graph_paths, mini_sudoku, multiplication, aime24"),
         ("math-500", "did you mean math500"),
         ("bbh/snark", "did you mean: snarks"),
         ("bbh/", "no subtask ''; did you mean: boolean_expressions, "),
@@ -83,7 +83,7 @@ def test_families_are_found_by_their_prefix() -> None:
     assert not set(PREFIXES) & {name for name in TASKS if "/" in name}
 
 
-@pytest.mark.parametrize("name", ["operator_puzzle", "countdown", "graph_paths", "multiplication"])
+@pytest.mark.parametrize("name", ["operator_puzzle", "countdown", "graph_paths", "mini_sudoku", "multiplication"])
 def test_generated_tasks_are_distinct_stable_and_prefix_ordered(name: str) -> None:
     task = get_task(name)
     for split in ("train", "test"):

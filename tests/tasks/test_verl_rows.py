@@ -16,7 +16,9 @@ from simko.verifiers import get_verifier
 PUZZLE = TASKS["operator_puzzle"]
 
 
-@pytest.mark.parametrize(("name", "split"), [("operator_puzzle", "train"), ("multiplication", "test")])
+@pytest.mark.parametrize(
+    ("name", "split"), [("operator_puzzle", "train"), ("mini_sudoku", "train"), ("multiplication", "test")]
+)
 def test_every_row_is_a_problem_of_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str], name, split) -> None:
     file = tmp_path / "new" / "rows.parquet"
     assert main(["tasks", name, "--split", split, "--parquet", str(file)]) == 0

@@ -61,6 +61,7 @@ VERDICTS = [
     ("operator_puzzle", Problem("p", "6 6 5 4 1 = 28"), "+ 12", "+ 12 - 7 * 28 / 28"),
     ("countdown", Problem("p", "6 5 = 11"), "6 + 5", "6 + 5 = 11"),
     ("graph_paths", Problem("p", "AB BC AC CD BD : A D 3"), "B C", "C B D"),
+    ("mini_sudoku", Problem("p", ". . 2 . . 4 . . . . . . 3 . 4 ."), "1 2", "1 3 2 4 2 4 1 3 4 1 3 2 3 2 4 1"),
     ("synlogic", Problem("p", "", "15", {"task": "object_counting"}), "\\boxed{12}", "\\boxed{15}"),
     (
         "reasoning_gym",

@@ -30,6 +30,7 @@ PROBLEMS = {
     "operator_puzzle": Problem("p", "6 6 5 4 1 = 10"),
     "countdown": Problem("p", "3 7 5 2 = 24"),
     "graph_paths": Problem("p", "AB BC AC CD BD : A D 3"),
+    "mini_sudoku": Problem("p", ". . 2 . . 4 . . . . . . 3 . 4 ."),
     "last_integer": Problem("p", "", "162"),
     "last_box": Problem("p", "", r"\frac{1}{2}"),
     "choice": Problem("p", "", "(B)"),
@@ -187,5 +188,5 @@ def test_a_denied_letter_is_not_chosen(said: str) -> None:
 
 def test_an_unknown_verifier_lists_the_known_ones() -> None:
     assert get_verifier("last_box") is verify_last_box
-    with pytest.raises(ValueError, match="operator_puzzle, countdown, graph_paths, last_integer"):
+    with pytest.raises(ValueError, match="operator_puzzle, countdown, graph_paths, mini_sudoku, last_integer"):
         get_verifier("last_word")

@@ -37,7 +37,7 @@ class WarmStart:
     learning_rate: float = 2e-3
     """The peak learning rate."""
     unsolved: float = 0.7
-    """The share of traces that do not solve their prompt."""
+    """How much of the traces is at random: see the task's traces."""
     seed: int = 0
     """Of weights and traces."""
 

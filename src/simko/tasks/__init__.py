@@ -13,6 +13,7 @@ from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
 from simko.tasks.logic import LOGIC, bbh_task
 from simko.tasks.maths import MATHS
+from simko.tasks.mini_sudoku import MINI_SUDOKU, mini_sudoku_traces
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.reasoning_gym import reasoning_gym_task
@@ -32,6 +33,7 @@ __all__ = [
     "get_task",
     "graph_paths_traces",
     "is_file_name",
+    "mini_sudoku_traces",
     "operator_puzzle_traces",
     "read_file",
     "verl_rows",
@@ -39,7 +41,8 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (OPERATOR_PUZZLE, COUNTDOWN, GRAPH_PATHS, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
+    task.name: task
+    for task in (OPERATOR_PUZZLE, COUNTDOWN, GRAPH_PATHS, MINI_SUDOKU, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
 }
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}

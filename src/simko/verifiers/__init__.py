@@ -25,6 +25,7 @@ from simko.verifiers.instructions import verify_instructions
 from simko.verifiers.last_box import verify_last_box
 from simko.verifiers.last_integer import verify_last_integer
 from simko.verifiers.maths.verify import grade_math, verify_math
+from simko.verifiers.mini_sudoku import verify_mini_sudoku
 from simko.verifiers.operator_puzzle import verify_operator_puzzle
 from simko.verifiers.pool.bounded import Bounded
 from simko.verifiers.reasoning_gym import verify_reasoning_gym
@@ -52,6 +53,7 @@ __all__ = [
     "verify_last_box",
     "verify_last_integer",
     "verify_math",
+    "verify_mini_sudoku",
     "verify_operator_puzzle",
     "verify_reasoning_gym",
     "verify_synlogic",
@@ -61,6 +63,7 @@ VERIFIERS: dict[str, Verifier] = {
     "operator_puzzle": verify_operator_puzzle,
     "countdown": verify_countdown,
     "graph_paths": verify_graph_paths,
+    "mini_sudoku": verify_mini_sudoku,
     "last_integer": verify_last_integer,
     "last_box": verify_last_box,
     "math": verify_math,
