@@ -5,8 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.objectives import METHODS, candidate_gap
-from simko.objectives.update import Adaptation
-from simko.studies.loop import Rollout, Training, batches, grade, sample, score, train, update
+from simko.studies.loop import Rollout, Run, Training, grade, next_problems, sample, score, train, update
 from simko.tasks import get_task
 from simko.token_stats import token_stats
 
@@ -92,10 +91,9 @@ def test_an_update_follows_the_row_on_full_logits(policy, name, micro_batch):
     model.zero_grad()
 
     seen: list[torch.Tensor] = []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in model.parameters()))
-    settings = Training(micro_batch=micro_batch, max_grad_norm=1e9)
-    update(model, optimizer, Adaptation(method), rollout, advantages, settings, torch.Generator().manual_seed(3))
+    run = Run(model, method, Training(micro_batch=micro_batch, max_grad_norm=1e9), seed=3)
+    run.optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in model.parameters()))
+    update(run, rollout, advantages)
     error = sum((a - b).norm() ** 2 for a, b in zip(seen, wanted, strict=True)) ** 0.5
     assert error < 1e-5 * sum(b.norm() ** 2 for b in wanted) ** 0.5
 
@@ -108,7 +106,8 @@ def test_training_repeats_bit_for_bit_and_differs_by_seed(tiny_base):
         model = AutoModelForCausalLM.from_pretrained(tiny_base)
         tokenizer = AutoTokenizer.from_pretrained(tiny_base)
         nsr = METHODS["nsr"]  # trains where nothing is correct
-        metrics = list(train(model, tokenizer, nsr, task.load("train", 50), task.verifier, settings, seed))
+        run = Run(model, nsr, settings, seed)
+        metrics = list(train(run, tokenizer, task.load("train", 50), task.verifier))
         assert [set(m) for m in metrics] == [{"reward", "kept", "ratio", "clipped"}] * 3
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -117,8 +116,9 @@ def test_training_repeats_bit_for_bit_and_differs_by_seed(tiny_base):
     assert not torch.equal(first, trained(2))
 
 
-def test_every_problem_comes_once_before_any_comes_twice():
-    drawn = [p for part in batches(list(range(10)), Training(rollouts=4, problems=5), torch.Generator()) for p in part]
+def test_every_problem_comes_once_before_any_comes_twice(policy):
+    run = Run(policy[0], METHODS["grpo"], Training(problems=5), seed=1)
+    drawn = [p for _ in range(4) for p in next_problems(run, list(range(10)))]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
 
 
@@ -135,6 +135,5 @@ def test_a_gradient_that_is_not_finite_stops_the_loop(policy):
     rollout = rollout_of(policy)
     with torch.no_grad():
         model.lm_head.weight[3] = torch.nan
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(RuntimeError, match="non-finite"):
-        update(model, optimizer, Adaptation(METHODS["nsr"]), rollout, -torch.ones(12), Training(), torch.Generator())
+        update(Run(model, METHODS["nsr"], Training(), seed=1), rollout, -torch.ones(12))
