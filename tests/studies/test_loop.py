@@ -1,10 +1,15 @@
 """The loop in one file: what it samples, and the gradient it trains with."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.objectives import METHODS, candidate_gap
+from simko.studies.head_to_head.measure import measure
 from simko.studies.loop import Rollout, Run, Training, grade, next_problems, sample, score, train, update
 from simko.tasks import get_task
 from simko.token_stats import token_stats
@@ -137,3 +142,34 @@ def test_a_gradient_that_is_not_finite_stops_the_loop(policy):
         model.lm_head.weight[3] = torch.nan
     with pytest.raises(RuntimeError, match="non-finite"):
         update(Run(model, METHODS["nsr"], Training(), seed=1), rollout, -torch.ones(12))
+
+
+class Placed(TorchFunctionMode):
+    """Records the lines of the loop and its evaluation that make a tensor without saying on which device."""
+
+    MAKERS = (torch.arange, torch.randperm, torch.tensor, torch.zeros, torch.ones, torch.empty, torch.full, torch.rand)
+
+    def __init__(self):
+        super().__init__()
+        self.unplaced, self.made = set(), 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        caller = sys._getframe(1)
+        if function in self.MAKERS and Path(caller.f_code.co_filename).name in ("loop.py", "measure.py"):
+            self.made += 1
+            if "device" not in (kwargs or {}):
+                self.unplaced.add(f"{caller.f_code.co_name}:{caller.f_lineno}")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["grpo", "simko_adaptive"])
+def test_every_tensor_is_made_on_the_models_device(policy, name):
+    """A stand-in for a GPU: on one, a tensor that is made without a device meets others elsewhere, and fails."""
+    task = get_task("operator_puzzle")
+    run = Run(policy[0], METHODS[name], Training(rollouts=1, problems=4, responses=8), seed=1)
+    with Placed() as placed:
+        list(train(run, policy[1], task.load("train", 20), task.verifier))
+        options = {"samples": 8, "max_new_tokens": 9, "temperature": 1.0, "seed": 1}
+        measure(*policy, task.load("test", 4), task.verifier, **options)
+    assert placed.made > 3
+    assert not placed.unplaced
