@@ -338,7 +338,7 @@ def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
     subprocess.run(command, check=True, capture_output=True)
     assert main(["study", "status", *words]) == 0
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert not (tmp_path / "out" / "unfinished" / "final").exists()
+    assert not [path for path in (tmp_path / "out" / "unfinished").rglob("*") if path.is_file()]
     assert said == [f"{stage} operator_puzzle {n} of {n}" for stage, n in (("base", 1), ("tuning", 3), ("final", 1))]
     assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md")]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.split()]

@@ -140,7 +140,8 @@ def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math
     """
     arena = protocol.tasks[cell.task]
     folder = arena.ready()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(arena.device).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model.to(torch.device(arena.device))
     tokenizer, splits = AutoTokenizer.from_pretrained(folder), problems_of(protocol, cell.task)
     verifier = arena.task("test").verifier
     clock = time.process_time if model.device.type == "cpu" else time.perf_counter
