@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from simko.studies.loop import score
+from simko.studies.bfloat16 import in_bfloat16
+from simko.studies.loop import sample, score
 from simko.studies.puzzles import PUZZLES
 from simko.studies.supervised_start import SupervisedStart, as_rollout, pretrained_model, supervised_model
 
@@ -68,3 +69,22 @@ def test_responses_end_with_the_end_token_and_prompts_are_padded_on_the_left(tin
 
 def test_a_folder_is_taken_as_it_is(tiny_base):
     assert pretrained_model(str(tiny_base)) == tiny_base
+
+
+def test_bfloat16_keeps_weights_logits_and_gradients_in_float32(tiny_base):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_base).eval(), AutoTokenizer.from_pretrained(tiny_base)
+    rollout = sample(model, tokenizer, ["6 6 5 4 1 = 10"], 20, 9, torch.Generator().manual_seed(0))
+    exact = score(model, rollout, 1).logp
+    with torch.no_grad():
+        model.lm_head.weight *= 200  # logits as large as those of language models
+        large = score(model, rollout, 1).logp
+    in_bfloat16(model)
+    rounded = score(model, rollout, 1).logp
+    rounded.sum().backward()
+    assert {p.grad.dtype for p in model.parameters()} == {p.dtype for p in model.parameters()} == {torch.float32}
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, large)  # the layers are rounded
+    again = sample(model, tokenizer, ["6 6 5 4 1 = 10"], 20, 9, torch.Generator().manual_seed(0))
+    there = again.mask
+    assert exact.shape == rounded.shape
+    assert (score(model, again, 1).logp - again.logp)[there].abs().max() < 0.5

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from simko.studies.bfloat16 import in_bfloat16
 from simko.studies.cached import cached_folder
 from simko.studies.loop import Rollout, score
 from simko.studies.puzzles import PUZZLES
@@ -56,13 +57,12 @@ def pretrained_model(model: str) -> Path:
 def supervised_model(settings: SupervisedStart, threads: int = 2) -> Path:
     """The folder of the trained model and its tokenizer, which are made if they are not cached.
 
-    The key of the user's cache is the settings, the pretrained weights, the number of threads, the precision of matrix products,
-    this file's code and the torch release.
+    The key of the user's cache is the settings, the pretrained weights, the number of threads, this file's code and the torch
+    release.
     """
     pretrained = pretrained_model(settings.model)
     key = hashlib.sha256(Path(__file__).read_bytes())
-    precision = torch.get_float32_matmul_precision()
-    key.update(json.dumps([asdict(settings), threads, precision, torch.__version__]).encode())
+    key.update(json.dumps([asdict(settings), threads, torch.__version__]).encode())
     for weights in sorted(pretrained.glob("*.safetensors")):
         with weights.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())
@@ -71,7 +71,7 @@ def supervised_model(settings: SupervisedStart, threads: int = 2) -> Path:
 
 
 def _make(settings: SupervisedStart, pretrained: Path, threads: int, folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(pretrained, dtype=torch.float32).eval()
+    model = in_bfloat16(AutoModelForCausalLM.from_pretrained(pretrained, dtype=torch.float32).eval())
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     traces = PUZZLES[settings.task].traces(settings.steps * settings.batch, settings.seed, settings.unsolved)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)

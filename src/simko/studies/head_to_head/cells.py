@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.evaluate.files import read_json, write_whole
 from simko.records import Problem
@@ -130,7 +129,8 @@ def _sensitivity(protocol: Protocol, chosen: Mapping[tuple[str, str], str]) -> I
 def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math.inf) -> list[dict[str, Any]] | None:
     """Train and evaluate; the rows, as JSON values.
 
-    It goes on from what an interrupted call left in `beside`, with the same numbers bit for bit on a type of machine.
+    It goes on from what an interrupted call left in `beside`, with the same numbers bit for bit on a type of machine: one
+    thread computes.
 
     Args:
         protocol: the study's.
@@ -138,12 +138,10 @@ def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math
         beside: a folder of this cell and protocol alone. The run is kept there at each evaluation, and every row.
         stop_at: when to keep all and return None, in seconds of time.monotonic, looked at after each rollout and evaluation.
     """
+    torch.set_num_threads(1)
     arena = protocol.tasks[cell.task]
-    folder = arena.ready()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.to(torch.device(arena.device))
-    tokenizer, splits = AutoTokenizer.from_pretrained(folder), problems_of(protocol, cell.task)
-    verifier = arena.task("test").verifier
+    model, tokenizer = arena.load()
+    splits, verifier = problems_of(protocol, cell.task), arena.task("test").verifier
     clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     step, seconds, rewards = 0, 0.0, list[float]()
     if cell.stage != "base":

@@ -2,22 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from simko.objectives import METHODS, Method
+from simko.studies.bfloat16 import in_bfloat16
 from simko.studies.head_to_head.bases import BASES, Base
 from simko.studies.loop import Training
 from simko.studies.puzzles import PUZZLES
 from simko.tasks import Split, Task, get_task, read_file
 
 SHIPPED = Path(__file__).with_name("protocol.yaml")
-PRECISIONS = ("highest", "high", "medium")
+PRECISIONS: Mapping[str, Callable[[PreTrainedModel], PreTrainedModel]] = {
+    "float32": lambda model: model,
+    "bfloat16": in_bfloat16,
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class Arena:
     """Where the problems are; None for the task of this name in `simko.tasks`."""
     device: str = "cpu"
     """Where the model computes."""
-    precision: str = "highest"
-    """Of float32 matrix products, as torch.set_float32_matmul_precision takes it: medium multiplies in bfloat16."""
+    precision: str = "float32"
+    """A name in PRECISIONS; weights and their updates are in float32 always."""
 
     def task(self, split: Split) -> Task:
         """The task that has this split."""
@@ -69,11 +74,12 @@ class Arena:
             return get_task(self.name)
         return read_file(getattr(self.problems, split), self.problems.verifier, self.problems.template)
 
-    def ready(self) -> Path:
-        """The base's folder, after this process is set to the arena's precision and to one thread, so that numbers repeat."""
-        torch.set_num_threads(1)
-        torch.set_float32_matmul_precision(self.precision)
-        return self.base()
+    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The base and its tokenizer."""
+        folder = self.base()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model.to(torch.device(self.device))
+        return PRECISIONS[self.precision](model), AutoTokenizer.from_pretrained(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +165,7 @@ def _arena(name: str, task: Mapping[str, Any]) -> Arena:
         options["problems"] = Files(**options["problems"])
     else:
         get_task(name)
-    if options.get("precision", "highest") not in PRECISIONS:
-        raise ValueError(f"precision is {options['precision']!r}: choose one of {', '.join(PRECISIONS)}")
+    _known(options.get("precision", "float32"), PRECISIONS, "precision")
     if "warm_start" in task:
         options = {"max_new_tokens": PUZZLES[name].max_new_tokens} | options
     return Arena(name=name, base=base, **options)

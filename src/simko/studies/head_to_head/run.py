@@ -77,7 +77,7 @@ def run_cells(
     with locked(out):
         kept = Kept(out)
         for arena in protocol.tasks.values():
-            arena.ready()  # before several processes ask for it
+            arena.base()  # before several processes ask for it
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn) as pool, tqdm(unit="cell") as bar:
             try:
