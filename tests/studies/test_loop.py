@@ -9,8 +9,10 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.objectives import METHODS, candidate_gap
+from simko.objectives.update import Adaptation
 from simko.studies.head_to_head.measure import measure
 from simko.studies.loop import Rollout, Run, Training, grade, next_problems, sample, score, train, update
+from simko.studies.saved_run import load_run, save_run
 from simko.tasks import get_task
 from simko.token_stats import token_stats
 
@@ -173,3 +175,19 @@ def test_every_tensor_is_made_on_the_models_device(policy, name):
         measure(*policy, task.load("test", 4), task.verifier, **options)
     assert placed.made > 3
     assert not placed.unplaced
+
+
+def test_a_saved_run_is_the_run(policy, tiny_base, tmp_path):
+    task, settings = get_task("operator_puzzle"), Training(rollouts=2, problems=4, responses=8)
+    run = Run(policy[0], METHODS["simko_adaptive"], settings, seed=1)
+    next(train(run, policy[1], task.load("train", 20), task.verifier))
+    assert run.adaptation.state_dict() != Adaptation(METHODS["simko_adaptive"]).state_dict()
+    save_run(tmp_path / "run.pt", run, seconds=3.5)
+    again = Run(AutoModelForCausalLM.from_pretrained(tiny_base), METHODS["simko_adaptive"], settings, seed=2)
+    assert load_run(tmp_path / "run.pt", again) == {"seconds": 3.5}
+    assert again.adaptation.state_dict() == run.adaptation.state_dict()
+    assert again.adaptation.method.options == run.adaptation.method.options
+    assert (again.order, again.rollouts) == (run.order, 1)
+    assert torch.equal(again.draw.get_state(), run.draw.get_state())
+    assert repr(again.optimizer.state_dict()) == repr(run.optimizer.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))
