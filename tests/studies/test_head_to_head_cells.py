@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 import yaml
 
 from simko.cli.main import main
+from simko.studies import loop
+from simko.studies.head_to_head import cells
 from simko.studies.head_to_head import run as runner
 from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, criterion, problems_of, run_cell
+from simko.studies.head_to_head.measure import measure
 from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
 from simko.studies.head_to_head.rows import parsed_row, read_rows
 from simko.studies.head_to_head.run import Kept, run_cells
+from simko.studies.loop import update
 
 TINY = {
     "title": "Tiny",
@@ -32,6 +37,7 @@ TINY = {
         "nsr": {"row": "nsr"},
         "simko": {"row": "simko", "settings": [{"alpha": 0.1}, {"alpha": 0.3}]},
         "simko_untuned": {"row": "simko", "learning_rate_of": "grpo"},
+        "simko_itself": {"row": "simko_adaptive", "learning_rate_of": "grpo"},
     },
     "sensitivity": {
         "tasks": ["operator_puzzle"],
@@ -75,7 +81,8 @@ def here(monkeypatch):
 
 
 def rows_of(protocol, cell):
-    return [parsed_row(row) for row in run_cell(protocol, cell)]
+    with tempfile.TemporaryDirectory() as beside:
+        return [parsed_row(row) for row in run_cell(protocol, cell, Path(beside))]
 
 
 def without_seconds(rows):
@@ -97,6 +104,39 @@ def test_the_shipped_protocol_is_whole():
     assert budget == 5
 
 
+@pytest.mark.parametrize("path", sorted(SHIPPED.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_protocol_can_be_read(path):
+    protocol = read_protocol(path)
+    assert {"grpo", "simko"} <= set(protocol.methods)
+    assert len(protocol.final_seeds) >= 3
+    assert max(len(m.settings) for m in protocol.methods.values()) <= len(protocol.learning_rates)
+
+
+def test_a_task_may_be_files_and_its_base_a_folder(tmp_path, tiny_base, here):
+    for split, prompts in (
+        ("train", ("6 6 5 4 1 = 10", "1 2 3 4 5 = 15")),
+        ("test", ("9 9 9 1 1 = 9", "1 1 1 1 1 = 5")),
+    ):
+        rows = [json.dumps({"problem": prompt, "answer": "1"}) for prompt in prompts]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
+    task = {
+        "pretrained": {"model": str(tiny_base)},
+        "max_new_tokens": 5,
+        "precision": "bfloat16",
+        "problems": files | {"verifier": "last_integer", "template": "{problem}"},
+    }
+    changes = {"tasks": {"sums": task}, "problems": {"train": 2, "validation": 1, "test": 1}}
+    changes |= {"training": TINY["training"] | {"problems": 2}}
+    (tmp_path / "files.yaml").write_text(yaml.safe_dump(TINY | changes))
+    protocol = read_protocol(tmp_path / "files.yaml")
+    wanted = {("base", "base"), ("tuning", "nsr")}
+    kept = run_cells(protocol, tmp_path / "out", 1, lambda cell: (cell.stage, cell.method) in wanted)
+    assert {row.stage for row in kept.rows} == {"base", "tuning"}
+    assert not kept.failed
+    assert {len(row.correct) for row in kept.rows} == {1}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +146,17 @@ def test_the_shipped_protocol_is_whole():
         ({"methods": {"g": {"row": "grpo", "learning_rate_of": "x"}}}, "no method is called 'x'"),
         ({"tasks": {"puzzle": {"warm_start": {}}}}, "no task is called 'puzzle'"),
         ({"tasks": {"operator_puzzle": {"warm_start": {"lr": 1}}}}, "does not read as a protocol"),
+        ({"tasks": {"operator_puzzle": {}}}, "must have one of warm_start, supervised_start, pretrained"),
+        ({"tasks": {"operator_puzzle": {"warm_start": {}, "pretrained": {"model": "x"}}}}, "must have one of"),
+        ({"tasks": {"operator_puzzle": {"pretrained": {"model": "x"}}}}, "max_new_tokens"),
+        ({"tasks": {"operator_puzzle": {"supervised_start": {"steps": 1}, "max_new_tokens": 9}}}, "does not read as"),
+        ({"tasks": {"sums": {"supervised_start": {}, "max_new_tokens": 9}}}, "no task is called 'sums'"),
+        ({"tasks": {"sums": {"pretrained": {"model": "x"}, "max_new_tokens": 9}}}, "no task is called 'sums'"),
+        ({"tasks": {"operator_puzzle": {"warm_start": {}, "precision": "bf16"}}}, "no precision is called 'bf16'"),
+        (
+            {"tasks": {"sums": {"pretrained": {"model": "x"}, "max_new_tokens": 9, "problems": {"train": "a"}}}},
+            "does not read as",
+        ),
         ({"training": {"rollout": 3}}, "does not read as a protocol"),
         ({"final_seeds": [9]}, "tuning_seed must not be one"),
         ({"temperatures": [0.5]}, "must hold 1.0"),
@@ -141,7 +192,7 @@ def test_every_method_is_tuned_on_as_many_runs_and_the_best_goes_to_the_finals(p
             correct = (*correct, *(0,) * (6 - len(correct)))
             rows.append(replace(template, **vars(cell), split="validation", correct=correct))
     counts = {name: sum(row.method == name for row in rows) for name in protocol.methods}
-    assert counts == {"grpo": 3, "nsr": 3, "simko": 3, "simko_untuned": 0}
+    assert counts == {"grpo": 3, "nsr": 3, "simko": 3, "simko_untuned": 0, "simko_itself": 0}
     simko = [json.loads(row.setting) for row in rows if row.method == "simko"]
     assert [(s["alpha"], s["learning_rate"]) for s in simko[:2]] == [(0.1, 2e-4), (0.3, 2e-4)]
     best_alpha = max(
@@ -149,7 +200,7 @@ def test_every_method_is_tuned_on_as_many_runs_and_the_best_goes_to_the_finals(p
     )
     assert simko[2] == best_alpha.options | {"learning_rate": 1e-4}
     finals = [c for c in all_cells(protocol, rows) if c.stage == "final"]
-    assert len(finals) == 4 * 2
+    assert len(finals) == 5 * 2
     for name in ("grpo", "nsr", "simko"):
         best = max((row for row in rows if row.method == name), key=criterion)
         assert {c.setting for c in finals if c.method == name} == {best.setting}
@@ -177,14 +228,58 @@ def test_a_cell_repeats_bit_for_bit(protocol):
     assert without_seconds(other) != without_seconds(first)
 
 
+@pytest.mark.parametrize(
+    ("stage", "method"), [("final", "simko_itself"), ("final", "nsr"), ("tuning", "nsr"), ("base", "base")]
+)
+def test_a_cell_goes_on_bit_for_bit_from_wherever_it_stopped(protocol, tmp_path, stage, method):
+    setting = "{}" if stage == "base" else protocol.setting(method, 2e-4, {})
+    cell = Cell(stage, "operator_puzzle", method, setting, 1)
+    beside = tmp_path / "beside"
+    rows, stops = run_cell(protocol, cell, beside, stop_at=0), 1
+    while rows is None:
+        rows, stops = run_cell(protocol, cell, beside, stop_at=0), stops + 1
+    assert stops > len(rows)
+    assert without_seconds(map(parsed_row, rows)) == without_seconds(rows_of(protocol, cell))
+
+
+def test_a_killed_cell_goes_on_from_its_last_evaluation(protocol, tmp_path, monkeypatch):
+    cell = Cell("final", "operator_puzzle", "simko_itself", protocol.setting("simko_itself", 2e-4, {}), 1)
+    whole, measured, trained = rows_of(protocol, cell), [], []
+
+    def killed(*args, **options):
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        measured.append(options["temperature"])
+        return measure(*args, **options)
+
+    monkeypatch.setattr(cells, "measure", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(protocol, cell, tmp_path)
+    monkeypatch.setattr(cells, "measure", lambda *args, **options: measured.append(0) or measure(*args, **options))
+    monkeypatch.setattr(loop, "update", lambda *args: trained.append(0) or update(*args))
+    rows = run_cell(protocol, cell, tmp_path)
+    assert without_seconds(map(parsed_row, rows)) == without_seconds(whole)
+    assert len(measured) == len(rows)
+    assert not trained
+
+
+def test_a_cell_of_another_protocol_is_not_continued(protocol):
+    other = replace(protocol, mapping=protocol.mapping | {"evaluated_after": [2]})
+    assert protocol.digest("operator_puzzle") != other.digest("operator_puzzle")
+    more = replace(protocol, mapping=protocol.mapping | {"methods": {}})
+    assert protocol.digest("operator_puzzle") == more.digest("operator_puzzle")
+
+
 def test_a_study_continues_where_it_stopped_and_takes_rows_from_elsewhere(protocol, tmp_path, here, monkeypatch):
+    whole_attempt = runner.attempt
+
     def stop_after(number):
         left = iter(range(number))
 
         def attempt(*args):
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            return {"rows": run_cell(*args)}
+            return whole_attempt(*args)
 
         monkeypatch.setattr(runner, "attempt", attempt)
 
@@ -206,11 +301,11 @@ def test_a_study_continues_where_it_stopped_and_takes_rows_from_elsewhere(protoc
 
 
 def test_a_cell_that_fails_is_kept_said_and_loses(protocol, tmp_path, here, monkeypatch, caplog):
-    def broken(of, cell):
+    def broken(of, cell, *rest):
         rate = json.loads(cell.setting).get("learning_rate")
         if rate == 2e-4 and cell.method == "grpo":
             raise RuntimeError("The total norm is\nnon-finite")
-        return run_cell(of, cell)
+        return run_cell(of, cell, *rest)
 
     monkeypatch.setattr(runner, "run_cell", broken)
     kept = run_cells(protocol, tmp_path, 1, lambda cell: cell.method == "grpo" and cell.stage in ("tuning", "final"))
@@ -225,7 +320,7 @@ def test_a_cell_that_fails_is_kept_said_and_loses(protocol, tmp_path, here, monk
         run_cells(protocol, tmp_path / "again", 1, lambda cell: cell.method == "grpo")
 
 
-@pytest.mark.parametrize("words", [["--task", "x"], ["--method", "y"], ["--workers", "0"]])
+@pytest.mark.parametrize("words", [["--task", "x"], ["--method", "y"], ["--workers", "0"], ["--minutes", "0"]])
 def test_the_command_refuses_in_one_line(protocol, tmp_path, capsys, words):
     assert main(["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "o"), *words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -237,9 +332,24 @@ def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
     subprocess.run(command, check=True, capture_output=True)
     assert main(["study", "status", *words]) == 0
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert not [path for path in (tmp_path / "out" / "unfinished").rglob("*") if path.is_file()]
     assert said == [f"{stage} operator_puzzle {n} of {n}" for stage, n in (("base", 1), ("tuning", 3), ("final", 1))]
     assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md")]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.split()]
     assert printed == [tmp_path / "out" / "rows.parquet", tmp_path / "out" / "report.html", tmp_path / "page.md"]
     assert {row.method for row in read_rows(printed[0])} == {"base", "grpo"}
     assert "<svg" in printed[1].read_text(encoding="utf-8")
+
+
+def test_the_command_stops_in_time_and_goes_on(protocol, tmp_path, here, monkeypatch):
+    words = ["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--stage", "base"]
+    assert main([*words, "--minutes", "1e-9"]) == 0  # too little to begin
+    assert not Kept(tmp_path / "out").done
+
+    def stopped(*args):
+        return run_cell(*args[:3], stop_at=0)
+
+    monkeypatch.setattr(runner, "run_cell", stopped)  # after every evaluation
+    assert main([*words, "--minutes", "10", "--workers", "1"]) == 0
+    assert len(Kept(tmp_path / "out").rows) == 4
+    assert not list((tmp_path / "out" / "unfinished").rglob("*.json"))

@@ -1,12 +1,19 @@
 """The loop in one file: what it samples, and the gradient it trains with."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.objectives import METHODS, candidate_gap
 from simko.objectives.update import Adaptation
-from simko.studies.loop import Rollout, Training, batches, grade, sample, score, train, update
+from simko.records import Problem
+from simko.studies.head_to_head.measure import measure
+from simko.studies.loop import Rollout, Run, Training, grade, next_problems, sample, score, train, update
+from simko.studies.saved_run import load_run, save_run
 from simko.tasks import get_task
 from simko.token_stats import token_stats
 
@@ -92,10 +99,9 @@ def test_an_update_follows_the_row_on_full_logits(policy, name, micro_batch):
     model.zero_grad()
 
     seen: list[torch.Tensor] = []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in model.parameters()))
-    settings = Training(micro_batch=micro_batch, max_grad_norm=1e9)
-    update(model, optimizer, Adaptation(method), rollout, advantages, settings, torch.Generator().manual_seed(3))
+    run = Run(model, method, Training(micro_batch=micro_batch, max_grad_norm=1e9), seed=3)
+    run.optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in model.parameters()))
+    update(run, rollout, advantages)
     error = sum((a - b).norm() ** 2 for a, b in zip(seen, wanted, strict=True)) ** 0.5
     assert error < 1e-5 * sum(b.norm() ** 2 for b in wanted) ** 0.5
 
@@ -108,7 +114,8 @@ def test_training_repeats_bit_for_bit_and_differs_by_seed(tiny_base):
         model = AutoModelForCausalLM.from_pretrained(tiny_base)
         tokenizer = AutoTokenizer.from_pretrained(tiny_base)
         nsr = METHODS["nsr"]  # trains where nothing is correct
-        metrics = list(train(model, tokenizer, nsr, task.load("train", 50), task.verifier, settings, seed))
+        run = Run(model, nsr, settings, seed)
+        metrics = list(train(run, tokenizer, task.load("train", 50), task.verifier))
         assert [set(m) for m in metrics] == [{"reward", "kept", "ratio", "clipped"}] * 3
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -117,8 +124,9 @@ def test_training_repeats_bit_for_bit_and_differs_by_seed(tiny_base):
     assert not torch.equal(first, trained(2))
 
 
-def test_every_problem_comes_once_before_any_comes_twice():
-    drawn = [p for part in batches(list(range(10)), Training(rollouts=4, problems=5), torch.Generator()) for p in part]
+def test_every_problem_comes_once_before_any_comes_twice(policy):
+    run = Run(policy[0], METHODS["grpo"], Training(problems=5), seed=1)
+    drawn = [p for _ in range(4) for p in next_problems(run, list(range(10)))]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
 
 
@@ -135,6 +143,53 @@ def test_a_gradient_that_is_not_finite_stops_the_loop(policy):
     rollout = rollout_of(policy)
     with torch.no_grad():
         model.lm_head.weight[3] = torch.nan
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(RuntimeError, match="non-finite"):
-        update(model, optimizer, Adaptation(METHODS["nsr"]), rollout, -torch.ones(12), Training(), torch.Generator())
+        update(Run(model, METHODS["nsr"], Training(), seed=1), rollout, -torch.ones(12))
+
+
+class Placed(TorchFunctionMode):
+    """Records the lines of the loop and its evaluation that make a tensor without saying on which device."""
+
+    MAKERS = (torch.arange, torch.randperm, torch.tensor, torch.zeros, torch.ones, torch.empty, torch.full, torch.rand)
+
+    def __init__(self):
+        super().__init__()
+        self.unplaced, self.made = set(), 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        caller = sys._getframe(1)
+        if function in self.MAKERS and Path(caller.f_code.co_filename).name in ("loop.py", "measure.py"):
+            self.made += 1
+            if "device" not in (kwargs or {}):
+                self.unplaced.add(f"{caller.f_code.co_name}:{caller.f_lineno}")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["grpo", "simko_adaptive"])
+def test_every_tensor_is_made_on_the_models_device(policy, name):
+    """A stand-in for a GPU: on one, a tensor that is made without a device meets others elsewhere, and fails."""
+    task = get_task("operator_puzzle")
+    run = Run(policy[0], METHODS[name], Training(rollouts=1, problems=4, responses=8), seed=1)
+    with Placed() as placed:
+        list(train(run, policy[1], task.load("train", 20), task.verifier))
+        options = {"samples": 8, "max_new_tokens": 9, "temperature": 1.0, "seed": 1}
+        measure(*policy, task.load("test", 4), task.verifier, **options)
+    assert placed.made > 3
+    assert not placed.unplaced
+
+
+def test_a_saved_run_is_the_run(policy, tiny_base, tmp_path):
+    problems = [Problem(str(i), PROMPTS[0], str(i)) for i in range(9)]  # an untrained model solves some
+    settings = Training(rollouts=2, problems=4, responses=64)
+    run = Run(policy[0], METHODS["simko_adaptive"], settings, seed=1)
+    assert next(train(run, policy[1], problems, "last_integer"))["reward"] > 0
+    assert run.adaptation.state_dict() != Adaptation(METHODS["simko_adaptive"]).state_dict()
+    save_run(tmp_path / "run.pt", run, seconds=3.5)
+    again = Run(AutoModelForCausalLM.from_pretrained(tiny_base), METHODS["simko_adaptive"], settings, seed=2)
+    assert load_run(tmp_path / "run.pt", again) == {"seconds": 3.5}
+    assert again.adaptation.state_dict() == run.adaptation.state_dict()
+    assert again.adaptation.method.options == run.adaptation.method.options
+    assert (again.order, again.rollouts) == (run.order, 1)
+    assert torch.equal(again.draw.get_state(), run.draw.get_state())
+    assert repr(again.optimizer.state_dict()) == repr(run.optimizer.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters(), strict=True))

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.studies.real_model import smollm2
+    from simko.studies.smollm2 import smollm2
 
     try:
         print(smollm2())

@@ -12,7 +12,9 @@ examples:
 """
 
 import argparse
+import math
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the protocol (default: the study's own)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the study's directory")
     parser.add_argument("--workers", type=int, help="cells at a time, a thread each (default: one a core)")
+    parser.add_argument(
+        "--minutes", type=float, help="run: stop after so long, soon and with all kept (default: never)"
+    )
     parser.add_argument("--stage", help="comma-separated: base, tuning, final, sensitivity (default: all)")
     parser.add_argument("--task", help="comma-separated (default: all)")
     parser.add_argument("--method", help="comma-separated (default: all)")
@@ -40,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
     from simko.studies.head_to_head.run import Kept, run_cells
 
+    started = time.monotonic()
     protocol = read_protocol(args.file or SHIPPED)
     chosen = {
         name: getattr(args, name).split(",") for name in ("stage", "task", "method", "seed") if getattr(args, name)
@@ -55,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
         workers = (os.cpu_count() or 1) if args.workers is None else args.workers
         if workers < 1:
             raise ValueError(f"--workers must be at least 1, got {workers}")
-        run_cells(protocol, args.out, workers, wanted)
+        if args.minutes is not None and args.minutes <= 0:
+            raise ValueError(f"--minutes must be above 0, got {args.minutes:g}")
+        run_cells(protocol, args.out, workers, wanted, started + 60 * (args.minutes or math.inf))
     elif args.action == "status":
         print(status(protocol, Kept(args.out), wanted))
     else:

@@ -52,44 +52,48 @@ class Rollout(NamedTuple):
         return Rollout(*(x[where] for x in self))
 
 
-def train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    method: Method,
-    problems: Sequence[Problem],
-    verifier: str,
-    settings: Training,
-    seed: int,
-) -> Iterator[dict[str, float]]:
-    """Train the model in place, and yield the metrics of each rollout: `reward`, its mean, and those of the row.
+class Run:
+    """All that training changes, the model in place. `saved_run` keeps it on disk.
 
     Everything that is drawn comes from `seed`. The model stays in eval mode: dropout would change log-probabilities between
     sampling and training.
     """
-    model.eval()
-    draw = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    adaptation = Adaptation(method)
-    for batch in batches(problems, settings, draw):
+
+    def __init__(self, model: PreTrainedModel, method: Method, settings: Training, seed: int) -> None:
+        self.model, self.settings, self.adaptation = model.eval(), settings, Adaptation(method)
+        self.draw = torch.Generator(model.device).manual_seed(seed)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.order: list[int] = []  # the problems that are left of a permutation
+        self.rollouts = 0  # done
+
+
+def train(
+    run: Run, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], verifier: str
+) -> Iterator[dict[str, float]]:
+    """Train to the last rollout, and yield the metrics of each: `reward`, its mean, and those of the row."""
+    settings, draw = run.settings, run.draw
+    while run.rollouts < settings.rollouts:
+        batch = next_problems(run, problems)
         prompts = [problem.prompt for problem in batch]
-        rollout = sample(model, tokenizer, prompts, settings.responses, settings.max_new_tokens, draw)
+        rollout = sample(run.model, tokenizer, prompts, settings.responses, settings.max_new_tokens, draw)
         rewards = grade(tokenizer, rollout, batch, verifier)
-        groups = torch.arange(len(batch)).repeat_interleave(settings.responses)
-        advantages = adaptation.method.advantages(rewards, groups, old_logp=rollout.logp, mask=rollout.mask)
+        groups = torch.arange(len(batch), device=draw.device).repeat_interleave(settings.responses)
+        advantages = run.adaptation.method.advantages(rewards, groups, old_logp=rollout.logp, mask=rollout.mask)
         metrics: dict[str, float] = {}
-        for places in torch.randperm(len(rewards), generator=draw).chunk(settings.updates):
-            metrics = update(model, optimizer, adaptation, rollout.rows(places), advantages[places], settings, draw)
+        for places in torch.randperm(len(rewards), generator=draw, device=draw.device).chunk(settings.updates):
+            metrics = update(run, rollout.rows(places), advantages[places])
+        run.rollouts += 1
         yield {"reward": float(rewards.mean())} | metrics
 
 
-def batches(problems: Sequence[Problem], settings: Training, draw: torch.Generator) -> Iterator[list[Problem]]:
-    """The problems of each rollout: a new permutation whenever too few are left of the last one."""
-    order: list[int] = []
-    for _ in range(settings.rollouts):
-        if len(order) < settings.problems:
-            order = torch.randperm(len(problems), generator=draw).tolist()
-        chosen, order = order[: settings.problems], order[settings.problems :]
-        yield [problems[i] for i in chosen]
+def next_problems(run: Run, problems: Sequence[Problem]) -> list[Problem]:
+    """The next rollout's problems: of a new permutation whenever too few are left of the last one."""
+    if len(run.order) < run.settings.problems:
+        run.order = torch.randperm(len(problems), generator=run.draw, device=run.draw.device).tolist()
+    chosen, run.order = run.order[: run.settings.problems], run.order[run.settings.problems :]
+    return [problems[i] for i in chosen]
 
 
 @torch.no_grad()
@@ -103,13 +107,13 @@ def sample(
     temperature: float = 1.0,
 ) -> Rollout:
     """n responses to each prompt from softmax(logits / temperature). The prompts are read once for all n."""
-    encoded = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
+    encoded = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt").to(model.device)
     ids, seen = encoded["input_ids"], encoded["attention_mask"]
     cache = DynamicCache(config=model.config)
     logits = forward(model, ids, seen, cache, logits_to_keep=1)[:, -1].repeat_interleave(n, 0)
     cache.batch_repeat_interleave(n)
     ids, seen = ids.repeat_interleave(n, 0), seen.repeat_interleave(n, 0)
-    prompt_mask, running, columns = seen.bool(), torch.ones(len(ids), dtype=torch.bool), []
+    prompt_mask, running, columns = seen.bool(), seen.new_ones(len(ids), dtype=torch.bool), []
     for step in range(max_new_tokens):
         logp = (logits.float() / temperature).log_softmax(-1)
         noise = torch.empty_like(logp).exponential_(generator=draw)
@@ -144,21 +148,13 @@ def grade(
     n = len(rollout.tokens) // len(problems)
     texts = tokenizer.batch_decode(rollout.tokens, skip_special_tokens=True)
     verdicts = grade_many(get_verifier(verifier), [(text, problems[i // n]) for i, text in enumerate(texts)])
-    return torch.tensor([float(verdict.outcome == "correct") for verdict in verdicts])
+    return torch.tensor([float(verdict.outcome == "correct") for verdict in verdicts], device=rollout.tokens.device)
 
 
-def update(
-    model: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    adaptation: Adaptation,
-    rollout: Rollout,
-    advantages: Float[Tensor, " B"],
-    settings: Training,
-    draw: torch.Generator,
-) -> dict[str, float]:
+def update(run: Run, rollout: Rollout, advantages: Float[Tensor, " B"]) -> dict[str, float]:
     """One step of the optimizer, over micro-batches; the row's metrics."""
-    method, sums = adaptation.method, MetricSums()
-    parts = torch.arange(len(advantages)).split(settings.micro_batch)
+    model, method, sums = run.model, run.adaptation.method, MetricSums()
+    parts = torch.arange(len(advantages), device=advantages.device).split(run.settings.micro_batch)
     counted = [(advantages[p], rollout.mask[p]) for p in parts]
 
     @torch.no_grad()
@@ -167,7 +163,7 @@ def update(
         there = [(rollout.logp[p], advantages[p], rollout.mask[p], p) for p in parts]
         return [Scored(s.logp, old, s.entropy, *rest) for s, (old, *rest) in zip(stats, there, strict=True)]
 
-    shared = open_update(method, counted, scored, OneProcess(), draw)
+    shared = open_update(method, counted, scored, OneProcess(), run.draw)
     skips = ignores_zero_rows(method) and not method.selects
     for place, marked in zip(parts, shared.marked, strict=True):
         if skips:  # responses that change nothing but the denominator, which counts them already
@@ -181,11 +177,11 @@ def update(
         loss, metrics = method.policy_terms(tokens, shared.denominator)
         loss.backward()
         sums.add(metrics)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm, error_if_nonfinite=True)
-    optimizer.step()
-    optimizer.zero_grad()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), run.settings.max_grad_norm, error_if_nonfinite=True)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
     means = sums.means(OneProcess())
-    adaptation.step(means)
+    run.adaptation.step(means)
     return means
 
 

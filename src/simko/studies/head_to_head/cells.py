@@ -7,23 +7,22 @@ mean of pass@1, pass@16 and pass@64 on the validation problems. Finals follow at
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from simko.evaluate.files import read_json, write_whole
 from simko.records import Problem
 from simko.studies.head_to_head.measure import measure
 from simko.studies.head_to_head.protocol import Protocol
 from simko.studies.head_to_head.rows import BASE, OUTCOMES, Row
-from simko.studies.loop import train
-from simko.studies.warm_start import warm_started_model
-from simko.tasks import get_task
-from simko.training.tiny_model import no_progress_bars
+from simko.studies.loop import Run, train
+from simko.studies.saved_run import load_run, save_run
 
 
 @dataclass(frozen=True)
@@ -127,54 +126,86 @@ def _sensitivity(protocol: Protocol, chosen: Mapping[tuple[str, str], str]) -> I
                         yield Cell("sensitivity", task, name, setting, seed)
 
 
-def run_cell(protocol: Protocol, cell: Cell) -> list[dict[str, Any]]:
-    """Train and evaluate; the rows, as JSON values. One thread, so that the numbers repeat bit for bit on a type of machine."""
+def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math.inf) -> list[dict[str, Any]] | None:
+    """Train and evaluate; the rows, as JSON values.
+
+    It goes on from what an interrupted call left in `beside`, with the same numbers bit for bit on a type of machine: one
+    thread computes.
+
+    Args:
+        protocol: the study's.
+        cell: what to run.
+        beside: a folder of this cell and protocol alone. The run is kept there at each evaluation, and every row.
+        stop_at: when to keep all and return None, in seconds of time.monotonic, looked at after each rollout and evaluation.
+    """
     torch.set_num_threads(1)
     arena = protocol.tasks[cell.task]
-    folder = warm_started_model(arena.warm_start, threads=1)
-    with no_progress_bars():
-        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    verifier, splits = get_task(cell.task).verifier, problems_of(protocol, cell.task)
+    model, tokenizer = arena.load()
+    splits, verifier = problems_of(protocol, cell.task), arena.task("test").verifier
+    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     step, seconds, rewards = 0, 0.0, list[float]()
-
-    def rows(split: str, temperatures: Iterable[float]) -> list[dict[str, Any]]:
-        samples = protocol.evaluation[f"{split}_samples"]
-        reward = sum(rewards) / len(rewards) if rewards else None
-        shared = asdict(cell) | {"step": step, "split": split, "samples": samples, "reward": reward, "seconds": seconds}
-        measured = partial(measure, model, tokenizer, splits[split], verifier, samples=samples, seed=cell.seed)
-        return [
-            shared | {"temperature": t} | measured(max_new_tokens=arena.max_new_tokens, temperature=t)
-            for t in temperatures
-        ]
-
-    if cell.stage == "base":
-        return [row for split in ("validation", "test") for row in rows(split, protocol.temperatures)]
-    setting = json.loads(cell.setting)
-    settings = protocol.training_of(cell.task, setting.pop("learning_rate"))
-    method = protocol.method(cell.method, setting)
-    found: list[dict[str, Any]] = []
-    started = time.process_time()
-    for metrics in train(model, tokenizer, method, splits["train"], verifier, settings, cell.seed):
+    if cell.stage != "base":
+        setting = json.loads(cell.setting)
+        settings = protocol.training_of(cell.task, setting.pop("learning_rate"))
+        run = Run(model, protocol.method(cell.method, setting), settings, cell.seed)
+        if (beside / "run.pt").is_file():
+            kept = load_run(beside / "run.pt", run)
+            step, seconds, rewards = run.rollouts, kept["seconds"], kept["rewards"]
+        training = train(run, tokenizer, splits["train"], verifier)
+    found = read_json(beside / "rows.json")["rows"] if (beside / "rows.json").is_file() else []
+    while True:
+        done = {(row["step"], row["split"], row["temperature"]) for row in found}
+        for split, temperature in _evaluations(protocol, cell, step):
+            if (step, split, temperature) in done:
+                continue
+            samples = protocol.evaluation[f"{split}_samples"]
+            measured = measure(
+                model,
+                tokenizer,
+                splits[split],
+                verifier,
+                samples=samples,
+                max_new_tokens=arena.max_new_tokens,
+                temperature=temperature,
+                seed=cell.seed,
+            )
+            reward = sum(rewards) / len(rewards) if rewards else None
+            at = {"step": step, "split": split, "samples": samples, "temperature": temperature}
+            found.append(asdict(cell) | at | {"reward": reward, "seconds": seconds} | measured)
+            write_whole(beside / "rows.json", json.dumps({"rows": found}))
+            if time.monotonic() >= stop_at:
+                return None
+        if cell.stage == "base" or step == settings.rollouts:
+            return found
+        if _evaluations(protocol, cell, step):
+            rewards = []
+        started = clock()
+        rewards.append(next(training)["reward"])
+        seconds += clock() - started
         step += 1
-        rewards.append(metrics["reward"])
-        last = step == settings.rollouts
-        if last or (cell.stage == "final" and step in protocol.evaluated_after):
-            seconds += time.process_time() - started
-            temperatures = protocol.temperatures if last and cell.stage == "final" else (1.0,)
-            found += rows("validation", temperatures)
-            if cell.stage != "tuning":
-                found += rows("test", temperatures)
-            rewards.clear()
-            started = time.process_time()
-    return found
+        stop = time.monotonic() >= stop_at
+        if stop or _evaluations(protocol, cell, step):
+            save_run(beside / "run.pt", run, seconds=seconds, rewards=rewards)
+        if stop:
+            return None
+
+
+def _evaluations(protocol: Protocol, cell: Cell, step: int) -> list[tuple[str, float]]:
+    """The splits and temperatures that are evaluated after this rollout."""
+    last = step == protocol.training["rollouts"]
+    if not (last or cell.stage == "base" or (cell.stage == "final" and step in protocol.evaluated_after)):
+        return []
+    splits = ("validation",) if cell.stage == "tuning" else ("validation", "test")
+    everywhere = cell.stage == "base" or (cell.stage == "final" and last)
+    return [(split, t) for split in splits for t in (protocol.temperatures if everywhere else (1.0,))]
 
 
 def problems_of(protocol: Protocol, task: str) -> dict[str, list[Problem]]:
     """{split: its problems}. The validation problems follow the test problems in the task's test split."""
-    sizes, load = protocol.problems, get_task(task).load
-    held_out = load("test", sizes["test"] + sizes["validation"])
+    sizes, arena = protocol.problems, protocol.tasks[task]
+    held_out = arena.task("test").load("test", sizes["test"] + sizes["validation"])
     return {
-        "train": load("train", sizes["train"]),
+        "train": arena.task("train").load("train", sizes["train"]),
         "test": held_out[: sizes["test"]],
         "validation": held_out[sizes["test"] :],
     }

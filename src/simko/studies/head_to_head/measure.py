@@ -30,7 +30,7 @@ def measure(
     seed: int,
 ) -> dict[str, Any]:
     """The measures of a `Row`. Entropy and concentration are of the model at temperature 1, on what it samples there."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator(model.device).manual_seed(seed)
     size = max(1, _ROWS // samples)
     correct: list[int] = []
     distinct, distinct_correct, probes = [], [], []
@@ -43,7 +43,9 @@ def measure(
             distinct.append(len(tokens.unique(dim=0)))
             distinct_correct.append(len(tokens[good].unique(dim=0)) if good.any() else 0)
         if temperature == 1.0:
-            first = torch.arange(len(part) * samples).view(len(part), samples)[:, :_PROBED].flatten()
+            first = (
+                torch.arange(len(rollout.tokens), device=draw.device).view(len(part), samples)[:, :_PROBED].flatten()
+            )
             probes.append(_tokens(model, rollout.rows(first)))
     found: dict[str, Any] = {
         "correct": correct,

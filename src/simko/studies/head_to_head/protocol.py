@@ -1,19 +1,29 @@
 """The protocol of the study: what is trained, tuned and evaluated, read from one file."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from simko.objectives import METHODS, Method
+from simko.studies.bfloat16 import in_bfloat16
+from simko.studies.head_to_head.bases import BASES, Base
 from simko.studies.loop import Training
 from simko.studies.puzzles import PUZZLES
-from simko.studies.warm_start import WarmStart
+from simko.tasks import Split, Task, get_task, read_file
+from simko.training.tiny_model import no_progress_bars
 
 SHIPPED = Path(__file__).with_name("protocol.yaml")
+PRECISIONS: Mapping[str, Callable[[PreTrainedModel], PreTrainedModel]] = {
+    "float32": lambda model: model,
+    "bfloat16": in_bfloat16,
+}
 
 
 @dataclass(frozen=True)
@@ -29,13 +39,49 @@ class Contestant:
 
 
 @dataclass(frozen=True)
+class Files:
+    """A task's problems in files (see `simko.tasks.read_file`)."""
+
+    train: str
+    """The file of training problems."""
+    test: str
+    """The file of test and validation problems."""
+    verifier: str
+    """A name in VERIFIERS."""
+    template: str
+    """The text around each problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arena:
     """A task of the study and the model that starts on it."""
 
-    max_new_tokens: int
-    """The length of a solution with its end token."""
-    warm_start: WarmStart
+    name: str
+    """The task's name."""
+    base: Base
     """How the base is made."""
+    max_new_tokens: int
+    """The length at which a response is cut off."""
+    problems: Files | None = None
+    """Where the problems are; None for the task of this name in `simko.tasks`."""
+    device: str = "cpu"
+    """Where the model computes."""
+    precision: str = "float32"
+    """A name in PRECISIONS; weights and their updates are in float32 always."""
+
+    def task(self, split: Split) -> Task:
+        """The task that has this split."""
+        if self.problems is None:
+            return get_task(self.name)
+        return read_file(getattr(self.problems, split), self.problems.verifier, self.problems.template)
+
+    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The base and its tokenizer."""
+        folder = self.base()
+        with no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model.to(torch.device(self.device))
+        return PRECISIONS[self.precision](model), AutoTokenizer.from_pretrained(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +106,11 @@ class Protocol:
     def training_of(self, task: str, learning_rate: float) -> Training:
         """The loop's settings."""
         return Training(**self.training, max_new_tokens=self.tasks[task].max_new_tokens, learning_rate=learning_rate)
+
+    def digest(self, task: str) -> str:
+        """Of all that decides a cell of the task, besides its method and setting."""
+        parts = [self.mapping[k] for k in ("training", "problems", "evaluation", "evaluated_after", "temperatures")]
+        return hashlib.sha256(json.dumps([parts, self.mapping["tasks"][task]]).encode()).hexdigest()[:8]
 
     def method(self, name: str, options: Mapping[str, Any]) -> Method:
         """The row with these options."""
@@ -94,11 +145,7 @@ def read_protocol(path: Path) -> Protocol:
 
 
 def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
-    tasks = {
-        name: Arena(PUZZLES[name].max_new_tokens, WarmStart(task=name, **(task["warm_start"] or {})))
-        for name, task in content["tasks"].items()
-        if _known(name, PUZZLES, "task")
-    }
+    tasks = {name: _arena(name, task) for name, task in content["tasks"].items()}
     methods = {
         name: Contestant(m["row"], tuple(m.get("settings", [{}])), m.get("learning_rate_of"))
         for name, m in content["methods"].items()
@@ -107,6 +154,23 @@ def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(content[name]) for name in ("evaluated_after", "temperatures", "learning_rates", "final_seeds")
     }
     return {**content, **lists, "tasks": tasks, "methods": methods}
+
+
+def _arena(name: str, task: Mapping[str, Any]) -> Arena:
+    """The task's options name one way to make the base; the others are fields of Arena."""
+    options = dict(task)
+    ways = [way for way in BASES if way in options]
+    if len(ways) != 1:
+        raise ValueError(f"the task {name!r} must have one of {', '.join(BASES)}")
+    base = BASES[ways[0]](name, options.pop(ways[0]) or {})
+    if "problems" in options:
+        options["problems"] = Files(**options["problems"])
+    else:
+        get_task(name)
+    _known(options.get("precision", "float32"), PRECISIONS, "precision")
+    if "warm_start" in task:
+        options = {"max_new_tokens": PUZZLES[name].max_new_tokens} | options
+    return Arena(name=name, base=base, **options)
 
 
 def _check(protocol: Protocol) -> None:

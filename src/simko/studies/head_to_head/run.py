@@ -2,7 +2,10 @@
 
 import json
 import logging
+import math
 import multiprocessing
+import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +17,6 @@ from simko.evaluate.files import locked, read_json, write_whole
 from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, run_cell
 from simko.studies.head_to_head.protocol import Protocol
 from simko.studies.head_to_head.rows import Row, parsed_row, read_rows, write_rows
-from simko.studies.warm_start import warm_started_model
 
 logger = logging.getLogger("simko")
 
@@ -52,6 +54,7 @@ class Kept:
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Write the cell's file, and add it."""
         write_whole(self.out / "cells" / f"{name}.json", json.dumps(content) + "\n")
+        shutil.rmtree(self.out / "unfinished" / name, ignore_errors=True)
         self.add(name, content)
 
     def collect(self, path: Path) -> None:
@@ -59,8 +62,14 @@ class Kept:
         write_rows(path, self.rows)
 
 
-def run_cells(protocol: Protocol, out: Path, workers: int, wanted: Wanted = lambda cell: True) -> Kept:
-    """Run all cells that are wanted and have not run. An interrupted call continues.
+def run_cells(
+    protocol: Protocol,
+    out: Path,
+    workers: int,
+    wanted: Wanted = lambda cell: True,
+    stop_at: float = math.inf,
+) -> Kept:
+    """Run all cells that are wanted and have not run, until `stop_at` (see run_cell). An interrupted call continues.
 
     A cell whose training fails is kept as failed, is said, and loses in tuning; RuntimeError after MOST_FAILURES. ValueError if
     another process is writing to `out`.
@@ -68,11 +77,11 @@ def run_cells(protocol: Protocol, out: Path, workers: int, wanted: Wanted = lamb
     with locked(out):
         kept = Kept(out)
         for arena in protocol.tasks.values():
-            warm_started_model(arena.warm_start, threads=1)  # before several processes ask for it
+            arena.base()  # before several processes ask for it
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn) as pool, tqdm(unit="cell") as bar:
             try:
-                _run(protocol, kept, pool, workers, wanted, bar)
+                _run(protocol, kept, pool, workers, wanted, stop_at, bar)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -80,22 +89,32 @@ def run_cells(protocol: Protocol, out: Path, workers: int, wanted: Wanted = lamb
 
 
 def _run(
-    protocol: Protocol, kept: Kept, pool: ProcessPoolExecutor, workers: int, wanted: Wanted, bar: "tqdm[Any]"
+    protocol: Protocol,
+    kept: Kept,
+    pool: ProcessPoolExecutor,
+    workers: int,
+    wanted: Wanted,
+    stop_at: float,
+    bar: "tqdm[Any]",
 ) -> None:
-    running: dict[Future[dict[str, Any]], Cell] = {}
+    running: dict[Future[dict[str, Any] | None], Cell] = {}
     failures = 0
     while True:
         busy = kept.done | {cell.name for cell in running.values()}
         cells = [c for c in all_cells(protocol, kept.rows, kept.failed) if wanted(c)]
         waiting = [c for c in cells if c.name not in busy]
         bar.total = bar.n + len(waiting) + len(running)
+        if time.monotonic() >= stop_at:
+            waiting = []
         for cell in waiting[: workers - len(running)]:
-            running[pool.submit(attempt, protocol, cell)] = cell
+            running[pool.submit(attempt, protocol, cell, kept.out, stop_at)] = cell
         if not running:
             return
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             cell, content = running.pop(future), future.result()
+            if content is None:
+                continue
             kept.keep(cell.name, content)
             bar.set_postfix_str(cell.name)
             bar.update()
@@ -106,9 +125,11 @@ def _run(
                     raise RuntimeError(f"{failures} cells failed, the last: {content['failed']}")
 
 
-def attempt(protocol: Protocol, cell: Cell) -> dict[str, Any]:
-    """A cell's file: its rows, or why it failed."""
+def attempt(protocol: Protocol, cell: Cell, out: Path, stop_at: float) -> dict[str, Any] | None:
+    """A cell's file: its rows, or why it failed. None if it was stopped."""
+    beside = out / "unfinished" / cell.name / protocol.digest(cell.task)
     try:
-        return {"rows": run_cell(protocol, cell)}
+        rows = run_cell(protocol, cell, beside, stop_at)
     except (RuntimeError, FloatingPointError) as error:  # torch's, for a gradient that is not finite
         return {"failed": " ".join(str(error).split())}
+    return None if rows is None else {"rows": rows}
