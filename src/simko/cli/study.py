@@ -6,7 +6,7 @@
 
 FILE is a protocol; the study's own is used if it is left out. DIR/rows.parquet, if there is one, holds cells that have run before.
 
-examples:
+example:
   simko study run --out runs/head-to-head --task operator_puzzle --method grpo,simko
   simko study report --out runs/head-to-head
 """
