@@ -52,6 +52,7 @@ def row(
         "split": split,
         "temperature": temperature,
         "samples": SAMPLES,
+        "protocol": "0",
         "correct": tuple(int(c) for c in correct),
         "entropy": 1.2 - part + rng.normal(0, 0.02),
         "concentration": tuple(-0.4 + 0.3 * part if n == 0 else -2.0 - n - part for n in range(6)),

@@ -288,8 +288,8 @@ def test_a_study_continues_where_it_stopped_and_takes_rows_from_elsewhere(protoc
     stop_after(6)
     with pytest.raises(KeyboardInterrupt):
         run_cells(protocol, tmp_path / "out", 1)
-    assert len(Kept(tmp_path / "out").done) == 6
-    Kept(tmp_path / "out").collect(tmp_path / "other" / "rows.parquet")
+    assert len(Kept(protocol, tmp_path / "out").done) == 6
+    Kept(protocol, tmp_path / "out").collect(tmp_path / "other" / "rows.parquet")
     stop_after(len(whole.done) - 6)
     continued = run_cells(protocol, tmp_path / "other", 1)
     assert continued.done == whole.done
@@ -320,10 +320,42 @@ def test_a_cell_that_fails_is_kept_said_and_loses(protocol, tmp_path, here, monk
         run_cells(protocol, tmp_path / "again", 1, lambda cell: cell.method == "grpo")
 
 
-@pytest.mark.parametrize("words", [["--task", "x"], ["--method", "y"], ["--workers", "0"], ["--minutes", "0"]])
+WRONG_WORDS = [
+    ["--task", "x"], ["--method", "y"], ["--stage", "tune"], ["--seed", "7"], ["--workers", "0"], ["--minutes", "0"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS)
 def test_the_command_refuses_in_one_line(protocol, tmp_path, capsys, words):
     assert main(["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "o"), *words]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": TINY["training"] | {"responses": 8}},
+        {"evaluated_after": [2]},
+        {"tasks": {"countdown": {"warm_start": {}}}},
+    ],
+)
+def test_rows_of_another_protocol_are_never_mixed(protocol, tmp_path, here, capsys, change):
+    kept = run_cells(protocol, tmp_path / "out", 1, lambda cell: cell.stage == "base")
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(TINY | change))
+    words = [str(tmp_path / "other.yaml"), "--out", str(tmp_path / "out")]
+    for action in ("run", "status", "report"):
+        assert main(["study", action, *words]) == 2
+        assert "base/operator_puzzle" in capsys.readouterr().err
+    kept.collect(tmp_path / "elsewhere" / "rows.parquet")
+    with pytest.raises(ValueError, match="of another protocol"):
+        Kept(read_protocol(tmp_path / "other.yaml"), tmp_path / "elsewhere")
+
+
+def test_more_methods_and_seeds_are_no_other_protocol(protocol, tmp_path, here):
+    run_cells(protocol, tmp_path / "out", 1, lambda cell: cell.stage == "base")
+    more = TINY | {"final_seeds": [1, 2, 3], "methods": TINY["methods"] | {"maxrl": {"row": "maxrl"}}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(more))
+    assert len(Kept(read_protocol(tmp_path / "other.yaml"), tmp_path / "out").done) == 1
 
 
 def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
@@ -344,12 +376,12 @@ def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
 def test_the_command_stops_in_time_and_goes_on(protocol, tmp_path, here, monkeypatch):
     words = ["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--stage", "base"]
     assert main([*words, "--minutes", "1e-9"]) == 0  # too little to begin
-    assert not Kept(tmp_path / "out").done
+    assert not Kept(protocol, tmp_path / "out").done
 
     def stopped(*args):
         return run_cell(*args[:3], stop_at=0)
 
     monkeypatch.setattr(runner, "run_cell", stopped)  # after every evaluation
     assert main([*words, "--minutes", "10", "--workers", "1"]) == 0
-    assert len(Kept(tmp_path / "out").rows) == 4
+    assert len(Kept(protocol, tmp_path / "out").rows) == 4
     assert not list((tmp_path / "out" / "unfinished").rglob("*.json"))

@@ -261,6 +261,7 @@ ONE = row("grpo", np.full(60, 0.2))
         ([ONE, ONE], "two rows are of one evaluation"),
         ([ONE, replace(ONE, seed=2, correct=ONE.correct[1:])], "59 and on 60 problems"),
         ([ONE, replace(ONE, seed=2, setting='{"learning_rate": 1}')], "finals at two settings"),
+        ([ONE, replace(ONE, seed=2, protocol="1")], "rows of two protocols"),
         ([replace(ONE, stage="finals")], "stage is 'finals'"),
         ([replace(ONE, split="train")], "split is 'train'"),
     ],

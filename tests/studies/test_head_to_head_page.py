@@ -6,7 +6,8 @@ import re
 import pytest
 from head_to_head_rows import PROTOCOL, finals, sensitivity, tuning
 
-from simko.studies.head_to_head.page import document, markdown, write_report
+from simko.report.document import as_markdown, write_document
+from simko.studies.head_to_head.page import document
 
 HOSTILE = "<script>alert(1)</script>|\u202e"
 FEW = {"methods": ("grpo", "simko"), "seeds": (1, 2), "steps": (20, 80), "problems": 24}
@@ -15,7 +16,8 @@ FEW = {"methods": ("grpo", "simko"), "seeds": (1, 2), "steps": (20, 80), "proble
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory) -> str:
     """The page of the first landing: one of two tasks, nothing tuned."""
-    return write_report(finals(**FEW), PROTOCOL, tmp_path_factory.mktemp("out") / "new").read_text(encoding="utf-8")
+    path = tmp_path_factory.mktemp("out") / "report.html"
+    return write_document(document(finals(**FEW), PROTOCOL), path).read_text(encoding="utf-8")
 
 
 def test_a_page_of_finals_alone_says_in_one_line_what_is_missing(landed):
@@ -37,7 +39,7 @@ def test_the_page_is_self_contained_and_states_its_protocol_and_commands(landed)
 
 def test_all_sections_are_there_once_their_rows_are():
     rows = finals(**FEW | {"seeds": (1, 2, 3)}) + tuning(problems=24) + sensitivity(problems=24)
-    text = markdown(rows, PROTOCOL)
+    text = as_markdown(document(rows, PROTOCOL).blocks)
     assert "No tuning run" not in text
     assert "at step | 20" in text
     chosen = [line for line in text.splitlines() if "| chosen |" in line]
@@ -50,7 +52,7 @@ def test_all_sections_are_there_once_their_rows_are():
 
 
 def test_every_row_of_a_markdown_table_has_the_cells_of_its_header():
-    text = markdown(finals(**FEW) + tuning(problems=24), PROTOCOL)
+    text = as_markdown(document(finals(**FEW) + tuning(problems=24), PROTOCOL).blocks)
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
     assert len(tables) >= 5
     for table in tables:
@@ -60,8 +62,8 @@ def test_every_row_of_a_markdown_table_has_the_cells_of_its_header():
 def test_names_from_rows_and_protocol_are_text(tmp_path):
     protocol = PROTOCOL | {"title": HOSTILE, "methods": {"grpo": {}, HOSTILE: {}}, "tasks": {HOSTILE: {}}}
     rows = finals(task=HOSTILE, **FEW | {"methods": ("grpo", HOSTILE), "seeds": (1,)})
-    page = write_report(rows, protocol, tmp_path).read_text(encoding="utf-8")
-    text = markdown(rows, protocol)
+    page = write_document(document(rows, protocol), tmp_path / "report.html").read_text(encoding="utf-8")
+    text = as_markdown(document(rows, protocol).blocks)
     assert "<script" not in page
     assert "\u202e" not in page + text
     assert "&lt;script>alert(1)&lt;/script>\\|⟨U+202E⟩" in text.split("## Protocol")[0]

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
+    from simko.studies.head_to_head.rows import STAGES
     from simko.studies.head_to_head.run import Kept, run_cells
 
     started = time.monotonic()
@@ -50,7 +51,14 @@ def run(args: argparse.Namespace) -> None:
     chosen = {
         name: getattr(args, name).split(",") for name in ("stage", "task", "method", "seed") if getattr(args, name)
     }
-    for name, known in (("task", protocol.tasks), ("method", protocol.methods)):
+    seeds = {protocol.tuning_seed, *protocol.final_seeds, *protocol.sensitivity["seeds"]}
+    names = {
+        "stage": STAGES,
+        "task": protocol.tasks,
+        "method": protocol.methods,
+        "seed": [str(x) for x in sorted(seeds)],
+    }
+    for name, known in names.items():
         if unknown := [x for x in chosen.get(name, ()) if x not in known]:
             raise ValueError(f"the protocol has no {name} {unknown[0]!r}: choose from {', '.join(known)}")
 
@@ -65,9 +73,9 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"--minutes must be above 0, got {args.minutes:g}")
         run_cells(protocol, args.out, workers, wanted, started + 60 * (args.minutes or math.inf))
     elif args.action == "status":
-        print(status(protocol, Kept(args.out), wanted))
+        print(status(protocol, Kept(protocol, args.out), wanted))
     else:
-        report(protocol, Kept(args.out), args)
+        report(protocol, Kept(protocol, args.out), args)
 
 
 def asked_of(cell: "Cell") -> tuple[str, ...]:
@@ -79,13 +87,13 @@ def status(protocol: "Protocol", kept: "Kept", wanted: "Wanted") -> str:
     """A line for each stage and task. What comes after tuning is not known before it ends."""
     from simko.studies.head_to_head.cells import all_cells
 
-    counts: Counter[tuple[str, str]] = Counter()
-    done: Counter[tuple[str, str]] = Counter()
-    for cell in filter(wanted, all_cells(protocol, kept.rows, kept.failed)):
-        counts[cell.stage, cell.task] += 1
-        done[cell.stage, cell.task] += cell.name in kept.done
-    lines = [f"{stage:12} {task:20} {done[stage, task]} of {n}" for (stage, task), n in counts.items()]
-    return "\n".join(lines + [f"failed: {name}: {why}" for name, why in kept.failed.items()])
+    cells, done = list(all_cells(protocol, kept.rows, kept.failed)), kept.done
+    counts = Counter((cell.stage, cell.task) for cell in cells if wanted(cell))
+    ran = Counter((cell.stage, cell.task) for cell in cells if wanted(cell) and cell.name in done)
+    lines = [f"{stage:12} {task:20} {ran[stage, task]} of {n}" for (stage, task), n in counts.items()]
+    lines += [f"failed: {name}: {why}" for name, why in kept.failed.items()]
+    lines += [f"not asked for by the protocol: {name}" for name in sorted(done - {cell.name for cell in cells})]
+    return "\n".join(lines)
 
 
 def report(protocol: "Protocol", kept: "Kept", args: argparse.Namespace) -> None:

@@ -1,5 +1,5 @@
-"""Train every method on the toy of SimKO's paper, a tree of 3 steps with 6 correct responses out of 64, and print how many
-of them each still gives: modes (probability above 1/1000, exact), drawn (seen in 1,000 drawn responses), accuracy and
+"""Train every method without a controller on the toy of SimKO's paper, a tree of 3 steps with 6 correct responses out of 64,
+and print how many of them each still gives: modes (probability above 1/1000, exact), drawn (seen in 1,000 drawn responses), accuracy and
 entropy (nats; exact), as means over seeds with 95 % t intervals. With --out also DIR/toy.json and DIR/toy.svg, the tree.
 
 example:

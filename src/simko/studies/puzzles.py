@@ -8,8 +8,8 @@ from simko.tasks import countdown_traces, graph_paths, graph_paths_traces, mini_
 from simko.verifiers import countdown, operator_puzzle
 
 Traces = Callable[[int, int, float], list[tuple[str, str]]]
-"""(n, seed, share) -> n pairs of prompt and response to imitate; share: how much of
-them is at random, so that they show the moves and not the plan."""
+"""(n, seed, share) -> n pairs of prompt and response to imitate. share: how much of them is at random, so that they show the
+moves and not the plan."""
 
 
 @dataclass(frozen=True)

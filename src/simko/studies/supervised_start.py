@@ -38,7 +38,7 @@ class SupervisedStart:
     learning_rate: float
     """AdamW's peak learning rate; it rises over the first twentieth, and falls to 0."""
     unsolved: float
-    """The share of traces that do not solve their prompt."""
+    """How much of the traces is at random: see the task's traces."""
     seed: int
     """Of the traces."""
 

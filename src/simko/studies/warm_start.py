@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from platformdirs import user_cache_path
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from simko.studies.cached import cached_folder
 from simko.studies.puzzles import PUZZLES
 
 
@@ -52,24 +50,19 @@ def warm_started_model(settings: WarmStart, threads: int = 2) -> Path:
         json.dumps([asdict(settings), threads, PUZZLES[settings.task].words, torch.__version__])
         + Path(__file__).read_text()
     )
-    folder = user_cache_path("simko") / f"{settings.task}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{settings.task}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    return cached_folder(name, partial(_make, settings, threads))
+
+
+def _make(settings: WarmStart, threads: int, folder: Path) -> None:
     previous = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         model, tokenizer = _train(settings)
     finally:
         torch.set_num_threads(previous)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix="part-"))
-    model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    try:
-        os.rename(part, folder)
-    except OSError:  # another process was first
-        shutil.rmtree(part)
-    return folder
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def puzzle_tokenizer(task: str) -> PreTrainedTokenizerFast:

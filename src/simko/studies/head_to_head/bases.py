@@ -14,21 +14,22 @@ Base = Callable[[], Path]
 
 
 def _tiny(task: str, options: Mapping[str, Any]) -> Base:
-    return partial(warm_started_model, WarmStart(task=_puzzle(task), **options), threads=1)
+    return partial(warm_started_model, WarmStart(task=known(task, PUZZLES, "task"), **options), threads=1)
 
 
 def _supervised(task: str, options: Mapping[str, Any]) -> Base:
-    return partial(supervised_model, SupervisedStart(task=_puzzle(task), **options))
+    return partial(supervised_model, SupervisedStart(task=known(task, PUZZLES, "task"), **options))
 
 
 def _pretrained(task: str, options: Mapping[str, Any]) -> Base:
     return partial(pretrained_model, **options)
 
 
-def _puzzle(task: str) -> str:
-    if task not in PUZZLES:
-        raise ValueError(f"no task is called {task!r}: choose one of {', '.join(PUZZLES)}")
-    return task
+def known(name: str, table: Mapping[str, Any], kind: str) -> str:
+    """The name. ValueError, with those of the table, if it is not in it."""
+    if name not in table:
+        raise ValueError(f"no {kind} is called {name!r}: choose one of {', '.join(table)}")
+    return name
 
 
 BASES: Mapping[str, Callable[[str, Mapping[str, Any]], Base]] = {

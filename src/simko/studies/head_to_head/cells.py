@@ -11,10 +11,12 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from simko.evaluate.files import read_json, write_whole
 from simko.records import Problem
@@ -141,41 +143,31 @@ def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math
     torch.set_num_threads(1)
     arena = protocol.tasks[cell.task]
     model, tokenizer = arena.load()
-    splits, verifier = problems_of(protocol, cell.task), arena.task("test").verifier
+    measured = partial(
+        measure, model, tokenizer, verifier=arena.task("test").verifier, max_new_tokens=arena.max_new_tokens
+    )
     clock = time.process_time if model.device.type == "cpu" else time.perf_counter
-    step, seconds, rewards = 0, 0.0, list[float]()
+    problems = problems_of(protocol, cell.task)
+    last, step, seconds, rewards = 0, 0, 0.0, list[float]()
     if cell.stage != "base":
-        setting = json.loads(cell.setting)
-        settings = protocol.training_of(cell.task, setting.pop("learning_rate"))
-        run = Run(model, protocol.method(cell.method, setting), settings, cell.seed)
-        if (beside / "run.pt").is_file():
-            kept = load_run(beside / "run.pt", run)
-            step, seconds, rewards = run.rollouts, kept["seconds"], kept["rewards"]
-        training = train(run, tokenizer, splits["train"], verifier)
+        run, seconds, rewards = _begun(protocol, cell, model, beside / "run.pt")
+        training = train(run, tokenizer, problems["train"], arena.task("test").verifier)
+        step, last = run.rollouts, run.settings.rollouts
     found = read_json(beside / "rows.json")["rows"] if (beside / "rows.json").is_file() else []
     while True:
-        done = {(row["step"], row["split"], row["temperature"]) for row in found}
-        for split, temperature in _evaluations(protocol, cell, step):
-            if (step, split, temperature) in done:
+        reward = sum(rewards) / len(rewards) if rewards else None
+        at = {"step": step, "reward": reward, "seconds": seconds, "protocol": protocol.digest(cell.task)}
+        for place in _evaluations(protocol, cell, step):
+            if any(place.items() <= row.items() and row["step"] == step for row in found):
                 continue
-            samples = protocol.evaluation[f"{split}_samples"]
-            measured = measure(
-                model,
-                tokenizer,
-                splits[split],
-                verifier,
-                samples=samples,
-                max_new_tokens=arena.max_new_tokens,
-                temperature=temperature,
-                seed=cell.seed,
+            numbers = measured(
+                problems[place["split"]], samples=place["samples"], temperature=place["temperature"], seed=cell.seed
             )
-            reward = sum(rewards) / len(rewards) if rewards else None
-            at = {"step": step, "split": split, "samples": samples, "temperature": temperature}
-            found.append(asdict(cell) | at | {"reward": reward, "seconds": seconds} | measured)
+            found.append(asdict(cell) | at | place | numbers)
             write_whole(beside / "rows.json", json.dumps({"rows": found}))
             if time.monotonic() >= stop_at:
                 return None
-        if cell.stage == "base" or step == settings.rollouts:
+        if step == last:
             return found
         if _evaluations(protocol, cell, step):
             rewards = []
@@ -190,14 +182,29 @@ def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math
             return None
 
 
-def _evaluations(protocol: Protocol, cell: Cell, step: int) -> list[tuple[str, float]]:
-    """The splits and temperatures that are evaluated after this rollout."""
+def _begun(protocol: Protocol, cell: Cell, model: PreTrainedModel, kept: Path) -> tuple[Run, float, list[float]]:
+    """The run, from where it was kept if it was; the seconds so far, and the rewards since the last evaluation."""
+    setting = json.loads(cell.setting)
+    settings = protocol.training_of(cell.task, setting.pop("learning_rate"))
+    run = Run(model, protocol.method(cell.method, setting), settings, cell.seed)
+    if not kept.is_file():
+        return run, 0.0, []
+    beside = load_run(kept, run)
+    return run, beside["seconds"], beside["rewards"]
+
+
+def _evaluations(protocol: Protocol, cell: Cell, step: int) -> list[dict[str, Any]]:
+    """The split, samples and temperature of each evaluation after this rollout."""
     last = step == protocol.training["rollouts"]
     if not (last or cell.stage == "base" or (cell.stage == "final" and step in protocol.evaluated_after)):
         return []
     splits = ("validation",) if cell.stage == "tuning" else ("validation", "test")
     everywhere = cell.stage == "base" or (cell.stage == "final" and last)
-    return [(split, t) for split in splits for t in (protocol.temperatures if everywhere else (1.0,))]
+    return [
+        {"split": split, "samples": protocol.evaluation[f"{split}_samples"], "temperature": temperature}
+        for split in splits
+        for temperature in (protocol.temperatures if everywhere else (1.0,))
+    ]
 
 
 def problems_of(protocol: Protocol, task: str) -> dict[str, list[Problem]]:

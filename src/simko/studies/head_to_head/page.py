@@ -1,26 +1,14 @@
 """The findings as a page, and their tables as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from simko.report.document import Block, Bullets, Code, Document, Heading, Prose, as_markdown, write_document
+from simko.report.document import Block, Bullets, Code, Document, Heading, Prose
 from simko.report.plots import colour
 from simko.studies.head_to_head import sections
 from simko.studies.head_to_head.findings import differences
 from simko.studies.head_to_head.rows import BASE, Results, Row
 from simko.studies.head_to_head.words import summary
-
-
-def write_report(rows: Sequence[Row], protocol: Mapping[str, Any], out: Path) -> Path:
-    """Write the page to out/report.html and return its path. ValueError for rows that do not fit together."""
-    out.mkdir(parents=True, exist_ok=True)
-    return write_document(document(rows, protocol), out / "report.html")
-
-
-def markdown(rows: Sequence[Row], protocol: Mapping[str, Any]) -> str:
-    """The page without its figures as Markdown. ValueError as in `write_report`."""
-    return as_markdown(document(rows, protocol).blocks)
 
 
 def document(rows: Sequence[Row], protocol: Mapping[str, Any]) -> Document:
@@ -62,7 +50,7 @@ def _protocol(protocol: Mapping[str, Any]) -> list[Block]:
     import yaml
 
     text = yaml.safe_dump(dict(protocol), sort_keys=False, allow_unicode=True, width=110)
-    commands = "simko study run FILE\nsimko study report FILE --out DIR --rows ROWS.parquet"
+    commands = "simko study run FILE --out DIR\nsimko study report FILE --out DIR --rows ROWS.parquet"
     return [
         Heading("Protocol"),
         Prose("Fixed in a commit before the first compared run; later changes are commits that say why."),

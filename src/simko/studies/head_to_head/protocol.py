@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from simko.objectives import METHODS, Method
 from simko.studies.bfloat16 import in_bfloat16
-from simko.studies.head_to_head.bases import BASES, Base
+from simko.studies.head_to_head.bases import BASES, Base, known
 from simko.studies.loop import Training
 from simko.studies.puzzles import PUZZLES
 from simko.tasks import Split, Task, get_task, read_file
@@ -167,7 +167,7 @@ def _arena(name: str, task: Mapping[str, Any]) -> Arena:
         options["problems"] = Files(**options["problems"])
     else:
         get_task(name)
-    _known(options.get("precision", "float32"), PRECISIONS, "precision")
+    known(options.get("precision", "float32"), PRECISIONS, "precision")
     if "warm_start" in task:
         options = {"max_new_tokens": PUZZLES[name].max_new_tokens} | options
     return Arena(name=name, base=base, **options)
@@ -175,9 +175,9 @@ def _arena(name: str, task: Mapping[str, Any]) -> Arena:
 
 def _check(protocol: Protocol) -> None:
     for name, contestant in protocol.methods.items():
-        _known(contestant.row, METHODS, "row")
+        known(contestant.row, METHODS, "row")
         if contestant.learning_rate_of is not None:
-            _known(contestant.learning_rate_of, protocol.methods, "method")
+            known(contestant.learning_rate_of, protocol.methods, "method")
             if len(contestant.settings) > 1:
                 raise ValueError(f"{name} takes another method's learning rate, so it must have one setting")
         if not 1 <= len(contestant.settings) <= len(protocol.learning_rates):
@@ -195,9 +195,3 @@ def _check(protocol: Protocol) -> None:
         protocol.training_of(task, protocol.learning_rates[0])
     if protocol.evaluated_after[-1] != protocol.training["rollouts"]:
         raise ValueError("evaluated_after must end with training.rollouts")
-
-
-def _known(name: str, table: Mapping[str, Any], kind: str) -> bool:
-    if name not in table:
-        raise ValueError(f"no {kind} is called {name!r}: choose one of {', '.join(table)}")
-    return True

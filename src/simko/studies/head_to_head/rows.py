@@ -67,6 +67,8 @@ class Row:
     """The mean training reward since the evaluation before."""
     seconds: float
     """Training alone, so far."""
+    protocol: str
+    """Protocol.digest of the task: rows of two protocols are never compared."""
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -206,18 +208,22 @@ class Results:
 
 
 def _check(rows: Iterable[Row]) -> None:
-    """ValueError for an unknown stage or split, for two rows of one evaluation, for rows on different problems, and for finals at different settings."""
+    """ValueError for an unknown stage or split, for two rows of one evaluation, for rows of different protocols or on different
+    problems, and for finals at different settings."""
     rows = list(rows)
     keys = Counter((r.task, r.method, r.setting, r.stage, r.seed, r.step, r.split, r.temperature) for r in rows)
     twice = next((key for key, count in keys.items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"two rows are of one evaluation, {twice}: keep one of them")
+    protocols: dict[str, str] = {}
     sizes: dict[tuple[str, str], int] = {}
     settings: dict[tuple[str, str], str] = {}
     for row in rows:
         for name, allowed in (("stage", STAGES), ("split", SPLITS)):
             if getattr(row, name) not in allowed:
                 raise ValueError(f"a row’s {name} is {getattr(row, name)!r}: it must be one of {', '.join(allowed)}")
+        if protocols.setdefault(row.task, row.protocol) != row.protocol:
+            raise ValueError(f"{row.task}: rows of two protocols, {protocols[row.task]} and {row.protocol}: keep one")
         if sizes.setdefault((row.task, row.split), len(row.correct)) != len(row.correct):
             raise ValueError(
                 f"{row.task}, {row.split}: rows on {len(row.correct)} and on {sizes[row.task, row.split]} problems cannot be paired"

@@ -29,7 +29,8 @@ Wanted = Callable[[Cell], bool]
 class Kept:
     """What a study's directory holds: a file for each cell, and rows.parquet of cells that ran elsewhere or before."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, protocol: Protocol, out: Path) -> None:
+        """ValueError for rows of another protocol."""
         self.out, self.rows, self.failed = out, list[Row](), dict[str, str]()
         if (out / "rows.parquet").is_file():
             self.rows += read_rows(out / "rows.parquet")
@@ -38,6 +39,9 @@ class Kept:
             name = str(path.relative_to(out / "cells").with_suffix(""))
             if name not in done:
                 self.add(name, read_json(path))
+        for row in self.rows:
+            if row.task not in protocol.tasks or row.protocol != protocol.digest(row.task):
+                raise ValueError(f"{out} holds {cell_of(row).name} of another protocol: choose another --out")
 
     @property
     def done(self) -> set[str]:
@@ -75,9 +79,9 @@ def run_cells(
     another process is writing to `out`.
     """
     with locked(out):
-        kept = Kept(out)
-        for arena in protocol.tasks.values():
-            arena.base()  # before several processes ask for it
+        kept = Kept(protocol, out)
+        for task in sorted({cell.task for cell in all_cells(protocol, kept.rows, kept.failed) if wanted(cell)}):
+            protocol.tasks[task].base()  # before several processes ask for it
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn) as pool, tqdm(unit="cell") as bar:
             try:
