@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from simko.evaluate import crossing, paired_difference
+from simko.evaluate import band_over_seeds, crossing, paired_difference, simultaneous_band
 from simko.evaluate.crossing import _k_star, first_fall
 
 N = 64
@@ -161,3 +161,50 @@ def test_the_p_value_belongs_to_the_band_and_is_never_below_that_of_one_k():
         for at_all, at_one in zip(band, single, strict=True):
             assert (at_all.p < 0.05) == (at_all.low > 0 or at_all.high < 0)
             assert at_all.p >= at_one.p
+
+
+def crossed(rng, seeds, problems, of_seeds, together):
+    """Differences with a true mean of 0 at three correlated ks."""
+    shape = rng.normal(0, 1, (1, problems, 1)) + rng.normal(0, of_seeds, (seeds, 1, 1))
+    noise = rng.normal(0, together, (seeds, problems, 3))
+    return (shape * np.array([1.0, 0.8, 0.5]) + noise) / 10
+
+
+@pytest.mark.parametrize(("of_seeds", "together"), [(0.0, 0.0), (0.0, 1.0), (0.3, 0.0), (0.3, 1.0), (2.0, 0.5)])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_band_over_seeds_covers_other_seeds(seeds, of_seeds, together):
+    rng, ks, runs = np.random.default_rng(0), [1, 16, 64], 200
+    covered = narrow = 0
+    for run in range(runs):
+        drawn = crossed(rng, seeds, 60, of_seeds, together)
+        both = band_over_seeds(drawn, ks, resamples=399, seed=run)
+        problems = simultaneous_band(drawn.mean(axis=0), ks, resamples=399, seed=run)[0]
+        covered += all(point.low <= 0 <= point.high for point in both)
+        narrow += all(point.low <= 0 <= point.high for point in problems)
+    assert covered / runs > 0.91
+    if of_seeds == 2.0:
+        assert narrow / runs < 0.4
+
+
+def test_a_band_over_seeds_that_agree_is_the_band_over_problems():
+    rng = np.random.default_rng(1)
+    drawn = np.broadcast_to(crossed(rng, 1, 60, 0.0, 1.0), (3, 60, 3))
+    both = band_over_seeds(drawn, [1, 2, 4], seed=3)
+    problems = simultaneous_band(drawn[0], [1, 2, 4], seed=3)[0]
+    np.testing.assert_allclose([(p.low, p.high) for p in both], [(p.low, p.high) for p in problems])
+
+
+def test_a_band_over_seeds_has_the_mean_the_usable_ks_and_t_of_two_seeds():
+    drawn = np.zeros((2, 400, 2))
+    drawn[0, :, 0], drawn[1, :, 0] = 0.1, 0.3
+    drawn[:, :, 0] += np.where(np.arange(400) % 2, 1e-4, -1e-4)  # hardly any spread over problems
+    (only,) = band_over_seeds(drawn, [1, 2], resamples=40_000)
+    assert (only.k, only.difference) == (1, pytest.approx(0.2))
+    # mean +- t(1) sd / sqrt(2) = .2 +- 12.7 * .1, beyond [-1, 1]; p of t = 2 with one degree of freedom
+    assert (only.low, only.high) == (-1.0, 1.0)
+    assert only.p == pytest.approx(0.295, abs=0.01)
+
+
+def test_one_seed_has_no_band_over_seeds():
+    with pytest.raises(ValueError, match="train with another seed"):
+        band_over_seeds(np.zeros((1, 9, 1)), [1])

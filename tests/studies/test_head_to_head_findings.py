@@ -8,7 +8,7 @@ import pytest
 from head_to_head_rows import OTHERS, SAMPLES, SIMKO, finals, rates, row, sensitivity, tuning
 from scipy.stats import spearmanr
 
-from simko.evaluate import crossing, paired_difference, pass_at_k
+from simko.evaluate import band_over_seeds, paired_difference, pass_at_k
 from simko.evaluate.intervals import holm
 from simko.studies.head_to_head import findings, mechanism
 from simko.studies.head_to_head.rows import EARLY, Results, read_rows
@@ -113,8 +113,10 @@ def test_a_known_difference_is_found_and_equal_methods_do_not_differ():
 def test_bands_hold_for_all_k_at_once_and_p_is_adjusted_over_the_methods(landed):
     compared = findings.differences(landed, TASK, at_best=False)
     others = [m for m in landed.methods(TASK) if m != "grpo"]
+    ks = [2**i for i in range(SAMPLES.bit_length() - 1)]
     grpo = [r.counts for r in landed.end(TASK, "grpo").values()]
-    bands = {m: crossing([r.counts for r in landed.end(TASK, m).values()], grpo).points for m in others}
+    values = {m: np.stack([r.passes(ks) for r in landed.end(TASK, m).values()]) for m in (*others, "grpo")}
+    bands = {m: band_over_seeds(values[m] - values["grpo"], ks) for m in others}
     for k in HEAD:
         raw = {m: next(b for b in bands[m] if b.k == k) for m in others}
         adjusted = holm(np.array([raw[m].p for m in others]))

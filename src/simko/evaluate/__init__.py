@@ -12,7 +12,7 @@ from simko.evaluate.answers import (
     maj_at_k,
     majority,
 )
-from simko.evaluate.crossing import BandPoint, Crossing, crossing, simultaneous_band
+from simko.evaluate.crossing import BandPoint, Crossing, band_over_seeds, crossing, simultaneous_band
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -45,6 +45,7 @@ __all__ = [
     "Setting",
     "Tally",
     "answer_entropy",
+    "band_over_seeds",
     "cover_at_tau",
     "crossing",
     "distinct_answers",

@@ -125,10 +125,9 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
         blocks.append(Table(header, rows))
     blocks.append(
         Prose(
-            "By problem and seed: each problem’s difference is the mean over the seeds that both have. Below it the 95 % band over "
-            "problems, which holds for all K at once (max-t); sd: the standard deviation over seeds of the mean difference; p: of "
-            "the band, adjusted by Holm over the methods of the table at that K. Band and p cover another draw of problems for "
-            "these training seeds; sd says what another seed may change. Without a band: fewer than five problems differ.",
+            "By problem and seed. Below each difference its 95 % band, which covers another draw of problems and of training seeds, "
+            "for all K at once; sd: the standard deviation over seeds; p: of the band, adjusted by Holm over the methods of the "
+            "table at that K. Without a band: one seed, or fewer than five problems differ.",
             "caption",
         )
     )

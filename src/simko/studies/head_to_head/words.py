@@ -24,7 +24,7 @@ def summary(compared: Mapping[str, Differences]) -> list[Block]:
         return [Prose("No two methods have been trained on one task yet, so there is nothing to compare.", "missing")]
     lead = (
         "pass@K on held-out problems at temperature 1, in percentage points. Higher and lower: p < 0.05, simultaneous over K "
-        "and by Holm over the methods of a task. It covers another draw of problems for these training seeds."
+        "and by Holm over the methods of a task. It covers another draw of problems and of training seeds."
     )
     return [Heading("Findings"), Prose(lead), *blocks]
 
