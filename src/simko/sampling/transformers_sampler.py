@@ -16,6 +16,7 @@ from simko.sampling.batches import Batch, lay_out
 from simko.sampling.digest import check_folder, model_digest, model_identity
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, check_wanted
+from simko.sampling.roomy_cache import select_with_room
 
 
 class TransformersSampler:
@@ -131,24 +132,32 @@ class TransformersSampler:
         gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
         with torch.random.fork_rng(devices=gpus), torch.no_grad(), _for_generation(self.model, generation.config):
             torch.manual_seed(seed)
-            prefix = self._prefix(ids, mask, copies) if self.share_prefix and width > 1 else {}
-            return self._continue(ids[copies], mask[copies], prefix, generation)[:, width:].cpu()
+            prefix = self._prefix(ids, mask) if self.share_prefix and width > 1 else {}
+            return self._continue(ids, mask, copies, prefix, generation)[:, width:].cpu()
 
     def _continue(
-        self, ids: torch.Tensor, mask: torch.Tensor, cache: dict[str, Any], generation: "_Generation"
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        copies: torch.Tensor,
+        cache: dict[str, Any],
+        generation: "_Generation",
     ) -> torch.Tensor:
-        """`ids` with up to max_new_tokens new tokens, padded on the right.
+        """`ids[copies]` with up to max_new_tokens new tokens, padded on the right.
 
         `generate` runs a whole batch to its longest row. It is therefore called for a part of the tokens at a time, on the
         rows that have not ended.
         """
         most, width = generation.config.max_new_tokens, ids.shape[1]
         total = width + most
-        rows = torch.full((len(ids), total), generation.pad_token, device=ids.device)
-        rows[:, :width] = ids
-        going = torch.arange(len(ids), device=ids.device)
+        rows = torch.full((len(copies), total), generation.pad_token, device=ids.device)
+        rows[:, :width] = ids[copies]
+        going, goes_on = torch.arange(len(copies), device=ids.device), copies
+        ids, mask = ids[goes_on], mask[goes_on]
         while len(going) and ids.shape[1] < total:
             part = min(max(16, most // 4), total - ids.shape[1])
+            for kept in cache.values():
+                select_with_room(kept, goes_on, part)
             output = self.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=part, return_dict_in_generate=True, **cache
             )
@@ -162,13 +171,11 @@ class TransformersSampler:
             going, ids = going[goes_on], output.sequences[goes_on]
             mask = torch.cat([mask[goes_on], mask.new_ones(len(goes_on), new.shape[1])], 1)
             name = "cache" if "cache" in output else "past_key_values"  # renamed in Transformers 5.24
-            if self.share_prefix and len(going):
-                output[name].batch_select_indices(goes_on)
-                cache = {name: output[name]}
+            cache = {name: output[name]} if self.share_prefix else {}
         return rows
 
-    def _prefix(self, ids: torch.Tensor, mask: torch.Tensor, copies: torch.Tensor) -> dict[str, Any]:
-        """The cache of all prompt tokens but the last, under the model's name for it. Row j belongs to prompt copies[j]."""
+    def _prefix(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        """The cache of all prompt tokens but the last, under the model's name for it."""
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.model(
             input_ids=ids[:, :-1],
@@ -178,7 +185,6 @@ class TransformersSampler:
             logits_to_keep=1,
         )
         name = "cache" if "cache" in output else "past_key_values"  # renamed in Transformers 5.24
-        output[name].batch_select_indices(copies)
         return {name: output[name]}
 
     def _samples(
