@@ -130,6 +130,18 @@ def test_bands_hold_for_all_k_at_once_and_p_is_adjusted_over_the_methods(landed)
             assert got.difference == pytest.approx(one.difference)
 
 
+def test_the_mean_over_the_primary_ks_is_compared_by_problem_and_seed(landed):
+    grpo, simko = landed.end(TASK, "grpo"), landed.end(TASK, "simko")
+    gap = np.stack([(simko[s].passes(HEAD) - grpo[s].passes(HEAD)).mean(axis=1, keepdims=True) for s in simko])
+    found = findings.mean_differences(landed, TASK)
+    (band,) = band_over_seeds(gap, [1])
+    got = found["simko", "grpo"]
+    assert got.difference == pytest.approx(gap.mean())
+    assert (got.band.low, got.band.high) == pytest.approx((band.low, band.high))
+    assert got.p >= band.p
+    assert found.keys() == findings.differences(landed, TASK, at_best=False).keys()
+
+
 def test_differences_pair_the_seeds_that_both_have():
     rows = [row("grpo", np.full(60, 0.1), seed=s) for s in (1, 2, 3)]
     rows += [row("simko", np.full(60, rate), seed=s) for s, rate in ((2, 0.2), (3, 0.4), (9, 0.9))]

@@ -52,13 +52,20 @@ def course_figures(courses: Mapping[str, Sequence[StepPoint]], names: Sequence[s
     return drawn
 
 
-def trade_off(task: str, ends: Sequence[Final], names: Sequence[str]) -> Drawn:
-    """The last primary outcome by the first, one point a method."""
+def trade_off(
+    task: str, ends: Sequence[Final], courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]
+) -> Drawn:
+    """The last primary outcome by the first: a point for the end of each method, and its course over training as a line."""
     ks = list(ends[0].at_1)
 
     def draw(figure: "Figure") -> None:
         panel = axes(figure, f"pass@{ks[0]}, %", f"pass@{ks[-1]}, %")
         labels = []
+        for method, points in courses.items():
+            places = [
+                [100 * p.estimate for p in side] for side in zip(*((q.first, q.largest) for q in points), strict=True)
+            ]
+            panel.plot(*places, color=colour(method, names), linewidth=1.0, linestyle="--")
         for end in ends:
             hue = colour(end.method, names)
             x, y = end.at_1[ks[0]].point, end.at_1[ks[-1]].point
@@ -69,7 +76,8 @@ def trade_off(task: str, ends: Sequence[Final], names: Sequence[str]) -> Drawn:
         label_ends(panel, labels)
 
     caption = (
-        f"pass@{ks[-1]} against pass@{ks[0]} at the end, with 95 % intervals over problems. Up and right is better."
+        f"pass@{ks[-1]} against pass@{ks[0]} at the end, with 95 % intervals over problems; dashed, from the base on over training. "
+        "Up and right is better."
     )
     return caption, svg(f"trade-off, {task}", draw)
 

@@ -153,7 +153,27 @@ def differences(results: Results, task: str, at_best: bool) -> Differences:
     methods = results.methods(task)
     fewest = min(row.samples for m in methods for row in results.end(task, m).values())
     ks = shown if at_best else powers(max(fewest // 2, 1))
-    values = {m: found for m in methods if (found := _values(results, task, m, ks, at_best))}
+    return _compared({m: found for m in methods if (found := _values(results, task, m, ks, at_best))}, ks, shown)
+
+
+def mean_differences(results: Results, task: str) -> dict[tuple[str, str], Difference]:
+    """{(ours, other): the difference in the mean over the primary ks at temperature 1}.
+
+    It is what tuning maximises, here on the test problems. Two methods that are tuned to different places of the trade of
+    pass@1 for pass@K are compared by it.
+    """
+    ks = outcomes(results, task)
+    values = {
+        m: {seed: passes.mean(axis=1, keepdims=True) for seed, passes in _values(results, task, m, ks, False).items()}
+        for m in results.methods(task)
+    }
+    return {pair: at[ks[0]] for pair, at in _compared(values, ks[:1], ks[:1]).items()}
+
+
+def _compared(
+    values: Mapping[str, Mapping[int, Float[np.ndarray, "P K"]]], ks: Sequence[int], shown: Sequence[int]
+) -> Differences:
+    """Every method against each of REFERENCES at the ks that are shown; values: {method: {seed: ...}}."""
     compared: dict[tuple[str, str], dict[int, Difference]] = {}
     for other in REFERENCES:
         for ours in values:

@@ -6,7 +6,7 @@ from typing import Any
 from simko.report.document import Block, Bullets, Code, Document, Heading, Prose
 from simko.report.plots import colour
 from simko.studies.head_to_head import sections
-from simko.studies.head_to_head.findings import differences
+from simko.studies.head_to_head.findings import differences, mean_differences
 from simko.studies.head_to_head.rows import BASE, Results, Row
 from simko.studies.head_to_head.words import summary
 
@@ -30,7 +30,8 @@ def document(rows: Sequence[Row], protocol: Mapping[str, Any]) -> Document:
             blocks += sections.task_blocks(results, task, names, compared[task])
         else:
             blocks += [Heading(task), Prose("No model was evaluated on test problems yet.", "missing")]
-    head: list[Block] = [*summary(compared), *_absent(results, protocol)]
+    means = {task: mean_differences(results, task) for task in compared}
+    head: list[Block] = [*summary(compared, means), *_absent(results, protocol)]
     colours = {name: colour(name, names) for name in names}
     return Document(protocol["title"], [*head, *blocks, *_protocol(protocol)], colours)
 

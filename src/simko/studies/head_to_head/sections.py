@@ -1,13 +1,14 @@
 """The tables and figures of one task."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from simko.evaluate import Point
 from simko.report.document import Block, Cell, Figures, Heading, Prose, Table
 from simko.report.findings import points_apart
+from simko.report.measures import StepPoint
 from simko.report.template import p_value
 from simko.studies.head_to_head import figures
 from simko.studies.head_to_head import findings as found
@@ -19,15 +20,15 @@ NONE = "—"
 
 def task_blocks(results: Results, task: str, names: Sequence[str], at_1: found.Differences) -> list[Block]:
     """Everything about one task. names: all methods, for their colours. at_1: the differences at temperature 1."""
-    ends = found.finals(results, task)
+    ends, courses = found.finals(results, task), seen.courses(results, task)
     return [
         Heading(task),
         *_base(results, task),
         *_finals(results, task, ends),
         *_pairs(results, task, at_1),
         Heading(f"{task}: curves", 3),
-        Figures([*figures.curve_figures(task, ends, names), figures.trade_off(task, ends, names)]),
-        *_training(results, task, names),
+        Figures([*figures.curve_figures(task, ends, names), figures.trade_off(task, ends, courses, names)]),
+        *_training(results, task, courses, names),
         *_mechanism(results, task, names),
         *_prediction(results, task),
         *_sensitivity(results, task),
@@ -68,11 +69,13 @@ def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Bl
         ]
         untrained = end.method in (BASE, EARLY)
         cost: Cell = NONE if untrained else (f"{end.seconds:,.0f}", f"{end.seconds / grpo:.2f} × GRPO" if grpo else "")
-        rows.append([end.method, NONE if end.method == BASE else str(len(end.seeds)), *at_1, *at_best, cost])
+        mean = f"{100 * np.mean([o.point.estimate for o in end.at_1.values()]):.1f}"
+        rows.append([end.method, NONE if end.method == BASE else str(len(end.seeds)), *at_1, mean, *at_best, cost])
     header: list[Cell] = [
         "method",
         "seeds",
         *((f"pass@{k}", "T = 1") for k in ks),
+        ("mean", "T = 1"),
         *((f"pass@{k}", "best T") for k in ks),
     ]
     caption = (
@@ -104,6 +107,7 @@ def _outcome(o: found.Outcome) -> tuple[str, ...]:
 def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
     ks = found.outcomes(results, task)
     at_best = found.differences(results, task, at_best=True)
+    of_means = found.mean_differences(results, task)
     blocks: list[Block] = [Heading(f"{task}: paired differences", 3)]
     for other in found.REFERENCES:
         pairs = [pair for pair in at_1 if pair[1] == other]
@@ -113,13 +117,14 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
             )
             continue
         rows: list[list[Cell]] = [
-            [pair[0], *(_difference(at_1[pair][k]) for k in ks)]
+            [pair[0], *(_difference(at_1[pair][k]) for k in ks), _difference(of_means[pair])]
             + [_difference(at_best[pair][k]) if pair in at_best else NONE for k in ks]
             for pair in pairs
         ]
         header: list[Cell] = [
             (f"− {other}", "points"),
             *((f"pass@{k}", "T = 1") for k in ks),
+            ("mean", "T = 1"),
             *((f"pass@{k}", "each at its best T") for k in ks),
         ]
         blocks.append(Table(header, rows))
@@ -127,7 +132,8 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
         Prose(
             "By problem and seed. Below each difference its 95 % band, which covers another draw of problems and of training seeds, "
             "for all K at once; sd: the standard deviation over seeds; p: of the band, adjusted by Holm over the methods of the "
-            "table at that K. Without a band: one seed, or fewer than five problems differ.",
+            "table at that K. Without a band: one seed, or fewer than five problems differ. Mean: of pass@K over the columns before it, "
+            "which tuning maximises; methods that are tuned to different places of the trade of pass@1 for pass@K are compared by it.",
             "caption",
         )
     )
@@ -140,8 +146,9 @@ def _difference(d: found.Difference) -> tuple[str, ...]:
     return (points_apart(d.difference), *band, *sd, f"p {'' if d.p < 0.001 else '= '}{p_value(d.p)}")
 
 
-def _training(results: Results, task: str, names: Sequence[str]) -> list[Block]:
-    courses = seen.courses(results, task)
+def _training(
+    results: Results, task: str, courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]
+) -> list[Block]:
     heading = Heading(f"{task}: over training", 3)
     if not courses:
         return [
