@@ -205,7 +205,9 @@ class OpenAISampler:
         if failure.kind == "refused":
             return _RefusedError(f"{where} refused the request: {failure}{other}")
         if failure.kind == "slow":
-            return RuntimeError(f"{where} did not answer within {self.timeout:g} s: is it overloaded, or --timeout short?")
+            return RuntimeError(
+                f"{where} did not answer within {self.timeout:g} s: is it overloaded, or --timeout short?"
+            )
         if failure.kind in ("lost", "unreachable"):
             return RuntimeError(f"{where} cannot be reached ({failure}): is it running?")
         return RuntimeError(f"{where} failed: {failure}")
@@ -241,7 +243,7 @@ class _Draw:
 
     def next_list(self, *, wait: bool = True) -> list[Sample]:
         """The samples that have arrived, at least one; empty after the last."""
-        samples = []
+        samples: list[Sample] = []
         try:
             while (sample := self.arrived.get(block=wait and not samples)) is not None:
                 samples.append(sample)

@@ -127,9 +127,7 @@ class ServerClient:
             raise ServerFailure("lost", f"the connection was lost ({error or type(error).__name__})") from error
         if 200 <= status < 300:
             return read_reply(data, chat="chat" in path)
-        raise ServerFailure(
-            _kind(status), f"{status} {server_words(data)}", status=status, wait=_asked_wait(headers)
-        )
+        raise ServerFailure(_kind(status), f"{status} {server_words(data)}", status=status, wait=_asked_wait(headers))
 
     def _no_more(self, state: tenacity.RetryCallState) -> bool:
         failure = _failure(state)

@@ -1,7 +1,7 @@
 """How a server differs from others: which fields it takes, and whether it samples and honours seeds. Found by asking it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
