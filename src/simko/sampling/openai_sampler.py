@@ -105,7 +105,7 @@ class OpenAISampler:
         if not any(wanted.values()):
             return
         draw = _Draw(self, problems, wanted, settings, self._server(settings), seed)
-        with self._client(self.retries) as (client, run, loop):
+        with self._client(retries=self.retries) as (client, run, loop):
             drawing = run(draw.all(client))
             drawing.add_done_callback(lambda _: draw.arrived.put(None))
             try:
@@ -121,14 +121,14 @@ class OpenAISampler:
                 raise self._explain(failure, settings.chat) if isinstance(failure, ServerFailure) else failure
 
     @contextmanager
-    def _client(self, retries: int) -> Iterator[tuple[ServerClient, Run[Any], asyncio.AbstractEventLoop]]:
+    def _client(self, **retries: int) -> Iterator[tuple[ServerClient, Run[Any], asyncio.AbstractEventLoop]]:
         """A client, and a function that starts coroutines in its event loop. Leaving the context cancels what is under way.
 
         The event loop has a thread of its own, because a notebook's thread already runs one. A pool of threads with blocking
         requests could not be cancelled: each would wait for its response.
         """
         client = ServerClient(
-            self.base_url, self._api_key, concurrency=self.concurrency, timeout=self.timeout, retries=retries
+            self.base_url, self._api_key, concurrency=self.concurrency, timeout=self.timeout, **retries
         )
         loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
@@ -156,7 +156,8 @@ class OpenAISampler:
     def _server(self, settings: SamplingSettings) -> Server:
         """What the server is; asked once per endpoint, and told in one line."""
         if settings.chat not in self._servers:
-            with self._client(min(self.retries, 2)) as (client, run, _):  # report a missing server soon
+            few = {"retries": min(self.retries, 2), "odd_retries": 0}  # report a missing server soon
+            with self._client(**few) as (client, run, _):
 
                 async def all_replies(dialect: Dialect, probe: SamplingSettings, seeds: Sequence[int]) -> list[Reply]:
                     path, body = self.body(dialect, probe)

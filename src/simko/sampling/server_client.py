@@ -76,19 +76,20 @@ class ServerClient:
         concurrency: the most connections.
         timeout: seconds that one response may take.
         retries: how often a request is repeated after 5xx or a lost connection, with growing pauses or those that the server asks
-            for. An answer that holds no response is asked for at most twice more, one that does not come in time once more. With
-            retries, a request that is told to wait (429) waits as often as it is told, for an hour.
+            for. One that brings nothing in time is repeated once. With retries, a request that is told to wait (429) waits as often
+            as it is told, for an hour.
+        odd_retries: how often a request is repeated after a 200 without a response.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, concurrency: int, timeout: float, retries: int) -> None:
+    def __init__(self, base_url: str, api_key: str, *, concurrency: int, timeout: float, retries: int, odd_retries: int = 2) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = {"authorization": f"Bearer {api_key}"}
         self._concurrency = concurrency
         self._timeout = timeout
-        self._most: dict[Kind, float] = {"refused": 0, "odd": min(retries, 2), "slow": min(retries, 1)}
+        self._most: dict[Kind, float] = {"refused": 0, "odd": min(retries, odd_retries), "slow": min(retries, 1)}
         self._most |= dict.fromkeys(("failing", "lost", "unreachable"), retries)  # type: ignore[arg-type]
         self._most["busy"] = float("inf") if retries else 0
-        self._pauses = tenacity.wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+        self._pauses = tenacity.wait_exponential_jitter(initial=0.2, max=30, jitter=0.2)
         self._retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ServerFailure),
             stop=self._no_more,
