@@ -178,6 +178,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Listening(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers with the given traits, on real sockets."""
@@ -185,7 +189,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(**traits: Any) -> Server:
         server = Server(**traits)
-        http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+        http = _Listening(("127.0.0.1", 0), _handler(server))
         http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that go away are no news
         server.url = f"http://127.0.0.1:{http.server_port}/v1"
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
