@@ -162,7 +162,10 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
     counts = [e.counts for e in group]
     errors = sum(sum(e.errors.values()) for e in group)
     total = sum(e.tally.samples for e in group)
-    outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "failed", "ungraded")}
+    outcomes = {
+        o: sum(e.tally.outcomes.get(o, 0) for e in group)
+        for o in ("unparsed", "timeout", "error", "failed", "ungraded")
+    }
     truncated = sum(e.tally.truncated for e in group)
     # a user's verifier may return True or False only; then there are no answers to count
     extracts = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)

@@ -81,7 +81,9 @@ class ServerClient:
         odd_retries: how often a request is repeated after a 200 without a response.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, concurrency: int, timeout: float, retries: int, odd_retries: int = 2) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, concurrency: int, timeout: float, retries: int, odd_retries: int = 2
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = {"authorization": f"Bearer {api_key}"}
         self._concurrency = concurrency
