@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -184,3 +186,13 @@ def test_thinking_is_exported_beside_the_answer(serve: Callable[..., Server], tm
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert {(row["problem_id"], row["outcome"]) for row in rows} == {("p00", "correct"), ("p01", "wrong")}
     assert all(row["thinking"] == f"1 or {row['seed']}? The answer is {row['seed']}" for row in rows)
+
+
+def test_a_run_from_before_the_dialect_was_recorded_goes_on(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server, out = serve(), tmp_path / "run"
+    server.respond = sums = Sums(set())
+    assert main(command(server, out, "-n", "2")) == 0
+    with closing(sqlite3.connect(out / "samples.db")) as db, db:
+        db.execute("UPDATE settings SET record = json_remove(record, '$.dialect')")
+    assert main(command(server, out)) == 0
+    assert len(sums.answered) == 160

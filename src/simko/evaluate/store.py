@@ -130,7 +130,7 @@ class SampleStore:
         differing = [
             f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
             for key in dict.fromkeys([*kept, *wanted])
-            if kept.get(key) != wanted.get(key)
+            if kept.get(key, wanted.get(key)) != wanted.get(key)  # earlier versions recorded less
         ]
         if differing:
             raise ValueError(
