@@ -96,10 +96,11 @@ class Server:
     url: str = ""
 
     def text(self, body: dict[str, Any], prompt: str) -> str:
-        if not self.samples or body["temperature"] == 0:
+        temperature = body.get("temperature", 1.0)
+        if not self.samples or temperature == 0:
             return "always the same words"
         seeded = self.seeded and "seed" in body
-        draw = random.Random(f"{body['seed']}|{prompt}|{body['temperature']}") if seeded else random.Random()
+        draw = random.Random(f"{body['seed']}|{prompt}|{temperature}") if seeded else random.Random()
         return " ".join(draw.choice(["one", "two", "three", "four", "\n"]) for _ in range(limit(body)))
 
 

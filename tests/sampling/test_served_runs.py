@@ -79,7 +79,10 @@ def test_one_prompt_too_long_is_counted_shown_and_left_out_beside(
         assert store.tally(setting).outcomes == {"correct": 76, "unparsed": 80, "failed": 4}
     assert setting.record["dialect"] == "max_tokens, top_k, seed"
     said = capsys.readouterr()
-    assert said.err == (f"simko: the server at {server.url}: completions, max_tokens, top_k, seed; seeds honoured\n")
+    assert said.err == (
+        f"simko: the server at {server.url}: completions, max_tokens, top_k, seed; seeds honoured\n"
+        f"simko: sums T=1: problem 'p08' failed: 400 {TOO_LONG}. Failed samples count as incorrect\n"
+    )
     table = said.out
     assert f"2.50% never came and count as incorrect (1 problems, p08 first: 400 {TOO_LONG})" in table
     assert "without failed (39 problems)" in table

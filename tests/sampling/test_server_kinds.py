@@ -41,8 +41,12 @@ REFUSED = {  # the fields that a server refuses -> the dialect that is left
     ("generation_config",): "max_tokens, top_k, seed",
     (*EXTRA, "generation_config"): "max_tokens, no further fields, seed",
     ("max_tokens",): "max_completion_tokens, top_k, seed",
+    ("max_tokens", *EXTRA): "max_completion_tokens, generation_config, seed",
     ("max_tokens", "min_p", "generation_config"): "max_completion_tokens, no further fields, seed",
     ("seed",): "max_tokens, top_k, no seed",
+    ("temperature", "top_p", "max_tokens", *EXTRA, "generation_config"): (
+        "max_completion_tokens, no further fields, seed, no temperature or top_p of 1"
+    ),
     ("seed", "max_tokens", *EXTRA): "max_completion_tokens, generation_config, no seed",
 }
 WORDS: dict[str, Callable[[list[str]], tuple[int, Any]]] = {
@@ -59,7 +63,7 @@ WORDS: dict[str, Callable[[list[str]], tuple[int, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    ("refused", "words"), [*product(REFUSED, ["nameless"]), *product([EXTRA, ("max_tokens",)], WORDS)]
+    ("refused", "words"), [*product(REFUSED, ["nameless"]), *product([("max_tokens", *EXTRA)], WORDS)]
 )
 def test_the_dialect_is_found_in_any_words_told_once_and_recorded(
     serve: Serve, caplog: pytest.LogCaptureFixture, refused: tuple[str, ...], words: str

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -15,6 +16,7 @@ from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.sampling import Sampler, SamplingSettings, Served, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
+logger = logging.getLogger("simko")
 _MAX_UNGRADED = 1024  # samples that may wait in memory for their verdicts
 
 
@@ -75,7 +77,11 @@ def evaluate(
                 store.add(setting, samples)
                 bar.update(sum(s.index < n for s in samples))
                 grader.submit([s for s in samples if s.failure is None])
-                failed += sum(s.failure is not None for s in samples)
+                failures = [s for s in samples if s.failure is not None]
+                if failures and not failed:
+                    said = (label, failures[0].problem_id, failures[0].failure)
+                    logger.warning("%s: problem %r failed: %s. Failed samples count as incorrect", *said)
+                failed += len(failures)
                 if failed > limit:
                     raise RuntimeError(_too_many(store.failures(setting), total, max_failed))
     short = store.missing(setting, n)
