@@ -199,3 +199,12 @@ def test_a_run_from_before_the_dialect_was_recorded_goes_on(serve: Callable[...,
         db.execute("UPDATE settings SET record = json_remove(record, '$.dialect')")
     assert main(command(server, out)) == 0
     assert len(sums.answered) == 160
+
+
+@pytest.mark.slow
+def test_a_sample_costs_less_than_a_millisecond_of_the_clients_time() -> None:
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "serving.py"
+    said = subprocess.run([sys.executable, str(benchmark)], check=True, capture_output=True, text=True).stdout
+    costs = [float(line.split()[1]) for line in said.splitlines() if line.startswith(("sampler", "evaluate"))]
+    assert len(costs) == 6
+    assert max(costs) < 1, said

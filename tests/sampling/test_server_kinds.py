@@ -121,14 +121,15 @@ def test_a_run_without_chat_is_told_of_it_where_that_is_all_there_is(serve: Serv
 
 
 @pytest.mark.parametrize(("most", "used"), [(1.99, 1.0), (1.5, 1.0), (1.0, 1.0), (0.7, 0.6)])
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 422, 500])
 def test_a_server_that_caps_the_temperature(serve: Serve, most: float, used: float, status: int) -> None:
     def capped(path: str, body: dict[str, Any]) -> Any:
         words = {"error": {"message": f"temperature: must be at most {most}"}}
-        return (status, words, {}) if body["temperature"] > most else None
+        return (status, words, {"retry-after-ms": "1"}) if body["temperature"] > most else None
 
     assert not any(sample.failure for sample in draw(serve(respond=capped), temperature=used).values())
-    with pytest.raises(ValueError, match=f"refused the request: {status} temperature: must be at most"):
+    kind, said = (RuntimeError, "failed") if status == 500 else (ValueError, "refused the request")
+    with pytest.raises(kind, match=f"{said}: {status} temperature: must be at most"):
         draw(serve(respond=capped), temperature=most + 0.01)
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], "Future[T]"]
 
 _SILENT_PROBLEMS = 3  # this many in a row without an answer: it is the server, not a prompt
-_SIGN_SECONDS = 5.0
+_SIGN_SECONDS = 2.0
 
 
 class OpenAISampler:

@@ -159,8 +159,8 @@ def _replies(ask: Ask, dialect: Dialect, settings: SamplingSettings) -> tuple[li
                     break
             return replies, temperature
         except ServerFailure as failure:
-            if failure.of_server:
+            if failure.kind in ("busy", "slow", "unreachable"):
                 raise
-            refusal = failure
+            refusal = failure  # some servers break over a temperature that they do not take
     assert refusal is not None
     raise refusal
