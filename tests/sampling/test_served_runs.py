@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from conftest import Server, limit
+from servers import Server, limit
 
 from simko.cli.main import main
 from simko.evaluate import SampleStore, Setting

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from conftest import Server, limit, usual
+from servers import Server, limit, usual
 
 from simko.records import Problem, Sample
 from simko.sampling import SamplingSettings
