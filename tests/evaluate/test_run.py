@@ -1,12 +1,14 @@
 """evaluate(): what it keeps, how it resumes, how a larger n goes on, what it refuses."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from simko.evaluate import SampleStore, Setting
+from simko.evaluate import Failures, SampleStore, Setting
 from simko.evaluate.run import evaluate
 from simko.records import Problem, Sample, Verdict
 from simko.sampling import SamplingSettings, Wanted, block_seed
@@ -148,11 +150,11 @@ def test_a_verifier_that_raises_stops_the_run_and_keeps_the_samples(tmp_path: Pa
         return verify_last_integer(response, problem)
 
     raising.__name__ = "verify_last_integer"
+    stopped, mended = FixedSampler(), FixedSampler()
     with pytest.raises(VerifierError, match=r"KeyError on .*p3"):
-        run(tmp_path, verifier=raising)
-    mended = FixedSampler()
+        run(tmp_path, stopped, verifier=raising)
     setting = run(tmp_path, mended)
-    assert mended.drawn == []
+    assert sorted(stopped.drawn + mended.drawn) == [(p.id, i) for p in PROBLEMS for i in range(4)], "none twice"
     with SampleStore(tmp_path / "samples.db") as store:
         assert store.counts(setting) == {f"p{i}": (4, i) for i in range(5)}
 
@@ -172,6 +174,65 @@ def test_errors_count_as_not_correct_and_are_graded_again(tmp_path: Path) -> Non
     with SampleStore(tmp_path / "samples.db") as store:
         assert store.counts(setting)["p4"] == (4, 4)
         assert store.errors(setting) == {}
+
+
+def test_what_is_drawn_never_waits_for_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simko.evaluate.run._MAX_UNGRADED", 100)
+    drawn, in_time = Event(), []
+
+    class Telling(FixedSampler):
+        def sample(self, *args: Any, **kwargs: Any) -> Iterator[list[Sample]]:
+            yield from super().sample(*args, **kwargs)
+            drawn.set()
+
+    def slow(response: str, problem: Problem) -> Verdict:
+        in_time.append(drawn.wait(30))
+        return verify_last_integer(response, problem)
+
+    setting = run(tmp_path, Telling(), verifier=slow, n=150)
+    assert all(in_time)
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert sum(n for n, _ in store.counts(setting).values()) == len(in_time) == 750
+
+
+def test_failed_samples_are_kept_apart_and_drawn_again(tmp_path: Path) -> None:
+    class Failing(FixedSampler):
+        def sample(self, *args: Any, **kwargs: Any) -> Iterator[list[Sample]]:
+            for samples in super().sample(*args, **kwargs):
+                bad = [s for s in samples if s.problem_id == "p4"]
+                good = [s for s in samples if s.problem_id != "p4"]
+                yield good + [Sample("p4", s.index, "", 0, "failed", failure="400 too long, says 5") for s in bad]
+
+    setting = run(tmp_path, Failing())
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.counts(setting)["p4"] == (4, 0)
+        assert store.failures(setting) == {"p4": Failures(4, "400 too long, says 5")}
+        assert store.missing(setting, 4) == {}
+        assert store.missing(setting, 4, failed=True) == {"p4": range(4)}
+        assert list(store.ungraded(setting)) == []
+    mended = FixedSampler()
+    run(tmp_path, mended)
+    assert mended.drawn == [("p4", i) for i in range(4)]
+    with SampleStore(tmp_path / "samples.db") as store:
+        assert store.counts(setting)["p4"] == (4, 4)
+        assert store.failures(setting) == {}
+
+
+@pytest.mark.parametrize(("n", "most", "ends"), [(4, 0.1, True), (4, 0.39, True), (4, 0.4, False), (1, 0.0, True)])
+def test_a_share_of_failures_ends_the_run(tmp_path: Path, n: int, most: float, ends: bool) -> None:
+    class Failing(FixedSampler):
+        def sample(self, *args: Any, **kwargs: Any) -> Iterator[list[Sample]]:
+            for samples in super().sample(*args, **kwargs):
+                yield [
+                    replace(s, response="", finish_reason="failed", failure="no") if s.problem_id in ("p1", "p3") else s
+                    for s in samples
+                ]
+
+    if ends:
+        with pytest.raises(RuntimeError, match=r"samples failed, of 2 problems, 'p1' first: no\. .*limit of"):
+            run(tmp_path, Failing(), n=n, max_failed=most)
+    else:
+        assert run(tmp_path, Failing(), n=n, max_failed=most).n == n
 
 
 def test_a_sampler_that_leaves_samples_out_is_told_on(tmp_path: Path) -> None:

@@ -1,18 +1,12 @@
-"""Tiny random models that speak printable characters, and a small OpenAI-compatible server."""
+"""Tiny random models that speak printable characters, and servers."""
 
-import json
-import random
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import torch
+from servers import Listening, Server, handler
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -65,101 +59,6 @@ def model(tiny_model: Callable[[str], Any]) -> Any:
     return tiny_model("qwen3")
 
 
-@dataclass
-class Server:
-    """A small OpenAI-compatible server of random words, and how it misbehaves.
-
-    faults: what the next requests meet in place of an answer, one each: an HTTP status, "drop", "empty" or "hang" (till
-    released), or "" for none; refuses:
-    fields that it answers with 422, as `transformers serve` does; seeded, samples, echoes: whether it honours seeds,
-    samples at all, returns the prompt; delay: seconds an answer takes; bodies: what was asked.
-    """
-
-    faults: list[int | str] = field(default_factory=list)
-    refuses: tuple[str, ...] = ()
-    seeded: bool = True
-    samples: bool = True
-    echoes: bool = False
-    endpoints: tuple[str, ...] = ("/v1/completions", "/v1/chat/completions")
-    key: str | None = None
-    model: str = "words"
-    finish_reason: str | None = "length"
-    usage: bool = True
-    delay: float = 0.0
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    under_way: int = 0
-    most_under_way: int = 0
-    released: Any = field(default_factory=threading.Event)
-    lock: Any = field(default_factory=threading.Lock)
-    url: str = ""
-
-    def text(self, body: dict[str, Any], prompt: str) -> str:
-        if not self.samples or body["temperature"] == 0:
-            return "always the same words"
-        draw = random.Random(f"{body['seed']}|{prompt}|{body['temperature']}") if self.seeded else random.Random()
-        return " ".join(draw.choice(["one", "two", "three", "four", "\n"]) for _ in range(body["max_tokens"]))
-
-
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def reply(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.send_header("retry-after-ms", "5")
-            self.end_headers()
-            self.wfile.write(data)
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with server.lock:
-                server.bodies.append(body)
-                server.under_way += 1
-                server.most_under_way = max(server.most_under_way, server.under_way)
-                fault = server.faults.pop(0) if server.faults else None
-            time.sleep(server.delay)
-            if fault == "hang":
-                server.released.wait(10)
-            with server.lock:
-                server.under_way -= 1
-            self.answer(body, fault)
-
-        def answer(self, body: dict[str, Any], fault: int | str | None) -> None:
-            refused = [name for name in server.refuses if name in body]
-            if fault == "drop":
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-            elif isinstance(fault, int):
-                self.reply(fault, {"error": {"message": f"made to fail with {fault}"}})
-            elif server.key and self.headers.get("authorization") != f"Bearer {server.key}":
-                self.reply(401, {"error": {"message": "wrong key"}})
-            elif self.path not in server.endpoints:
-                self.reply(404, {"detail": "Not Found"})
-            elif body["model"] != server.model:
-                self.reply(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
-            elif refused:
-                self.reply(422, {"detail": f"Unexpected fields in the request: {refused}"})
-            else:
-                chat = "chat" in self.path
-                prompt = body["messages"][0]["content"] if chat else body["prompt"]
-                text = (prompt if server.echoes else "") + server.text(body, prompt)
-                choice = {"index": 0, "finish_reason": server.finish_reason}
-                choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-                usage = {"prompt_tokens": len(prompt), "completion_tokens": body["max_tokens"], "total_tokens": 0}
-                answer = {"id": "x", "object": "x", "created": 0, "model": server.model}
-                answer |= {"choices": [] if fault == "empty" else [choice]} | ({"usage": usage} if server.usage else {})
-                with suppress(BrokenPipeError, ConnectionResetError):
-                    self.reply(200, answer)
-
-    return Handler
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers with the given traits, on real sockets."""
@@ -167,7 +66,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(**traits: Any) -> Server:
         server = Server(**traits)
-        http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+        http = Listening(("127.0.0.1", 0), handler(server))
         http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that go away are no news
         server.url = f"http://127.0.0.1:{http.server_port}/v1"
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
