@@ -159,6 +159,20 @@ class SampleStore:
         with self._transaction():
             self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def load(self, setting: Setting, pairs: Iterable[tuple[Sample, Verdict | None]]) -> None:
+        """Store samples with their verdicts as they come, all or none, so that they need not fit into memory."""
+        rows = (
+            (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
+            + (
+                (None, None, _storable(s.response), None)
+                if v is None
+                else (v.outcome, v.extracted, _storable(s.response), v.rule)
+            )
+            for s, v in pairs
+        )
+        with self._transaction():
+            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
         """Set the verdicts of stored samples."""
         rows = [_graded(setting, s, v) for s, v in verdicts]
