@@ -12,7 +12,7 @@ from simko.records import Sample, VerifierLike
 from simko.verifiers import grade_many, verifier_name
 
 COUNTS = "counts"
-"""The verifier's name in a setting of counts, which were judged before."""
+"""The back-end and the verifier in the record of counts, which were judged before."""
 DRAW_KEYS = ("model", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "chat", "do_sample", "seed")
 """The keys of a record that the files may not give."""
 _GRADED_AT_ONCE = 1024
@@ -77,7 +77,7 @@ def _record(one: GeneratedSet, revision: str) -> dict[str, Any]:
     if one.temperature != UNKNOWN:
         said["do_sample"] = one.temperature != 0
     return {
-        "backend": "files",
+        "backend": COUNTS if one.counts else "files",
         "files": {path.name: sha256 for path, sha256 in one.files.items()},
         **said,
         "task_revision": revision,

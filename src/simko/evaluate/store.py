@@ -33,6 +33,11 @@ class Setting:
     n: int
     """The samples per problem that were last asked for."""
 
+    @property
+    def holds_counts(self) -> bool:
+        """Whether its samples are counts that were judged elsewhere, without responses."""
+        return self.record.get("backend") == "counts"
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -40,10 +45,10 @@ class Tally:
 
     samples: int
     """The number of samples."""
-    tokens: int
-    """Their generated tokens."""
-    truncated: int
-    """How many were truncated at the limit."""
+    tokens: int | None
+    """Their generated tokens; None if unknown."""
+    truncated: int | None
+    """How many were truncated at the limit; None if unknown."""
     outcomes: Mapping[str, int]
     """{outcome: the number of samples}, with "ungraded" for those without a verdict."""
 
@@ -251,7 +256,10 @@ class SampleStore:
 
     def tally(self, setting: Setting) -> Tally:
         """The sums over all samples of a setting."""
-        query = "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(finish_reason = 'length'), 0) FROM samples WHERE setting = ?"
+        ends = (
+            "SUM(CASE finish_reason WHEN 'length' THEN 1 WHEN 'unknown' THEN NULL ELSE 0 END)"  # NULL if none is known
+        )
+        query = f"SELECT COUNT(*), NULLIF(SUM(tokens), 0), {ends} FROM samples WHERE setting = ?"
         samples, tokens, truncated = self._db.execute(query, (setting.id,)).fetchone()
         query = "SELECT COALESCE(outcome, 'ungraded'), COUNT(*) FROM samples WHERE setting = ? GROUP BY outcome"
         return Tally(samples, tokens, truncated, dict(self._db.execute(query, (setting.id,))))
