@@ -78,7 +78,7 @@ def _record(one: GeneratedSet, revision: str) -> dict[str, Any]:
         said["do_sample"] = one.temperature != 0
     return {
         "backend": COUNTS if one.counts else "files",
-        "files": {path.name: sha256 for path, sha256 in one.files.items()},
+        "files": [f"{path.name} sha256:{sha256[:16]}" for path, sha256 in one.files.items()],
         **said,
         "task_revision": revision,
         "problems": len(one.problems),

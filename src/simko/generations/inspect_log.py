@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,4 +145,7 @@ def _unpacked(path: Path, info: zipfile.ZipInfo) -> bytes:
         file.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), 1)
         packed = file.read(info.compress_size)
     with pa.input_stream(pa.py_buffer(packed), compression="zstd") as stream:
-        return bytes(stream.read(info.file_size))
+        data = bytes(stream.read(info.file_size))
+    if zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile(f"bad CRC-32 for file {info.filename!r}")
+    return data

@@ -12,7 +12,7 @@ from simko.generations.harnesses import is_lighteval, is_lm_eval, is_verl, light
 from simko.generations.inspect_log import inspect_rows
 from simko.generations.rows import UNKNOWN, Row, reading
 from simko.records import Problem, Sample, Verdict
-from simko.tasks.file_rows import file_rows
+from simko.tasks.file_rows import check_characters, file_rows
 
 DEFAULT_TASK = "generations"
 RECOGNISED = Columns()
@@ -141,13 +141,15 @@ class Generations:
         self._say(one, row)
 
     def _say(self, one: GeneratedSet, row: Row) -> None:
-        for key, value in (self._stated | dict(row.said)).items():
-            if one.said.setdefault(key, value) != value or self._stated.get(key, value) != value:
+        for key, value in row.said.items():
+            if self._stated.get(key, value) != value:
+                raise ValueError(f"{key} is {value!r} here, not {self._stated[key]!r}: leave --{key.replace('_', '-')} out")
+            if one.said.setdefault(key, value) != value:
                 raise ValueError(
-                    f"{key} is {value!r}, and {one.said[key]!r} in {one.said_at.get(key, 'the command')}: grade what was drawn "
-                    "alike in one run"
+                    f"{key} is {value!r} here and {one.said[key]!r} in {one.said_at[key]}: grade what was drawn alike in one run"
                 )
             one.said_at.setdefault(key, row.place)
+        one.said |= self._stated
 
     def _key(self, row: Row) -> Key:
         temperature = row.said.get("temperature", self._stated.get("temperature", UNKNOWN))
@@ -168,7 +170,10 @@ class Generations:
                 f"there is no {what}: name its column with --{what}-column, or give the problems with --task"
             )
         id = hashlib.sha256(row.prompt.encode("utf-8", "replace")).hexdigest()[:12] if row.id is None else row.id
-        return Problem(id, row.prompt, row.answer, row.metadata)
+        problem = Problem(id, row.prompt, row.answer, row.metadata)
+        if row.responses[0].outcome is None:  # counts have no prompt
+            check_characters(problem)
+        return problem
 
     def _check_whole(self, one: GeneratedSet) -> None:
         """ValueError for a problem without a response, and for ids that number responses instead of problems."""
@@ -211,6 +216,8 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _check_there(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the files in it")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
 

@@ -51,7 +51,7 @@ def read_problems(path: Path, read: Reader) -> list[Problem]:
     for place, number, row in file_rows(path):
         try:
             problem = read(row, number)
-            _check_characters(problem)
+            check_characters(problem)
         except KeyError as error:
             raise ValueError(f"{place}: the column {error} is missing") from error
         except ValueError as error:
@@ -123,7 +123,7 @@ class _LiteralFloat(float):
         return self.text
 
 
-def _check_characters(problem: Problem) -> None:
+def check_characters(problem: Problem) -> None:
     """ValueError for an empty prompt, and for half of a surrogate pair, which tokenizers and databases do not accept."""
     if not problem.prompt:
         raise ValueError("the prompt is empty")
