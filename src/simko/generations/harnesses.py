@@ -69,7 +69,7 @@ def lm_eval_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
 
 def _lm_eval_arguments(arguments: Any) -> tuple[Any, dict[str, Any]]:
     """The prompt and the arguments of the generation: a dict of dicts, in old versions a list of lists."""
-    first = [*arguments.values()][0] if isinstance(arguments, dict) else arguments[0]
+    first = (list(arguments.values()) if isinstance(arguments, dict) else arguments)[0]
     prompt, draw = (first["arg_0"], first["arg_1"]) if isinstance(first, dict) else first
     return prompt, draw
 

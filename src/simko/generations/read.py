@@ -143,7 +143,9 @@ class Generations:
     def _say(self, one: GeneratedSet, row: Row) -> None:
         for key, value in row.said.items():
             if self._stated.get(key, value) != value:
-                raise ValueError(f"{key} is {value!r} here, not {self._stated[key]!r}: leave --{key.replace('_', '-')} out")
+                raise ValueError(
+                    f"{key} is {value!r} here, not {self._stated[key]!r}: leave --{key.replace('_', '-')} out"
+                )
             if one.said.setdefault(key, value) != value:
                 raise ValueError(
                     f"{key} is {value!r} here and {one.said[key]!r} in {one.said_at[key]}: grade what was drawn alike in one run"
