@@ -148,11 +148,11 @@ def test_a_verifier_that_raises_stops_the_run_and_keeps_the_samples(tmp_path: Pa
         return verify_last_integer(response, problem)
 
     raising.__name__ = "verify_last_integer"
+    stopped, mended = FixedSampler(), FixedSampler()
     with pytest.raises(VerifierError, match=r"KeyError on .*p3"):
-        run(tmp_path, verifier=raising)
-    mended = FixedSampler()
+        run(tmp_path, stopped, verifier=raising)
     setting = run(tmp_path, mended)
-    assert mended.drawn == []
+    assert sorted(stopped.drawn + mended.drawn) == [(p.id, i) for p in PROBLEMS for i in range(4)], "none twice"
     with SampleStore(tmp_path / "samples.db") as store:
         assert store.counts(setting) == {f"p{i}": (4, i) for i in range(5)}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simko.sampling import SamplingSettings
     from simko.tasks import Task
 
-_BACKEND_OPTIONS = ("base_url", "concurrency", "batch_size", "dtype", "revision")
+_BACKEND_OPTIONS = ("base_url", "concurrency", "timeout", "batch_size", "dtype", "revision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
     parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses per problem (default: the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument(
+        "--max-failed",
+        type=_share,
+        default=0.1,
+        metavar="SHARE",
+        help="end the run when more than this share of all samples fail, which one problem may always do (default 0.1)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_problems(parser.add_argument_group("problems"))
     _add_sampling(parser.add_argument_group("sampling", "What is not given is the task's own."))
@@ -68,7 +75,10 @@ def _add_backend(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--revision", help="transformers, vllm: the model's revision on the hub")
     group.add_argument("--batch-size", type=_count, metavar="N", help="transformers, vllm: rows drawn together")
     group.add_argument("--base-url", metavar="URL", help="openai: any compatible server, e.g. http://localhost:8000/v1")
-    group.add_argument("--concurrency", type=_count, metavar="N", help="openai: requests at once")
+    group.add_argument("--concurrency", type=_count, metavar="N", help="openai: requests at once (default 64)")
+    group.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="openai: the time that one response may take (default 1800)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -106,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
                 revision=task.revision,
                 seed=args.seed,
                 progress=not args.quiet,
+                max_failed=args.max_failed,
             )
     print_run(args.out)
 
@@ -114,6 +125,20 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    (seconds, *more) = _numbers(text)
+    if more or not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _share(text: str) -> float:
+    (share, *more) = _numbers(text)
+    if more or not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1")
+    return share
 
 
 def _numbers(text: str) -> list[float]:

@@ -27,7 +27,7 @@ from simko.evaluate.passk import (
     reliable,
     with_errors_as_correct,
 )
-from simko.evaluate.store import SampleStore, Setting, Tally, only_setting
+from simko.evaluate.store import Failures, SampleStore, Setting, Tally, only_setting
 
 __all__ = [
     "Answer",
@@ -39,6 +39,7 @@ __all__ = [
     "Crossing",
     "Curve",
     "Difference",
+    "Failures",
     "GuessingLine",
     "Point",
     "SampleStore",

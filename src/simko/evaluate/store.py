@@ -11,7 +11,10 @@ from simko.evaluate.answers import Answer
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
-_COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule"
+_SAMPLE = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, thinking, failure"
+_COLUMNS = f"{_SAMPLE}, outcome, extracted, rule"
+_INSERT = f"INSERT INTO samples (setting, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FAILED = Verdict("failed")
 _GRADE = "UPDATE samples SET outcome = ?, extracted = ?, rule = ? WHERE setting = ? AND problem = ? AND sample = ?"
 _ROWS_AT_ONCE = 256
 
@@ -51,6 +54,16 @@ class Tally:
     """How many were truncated at the limit; None if unknown."""
     outcomes: Mapping[str, int]
     """{outcome: the number of samples}, with "ungraded" for those without a verdict."""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failed samples of a problem."""
+
+    count: int
+    """How many."""
+    words: str
+    """The server's words on the first of them."""
 
 
 class SampleStore:
@@ -152,31 +165,25 @@ class SampleStore:
             raise damage_error(self.path, error) from error
 
     def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:
-        """Store samples, with or without verdicts. sqlite3.IntegrityError for a sample that is already stored."""
+        """Store samples, with or without verdicts. Failed samples get theirs here, and are replaced by later ones.
+
+        sqlite3.IntegrityError for a sample that is already stored and has not failed.
+        """
         samples = list(samples)
         graded: Sequence[Verdict | None] = [None] * len(samples) if verdicts is None else list(verdicts)
-        rows = [
-            (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
-            + ((None, None) if v is None else (v.outcome, _storable(v.extracted)))
-            + (_storable(s.response), None if v is None else _storable(v.rule))
-            for s, v in zip(samples, graded, strict=True)
-        ]
+        rows = [_inserted(setting, s, _FAILED if s.failure else v) for s, v in zip(samples, graded, strict=True)]
+        keys = [row[:3] for row in rows]
         with self._transaction():
-            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "DELETE FROM samples WHERE setting = ? AND problem = ? AND sample = ? AND failure IS NOT NULL", keys
+            )
+            self._db.executemany(_INSERT, rows)
 
     def load(self, setting: Setting, pairs: Iterable[tuple[Sample, Verdict | None]]) -> None:
         """Store samples with their verdicts as they come, all or none, so that they need not fit into memory."""
-        rows = (
-            (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
-            + (
-                (None, None, _storable(s.response), None)
-                if v is None
-                else (v.outcome, v.extracted, _storable(s.response), v.rule)
-            )
-            for s, v in pairs
-        )
+        rows = (_inserted(setting, s, _FAILED if s.failure else v) for s, v in pairs)
         with self._transaction():
-            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(_INSERT, rows)
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
         """Set the verdicts of stored samples."""
@@ -192,22 +199,20 @@ class SampleStore:
             self._db.executemany(_GRADE, rows)
         return next(s for s in self.settings() if s.id == setting.id)
 
-    def missing(self, setting: Setting, n: int) -> dict[str, Sequence[int]]:
-        """{problem id: indices below n that are not stored}, for problems that lack any."""
+    def missing(self, setting: Setting, n: int, *, failed: bool = False) -> dict[str, Sequence[int]]:
+        """{problem id: indices below n that are not stored, with `failed` or have failed}, for problems that lack any."""
+        where = f"WHERE setting = ? AND sample < ?{' AND failure IS NULL' if failed else ''}"
         kept = dict(
-            self._db.execute(
-                "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND sample < ? GROUP BY problem",
-                (setting.id, n),
-            )
+            self._db.execute(f"SELECT problem, COUNT(*) FROM samples {where} GROUP BY problem", (setting.id, n))
         )
-        query = "SELECT sample FROM samples WHERE setting = ? AND problem = ? AND sample < ?"
+        query = f"SELECT sample FROM samples {where} AND problem = ?"
         missing: dict[str, Sequence[int]] = {}
         for problem in self.problems(setting):
             count = kept.get(problem.id, 0)
             if count == 0:
                 missing[problem.id] = range(n)
             elif count < n:
-                there = {i for (i,) in self._db.execute(query, (setting.id, problem.id, n))}
+                there = {i for (i,) in self._db.execute(query, (setting.id, n, problem.id))}
                 missing[problem.id] = tuple(i for i in range(n) if i not in there)
         return missing
 
@@ -218,7 +223,7 @@ class SampleStore:
         """
         query = (
             f"SELECT rowid, {_COLUMNS} FROM samples WHERE setting = ? AND rowid > ? "
-            f"AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
+            f"AND failure IS NULL AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
         )
         last = -1
         while rows := self._db.execute(query, (setting.id, last)).fetchall():
@@ -240,7 +245,7 @@ class SampleStore:
     def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
         """{problem id: (n graded samples, c correct)}, in the task's order. A problem without graded samples has (0, 0).
 
-        A sample that could not be graded ("error") counts among the n as not correct.
+        A sample that could not be graded ("error") or drawn ("failed") counts among the n as not correct.
         """
         query = (
             "SELECT problem, COUNT(outcome), COALESCE(SUM(outcome = 'correct'), 0) FROM samples "
@@ -253,6 +258,14 @@ class SampleStore:
         """{problem id: number of samples that could not be graded}, for problems that have any."""
         query = "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND outcome = 'error' GROUP BY problem"
         return dict(self._db.execute(query, (setting.id,)))
+
+    def failures(self, setting: Setting) -> dict[str, Failures]:
+        """{problem id: how many of its samples failed, and the first one's words}, for problems that have any."""
+        query = (
+            "SELECT problem, COUNT(*), failure, MIN(sample) FROM samples "  # failure is that of MIN(sample)
+            "WHERE setting = ? AND failure IS NOT NULL GROUP BY problem"
+        )
+        return {p: Failures(count, words) for p, count, words, _ in self._db.execute(query, (setting.id,))}
 
     def tally(self, setting: Setting) -> Tally:
         """The sums over all samples of a setting."""
@@ -300,7 +313,17 @@ def _graded(setting: Setting, sample: Sample, verdict: Verdict) -> tuple[Any, ..
     return (*texts, setting.id, sample.problem_id, sample.index)
 
 
+def _inserted(setting: Setting, s: Sample, verdict: Verdict | None) -> tuple[Any, ...]:
+    """The values that `_INSERT` takes."""
+    v = verdict
+    return (
+        *(setting.id, s.problem_id, s.index, _storable(s.response), s.tokens, s.finish_reason, s.prompt_tokens, s.seed),
+        *(_storable(s.thinking), _storable(s.failure)),
+        *((None, None, None) if v is None else (v.outcome, _storable(v.extracted), _storable(v.rule))),
+    )
+
+
 def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:
-    problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule = row
-    sample = Sample(problem, index, response, tokens, finish_reason, prompt_tokens, seed)
+    *drawn, outcome, extracted, rule = row
+    sample = Sample(*drawn)
     return sample, None if outcome is None else Verdict(outcome, extracted, rule=rule)

@@ -36,6 +36,8 @@ class Side:
     """pass@K."""
     errors_as_correct: Curve | None
     """The curve if every sample on which the grader failed were correct; None if it failed on none."""
+    without_failed: Curve | None
+    """The curve without the problems that have a failed sample; None if none failed, or all problems have one."""
     majority: tuple[tuple[int, float | None], ...]
     """(k, maj@k), with None if the verifier extracts no answers."""
     distinct: float | None
@@ -160,10 +162,15 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
     counts = [e.counts for e in group]
     errors = sum(sum(e.errors.values()) for e in group)
     total = sum(e.tally.samples for e in group)
-    outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "ungraded")}
+    outcomes = {
+        o: sum(e.tally.outcomes.get(o, 0) for e in group)
+        for o in ("unparsed", "timeout", "error", "failed", "ungraded")
+    }
     truncated, tokens = (_share([getattr(e.tally, what) for e in group], total) for what in ("truncated", "tokens"))
     # a user's verifier may return True or False only; then there are no answers to count
     extracts = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
+    failed = {i for e in group for i in e.failures}
+    whole = [{i: e.counts[i] for i in e.counts if i not in failed} for e in group]
     return Side(
         name=name,
         evaluations=tuple(group),
@@ -171,6 +178,7 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
         errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
         if errors
         else None,
+        without_failed=pass_at_k_curve(whole, ks) if failed and all(whole) else None,
         majority=_majority(group, ks[2::2]) if extracts else tuple((k, None) for k in ks[2::2]),
         distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if extracts else None,
         entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and extracts else None,

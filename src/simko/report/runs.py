@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simko.evaluate import Answer, Counts, SampleStore, Setting, Tally
+from simko.evaluate import Answer, Counts, Failures, SampleStore, Setting, Tally
 from simko.generations import UNKNOWN
 from simko.records import Problem
 
@@ -86,6 +86,8 @@ class RunEvaluation:
     """{problem id: (n, c)}."""
     errors: Mapping[str, int]
     """{problem id: samples that could not be graded}, without zeros."""
+    failures: Mapping[str, Failures]
+    """{problem id: its failed samples}, for problems that have any."""
     tally: Tally
     """Sums over the samples."""
     answers: Mapping[str, Sequence[Answer]]
@@ -184,7 +186,7 @@ def read_evaluations(run: Path) -> tuple[list[RunEvaluation], list[Setting]]:
                 waiting.append(setting)
                 continue
             problems = {p.id: p for p in store.problems(setting)}
-            measured = (store.errors(setting), store.tally(setting), store.answers(setting))
+            measured = (store.errors(setting), store.failures(setting), store.tally(setting), store.answers(setting))
             found.append(RunEvaluation(run, path, setting, problems, counts, *measured))
     return found, waiting
 
@@ -339,5 +341,6 @@ def _restrict(e: RunEvaluation, ids: Sequence[str]) -> RunEvaluation:
         problems={i: e.problems[i] for i in ids},
         counts={i: e.counts[i] for i in ids},
         errors={i: n for i, n in e.errors.items() if i in ids},
+        failures={i: f for i, f in e.failures.items() if i in ids},
         answers={i: e.answers[i] for i in ids},
     )

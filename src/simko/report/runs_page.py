@@ -24,6 +24,7 @@ _KINDS = {
     "unparsed": "no answer found in it",
     "timeout": "exhausted the grader’s limits",
     "error": "could not be graded",
+    "failed": "no response came",
 }
 
 _SHARES = {
@@ -132,6 +133,13 @@ def notes(section: Section) -> list[str]:
                 f"{side.shares['error'] or 0:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
                 f"pass@{section.headline_k} would be {percent(best.estimate)})"
             )
+        failures = {i: f for e in side.evaluations for i, f in e.failures.items()}
+        if failures:
+            problem, first = next(iter(failures.items()))
+            shares.append(
+                f"{side.shares['failed'] or 0:.2%} never came and count as incorrect ({len(failures)} problems, {problem} first: "
+                f"{first.words})"
+            )
         if shares:
             said.append(f"{side.name}: of its responses {', '.join(shares)}.")
         if unsaid := _unsaid(side):
@@ -211,7 +219,7 @@ def _first(side: Side, e: RunEvaluation, outcome: str) -> GradedResponse | None:
         _cut(problem.prompt if problem else ""),
         problem.answer if problem else "",
         verdict.extracted or "",
-        _cut(sample.response),
+        _cut(sample.failure or sample.response),
     )
 
 
