@@ -37,8 +37,9 @@ def evaluate(
     """Draw n samples of every problem, grade them, and return the setting under which the store keeps them.
 
     Stored samples are not drawn again: an interrupted evaluation continues, and a larger n draws only the missing indices.
-    Samples are on disk before they are graded, in a thread beside the sampling. A continued evaluation first grades samples
-    without a verdict, or with the verdict "error". A kill loses the samples of the last second.
+    Where problems have changed since, samples stay with those of the same prompt, and one line of the log says so (see
+    `SampleStore.begin`). Samples are on disk before they are graded, in a thread beside the sampling. A continued evaluation first
+    grades samples without a verdict, or with the verdict "error". A kill loses the samples of the last second.
 
     Args:
         store: where samples and verdicts are kept.
@@ -52,8 +53,9 @@ def evaluate(
         seed: the run's seed.
         progress: show a progress bar.
 
-    ValueError, with nothing changed, if the store holds this task and temperature under another configuration, or the verifier
-    cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves samples out.
+    ValueError, with nothing changed, if the store holds this task and temperature under another configuration or with none of
+    the problems, or the verifier cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves
+    samples out.
     """
     judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)
