@@ -34,8 +34,10 @@ def evaluate(
     """Draw n samples of every problem, grade them, and return the setting under which the store keeps them.
 
     Stored samples are not drawn again: an interrupted evaluation continues, and a larger n draws only the missing indices.
-    Samples are on disk as soon as the sampler hands them over, before they are graded in a thread beside the sampling. A continued
-    evaluation first grades samples without a verdict, or with the verdict "error", and draws failed samples again.
+    Where problems have changed since, samples stay with those of the same prompt, and one line of the log says so (see
+    `SampleStore.begin`). Samples are on disk as soon as the sampler hands them over, before they are graded in a thread beside the
+    sampling. A continued evaluation first grades samples without a verdict, or with the verdict "error", and draws failed samples
+    again.
 
     Args:
         store: where samples and verdicts are kept.
@@ -50,8 +52,9 @@ def evaluate(
         progress: show a progress bar.
         max_failed: the share of failed samples, of all n of every problem, above which the run ends. One problem may always fail.
 
-    ValueError, with nothing changed, if the store holds this task and temperature under another configuration, or the verifier
-    cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves samples out, or too many fail.
+    ValueError, with nothing changed, if the store holds this task and temperature under another configuration or with none of
+    the problems, or the verifier cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves
+    samples out, or too many fail.
     """
     judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)

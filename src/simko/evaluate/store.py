@@ -1,16 +1,19 @@
 """The store of samples and verdicts, one SQLite file per run. A kill or a full disk loses no acknowledged row."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
+from simko.evaluate.changes import PROBLEM_KEYS, Change, Stored, change
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
+logger = logging.getLogger("simko")
 _SAMPLE = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, thinking, failure"
 _COLUMNS = f"{_SAMPLE}, outcome, extracted, rule"
 _INSERT = f"INSERT INTO samples (setting, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -89,7 +92,10 @@ class SampleStore:
     ) -> Setting:
         """Create the setting `name` of `task`, or find it and set its n.
 
-        A setting without samples, left by an error before the first, is replaced.
+        A setting without samples, left by an error before the first, is replaced. Where the problems have changed, samples stay
+        with the problems of their content, as the log says in one line. Those of dropped problems are set aside under the setting's
+        negative number: they belong to no setting, and return with their problem. Where only a problem's answer or metadata have
+        changed, its samples stay, without their verdicts.
 
         Args:
             task: the name of the set of problems.
@@ -99,43 +105,80 @@ class SampleStore:
             problems: the problems, in order.
             n: the samples per problem to draw.
 
-        ValueError, with nothing changed, if the stored setting has another record or verifier; it names what differs.
+        ValueError, with nothing changed, if the stored setting has another record, another verifier or none of the problems; it
+        names what differs.
         """
         found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
         wanted = json.loads(json.dumps(dict(record)))
         if found is not None and not self._holds_samples(found):
             self._delete(found)
             found = None
+        changed = None
         if found is not None:
-            self._check_same(found, wanted | {"verifier": verifier})
+            changed = change(self._stored(found), problems)
+            self._check_same(found, wanted | {"verifier": verifier}, PROBLEM_KEYS if changed.kept else ())
         with self._transaction():
             if found is None:
                 values = (task, name, json.dumps(wanted), verifier, n)
                 cursor = self._db.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?, ?)", values)
-                rows = [
-                    (cursor.lastrowid, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
-                    for i, p in enumerate(problems)
-                ]
-                self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._insert_problems(cursor.lastrowid, enumerate(problems))
             else:
-                self._db.execute("UPDATE settings SET n = ? WHERE id = ?", (n, found.id))
+                self._db.execute(
+                    "UPDATE settings SET n = ?, record = ? WHERE id = ?", (n, json.dumps(wanted), found.id)
+                )
+                if changed is not None and not changed.nothing:
+                    self._change_problems(found.id, changed, problems)
+        if changed is not None and (said := changed.said(self.path.name)):
+            logger.warning("%s %s: %s", task, name, said)
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
 
+    def _insert_problems(self, setting: int | None, problems: Iterable[tuple[int, Problem]]) -> None:
+        rows = [
+            (setting, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
+            for i, p in problems
+        ]
+        self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _stored(self, setting: Setting) -> list[Stored]:
+        """A setting's problems, and those that are set aside."""
+        aside = [replace(p, id=p.id.rpartition(" ")[0]) for p in self._problems(-setting.id)]
+        return [Stored(p, False) for p in self.problems(setting)] + [Stored(p, True) for p in aside]
+
+    def _change_problems(self, setting: int, changed: Change, problems: Sequence[Problem]) -> None:
+        """Put `problems` in the place of a setting's, with the samples that they keep. Call it in a transaction."""
+        move = "UPDATE samples SET setting = ?, problem = ? WHERE setting = ? AND problem = ?"
+        moved = [(old, new.id) for old, new in changed.kept if old.aside or old.problem.id != new.id]
+        leaving = [old for old in (*changed.dropped, *(old for old, _ in moved)) if not old.aside]
+        # first all that leave their ids, which may be exchanged
+        self._db.executemany(move, [(-setting, old.key, setting, old.problem.id) for old in leaving])
+        self._db.executemany(move, [(setting, id, -setting, old.key) for old, id in moved])
+        anew = [(setting, new.id) for old, new in changed.kept if changed.judged_anew(old, new)]
+        clear = (
+            "UPDATE samples SET outcome = NULL, extracted = NULL, rule = NULL "
+            "WHERE setting = ? AND problem = ? AND failure IS NULL"
+        )
+        self._db.executemany(clear, anew)
+        self._db.execute("DELETE FROM problems WHERE setting = ?", (setting,))
+        self._insert_problems(setting, enumerate(problems))
+        returned = [(-setting, old.key) for old, _ in changed.kept if old.aside]
+        self._db.executemany("DELETE FROM problems WHERE setting = ? AND problem = ?", returned)
+        self._insert_problems(-setting, ((0, replace(old.problem, id=old.key)) for old in changed.dropped))
+
     def _holds_samples(self, setting: Setting) -> bool:
-        query = "SELECT 1 FROM samples WHERE setting = ? LIMIT 1"
-        return self._db.execute(query, (setting.id,)).fetchone() is not None
+        query = "SELECT 1 FROM samples WHERE setting IN (?, ?) LIMIT 1"
+        return self._db.execute(query, (setting.id, -setting.id)).fetchone() is not None
 
     def _delete(self, setting: Setting) -> None:
         with self._transaction():
             self._db.execute("DELETE FROM problems WHERE setting = ?", (setting.id,))
             self._db.execute("DELETE FROM settings WHERE id = ?", (setting.id,))
 
-    def _check_same(self, found: Setting, wanted: Mapping[str, Any]) -> None:
+    def _check_same(self, found: Setting, wanted: Mapping[str, Any], free: Sequence[str]) -> None:
         kept = {**found.record, "verifier": found.verifier}
         differing = [
             f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
             for key in dict.fromkeys([*kept, *wanted])
-            if kept.get(key) != wanted.get(key)
+            if kept.get(key) != wanted.get(key) and key not in free
         ]
         if differing:
             raise ValueError(
@@ -155,8 +198,11 @@ class SampleStore:
 
     def problems(self, setting: Setting) -> list[Problem]:
         """The problems of a setting, in the task's order."""
+        return self._problems(setting.id)
+
+    def _problems(self, setting: int) -> list[Problem]:
         query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
-        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting,))]
 
     def _json(self, text: str) -> dict[str, Any]:
         try:
