@@ -114,6 +114,25 @@ def test_inspect(form: str, inspect_json: Path, tmp_path: Path) -> None:
         assert {(s.problem_id, s.index): s.response for s, _ in rows} == drawn
 
 
+def test_samples_that_ended_in_an_error_are_failed_ones(
+    inspect_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = json.loads(inspect_json.read_text())
+    log["samples"][1]["error"] = {"message": "out of\nmemory", "traceback": "", "traceback_ansi": ""}
+    inspect_json.write_text(json.dumps(log))
+    for _ in range(2):  # the second time nothing is left to grade
+        assert grade(inspect_json, "--out", tmp_path / "run") == 0
+        ((_, _, rows),) = kept(tmp_path / "run")
+        (failed,) = [(s, v) for s, v in rows if s.failure is not None]
+        assert (failed[0].failure, failed[0].response, failed[0].finish_reason) == ("out of memory", "", "failed")
+        assert failed[1] is not None
+        assert failed[1].outcome == "failed"
+        assert "out of memory" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert main(["audit", str(tmp_path / "run")]) == 0
+    assert "0 of 5 verdicts differ" in capsys.readouterr().out
+
+
 def test_verl_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dumps = [LOGS / "verl" / name for name in ("1.jsonl", "2.jsonl")]
     assert grade(*dumps, "--out", tmp_path / "run", verifier="last_integer") == 0
@@ -179,9 +198,9 @@ def test_named_columns_and_paths(tmp_path: Path) -> None:
         {"answer": r["response"], "doc": {"text": r["problem"], "sol": r["answer"]}, "n": str(i % 4), "id": str(i)}
         for i, r in enumerate(FLAT)
     ]
-    names = ["--problem-column", "doc.text", "--answer-column", "doc.sol", "--response-column", "answer"]
+    names = "prompt=doc.text,answer=doc.sol,response=answer,id=doc.text"
     path = write_rows(tmp_path / "mine.jsonl", rows)
-    assert grade(path, *names, "--id-column", "doc.text", "--out", tmp_path / "run") == 0
+    assert grade(path, "--columns", names, "--out", tmp_path / "run") == 0
     assert counts(tmp_path / "run") == C_OF_FLAT
 
 
@@ -348,8 +367,8 @@ BROKEN: dict[str, tuple[list[object], str]] = {
     "seed a word": (edited({"seed": "s"}), "line 6: 's' is not a whole number"),
     "seed too large": (edited({"seed": 2**70}), "line 6: "),
     "two models": ([*edited({"model": "b"}), FLAT[0] | {"model": "a"}], "line 13: model is 'a'"),
-    "two gold columns": (edited({"gold": "1"}), "line 6: the columns answer and gold may each hold the answer"),
-    "two response columns": (edited({"output": "1"}), "line 6: the columns response and output may each"),
+    "two gold columns": (edited({"gold": "1"}), "line 6: 'answer' and 'gold' may be the answer"),
+    "two response columns": (edited({"output": "1"}), "line 6: 'response' and 'output' may be the response"),
     "ids of responses": ([row | {"id": i} for i, row in enumerate(FLAT)], "have the same text"),
     "nothing": ([], "the file holds no rows"),
 }
@@ -394,7 +413,10 @@ def test_words_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no such file" in refusal(run, capsys, tmp_path / "none.jsonl")
     assert "no such file" in refusal(run, capsys, tmp_path / "none.eval")
     assert "is a folder" in refusal(run, capsys, tmp_path)
-    assert "no column 'texts'" in refusal(run, capsys, rows, "--response-column", "texts")
+    assert "the column 'texts', named for the response, is missing" in refusal(
+        run, capsys, rows, "--columns", "response=texts"
+    )
+    assert "write prompt=NAME,answer=NAME,id=NAME,response=NAME" in refusal(run, capsys, rows, "--columns", "texts")
     bare = write_rows(tmp_path / "bare.jsonl", [{"problem": "1+1=", "response": "2"}])
     assert "there is no answer" in refusal(run, capsys, bare)
     assert "give the problems with --task" in refusal(run, capsys, bare, "--task", "a name")
@@ -447,10 +469,6 @@ def broken_logs(folder: Path, inspect_json: Path) -> dict[str, tuple[Path, str]]
         "no step": (lines("s.jsonl", [verl[0] | {"step": None}]), "not as verl writes it"),
         "no text": (folder / "likelihoods.parquet", "no generated text"),
         "no choices": (folder / "bare.parquet", "not as lighteval writes it"),
-        "sample in error": (
-            inspected("e.json", lambda x: x["samples"][1].update(error={"message": "out of\nmemory"})),
-            "sample 2: the sample ended in an error (out of memory)",
-        ),
         "sample missing": (
             inspected("m.json", lambda x: x.update(samples=[s for s in x["samples"] if s["id"] != 2])),
             "no sample of 1 problems of its data set, '2' first",

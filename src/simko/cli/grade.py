@@ -1,13 +1,13 @@
 """Grade responses that you already have and print pass@k: nothing is sampled. simko report, compare, audit and export then
 read the directory as one of simko evaluate.
 
-FILES are rows in .jsonl, .csv or .parquet (a problem, its answer and a response, or a list of responses; or counts: id, c
+FILES are rows in .jsonl[.gz], .csv[.gz] or .parquet (a problem, its answer and a response, or a list of responses; or counts: id, c
 correct of n), or logs: lighteval's details, lm-evaluation-harness's --log_samples, inspect_ai's .eval or .json, verl's
 validation dumps. What they do not say of the model and the draws is recorded as unknown, unless you say it.
 
 example:
   simko grade vllm.jsonl --verifier math --out runs/qwen
-  simko grade outputs-*.parquet --verifier math --task aime24 --response-column texts --temperature 0.6 --out runs/qwen
+  simko grade outputs-*.parquet --verifier math --task aime24 --columns response=texts --temperature 0.6 --out runs/qwen
   simko grade details_gsm8k.parquet --verifier math --out runs/lighteval
   simko grade counts.csv --out runs/counts
 """
@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from simko.generations import Generations
-    from simko.records import Problem
+    from simko.tasks import Task
 
 _STATED = ("model", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
 
@@ -43,14 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", default="test", choices=("test", "train"), help="of a task of simko's (default: test)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    columns = parser.add_argument_group("columns of rows", "A path, as in doc.answer, names a column inside another.")
-    for role, what in (
-        ("problem", "the problem's text, or a chat's messages"),
-        ("answer", "the gold answer"),
-        ("response", "the response, or a list of responses"),
-        ("id", "the problem's id"),
-    ):
-        columns.add_argument(f"--{role}-column", metavar="NAME", help=f"{what} (default: recognised by its name)")
+    parser.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="where the parts of a row stand that are not recognised by their names: prompt=question,answer=doc.gold,"
+        "response=texts,id=uid",
+    )
     _add_stated(
         parser.add_argument_group("what you know of the draws", "It is recorded, and must not contradict the files.")
     )
@@ -76,8 +72,8 @@ def run(args: argparse.Namespace) -> None:
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is a file: give the directory of the evaluation")
     judge = None if args.verifier is None else get_verifier(args.verifier)
-    problems, revision = _problems(args)
-    found = _read(args, problems)
+    task = _task(args)
+    found = _read(args, task)
     for one in found.sets:
         if one.counts:
             continue
@@ -86,36 +82,33 @@ def run(args: argparse.Namespace) -> None:
         check_problems(judge, one.problems.values())
     with locked(args.out), SampleStore(args.out / "samples.db") as store:
         for one in found.sets:
-            setting = store_generations(store, found, one, args.verifier, revision or UNKNOWN)
+            setting = store_generations(store, found, one, args.verifier, UNKNOWN if task is None else task.revision)
             if judge is not None and not one.counts:
                 grade_stored(store, setting, judge, progress=not args.quiet)
     print_run(args.out)
 
 
-def _read(args: argparse.Namespace, problems: "Sequence[Problem] | None") -> "Generations":
-    from simko.generations import Columns, Generations
+def _read(args: argparse.Namespace, task: "Task | None") -> "Generations":
+    from simko.generations import ROLES, Generations
+    from simko.tasks import parse_columns
 
-    columns = Columns(args.problem_column, args.answer_column, args.response_column, args.id_column)
+    columns = parse_columns(args.columns, ROLES)
     stated: dict[str, Any] = {key: getattr(args, key) for key in _STATED if getattr(args, key) is not None}
-    name = args.task if problems is None else Path(args.task).stem if Path(args.task).suffix else args.task
-    return Generations(args.files, columns=columns, task=name, problems=problems, stated=stated)
+    name, problems = (args.task, None) if task is None else (task.name, task.load(args.split))
+    return Generations(args.files, columns=columns, task=name, problems=problems, verifier=args.verifier, stated=stated)
 
 
-def _problems(args: argparse.Namespace) -> "tuple[Sequence[Problem] | None, str | None]":
-    """The problems of --task and their revision; None where it only names those in the files."""
+def _task(args: argparse.Namespace) -> "Task | None":
+    """The task of --task; None where it only names the problems in the files."""
     from simko.tasks import PREFIXES, TASKS, get_task, is_file_name, read_file
 
     if args.task is None:
-        return None, None
+        return None
     if is_file_name(args.task):
         if args.verifier is None:
             raise ValueError(f"{args.task} needs --verifier, e.g. --verifier math")
-        task = read_file(args.task, args.verifier)
-    elif args.task in TASKS or args.task.partition("/")[0] in PREFIXES:
-        task = get_task(args.task)
-    else:
-        return None, None
-    return list(task.load(args.split)), task.revision
+        return read_file(args.task, args.verifier)
+    return get_task(args.task) if args.task in TASKS or args.task.partition("/")[0] in PREFIXES else None
 
 
 def _number(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from simko.generations.flat import gold_text, message_text, prompt_text
 from simko.generations.rows import Response, Row, known, reading
-from simko.tasks.file_rows import Row as Cells
+from simko.tasks.table_files import Row as Cells
 
 Cell = tuple[str, Cells]
 """(place, the cells of a row)."""

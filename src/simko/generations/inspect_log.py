@@ -15,13 +15,16 @@ _ATTACHED = "attachment://"
 _HEADERS = ("header.json", "_journal/start.json")
 """The second is there in the log of an evaluation that was killed."""
 
+_WORDS = 300
+
 Log = Mapping[str, Any]
 
 
 def inspect_rows(path: Path) -> Iterator[Row]:
     """The rows of a log, one per sample, in the order of its data set and epochs.
 
-    ValueError for a file that is no log, a sample that ended in an error, and a problem of the data set without a sample.
+    A sample that ended in an error is a failed response. ValueError for a file that is no log, and for a problem of the data set
+    without a sample.
     """
     yield from _archive_rows(path) if path.suffix.lower() == ".eval" else _object_rows(path)
 
@@ -90,9 +93,8 @@ def _rows(path: Path, header: Log, samples: Iterator[tuple[str, Log]]) -> Iterat
 
 def _responses(sample: Log) -> list[Response]:
     if sample.get("error"):
-        raise ValueError(
-            f"the sample ended in an error ({str(sample['error'].get('message'))[:200]}): inspect eval-retry draws it again"
-        )
+        words = " ".join(str(sample["error"].get("message")).split())[:_WORDS]
+        return [Response("", "failed", failure=words or "an error")]
     choices, usage = sample["output"]["choices"], sample["output"].get("usage") or {}
     tokens = usage.get("output_tokens") if len(choices) == 1 else None
     if not choices:

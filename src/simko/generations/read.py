@@ -7,15 +7,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from simko.generations.flat import Columns, counts_row, flat_row, is_counts
+from simko.generations.flat import ROLES, counts_row, flat_row, is_counts
 from simko.generations.harnesses import is_lighteval, is_lm_eval, is_verl, lighteval_rows, lm_eval_rows, verl_rows
 from simko.generations.inspect_log import inspect_rows
 from simko.generations.rows import UNKNOWN, Row, reading
 from simko.records import Problem, Sample, Verdict
-from simko.tasks.file_rows import check_characters, file_rows
+from simko.tasks.columns import Columns
+from simko.tasks.file_rows import check_characters
+from simko.tasks.golds import eaten_latex, read_gold
+from simko.tasks.table_files import as_json, file_rows, suffix_of
 
 DEFAULT_TASK = "generations"
-RECOGNISED = Columns()
 LOGS = {
     "lighteval": (is_lighteval, lighteval_rows),
     "lm-evaluation-harness": (is_lm_eval, lm_eval_rows),
@@ -67,9 +69,11 @@ class Generations:
 
     Args:
         files: the files.
-        columns: the columns of rows that no package's log holds.
+        columns: {"prompt", "answer", "response" or "id": its column} in rows that are no package's log. The others are
+            recognised by their names.
         task: the name of the set of problems; None for that of the rows, or "generations".
         problems: the problems that the rows answer, found by id or else by prompt; None for the problems in the rows.
+        verifier: the verifier's name, which decides how gold answers are read (see `tasks.file_task`).
         stated: what the caller knows of the draws, as keys of a setting's record. It must not contradict the rows.
 
     ValueError, naming the file and row, for a row that cannot be read or contradicts another.
@@ -79,12 +83,14 @@ class Generations:
         self,
         files: Sequence[Path],
         *,
-        columns: Columns = RECOGNISED,
+        columns: Mapping[str, str] | None = None,
         task: str | None = None,
         problems: Sequence[Problem] | None = None,
+        verifier: str | None = None,
         stated: Mapping[str, Any] | None = None,
     ) -> None:
-        self._columns, self._task, self._stated = columns, task, dict(stated or {})
+        self._columns, self._task, self._stated = Columns(columns or {}, ROLES), task, dict(stated or {})
+        self._verifier = verifier
         self._by_id = None if problems is None else {p.id: p for p in problems}
         self._by_prompt: dict[str, Problem | None] = {}
         for problem in problems or ():
@@ -97,7 +103,7 @@ class Generations:
             if digest in digests:
                 raise ValueError(f"{path} and {digests[digest]} are the same: give each file once")
             digests[digest] = path
-            for row in read_rows(path, columns):
+            for row in read_rows(path, self._columns):
                 with reading(row.place):
                     self._count(found, row, path, digest)
         self.sets = list(found.values())
@@ -114,10 +120,8 @@ class Generations:
                 continue
             id = self._problem(row).id
             for r in row.responses:
-                yield (
-                    Sample(id, drawn[id], r.text, r.tokens, r.finish_reason, seed=r.seed),
-                    r.outcome and Verdict(r.outcome),
-                )
+                sample = Sample(id, drawn[id], r.text, r.tokens, r.finish_reason, seed=r.seed, failure=r.failure)
+                yield sample, r.outcome and Verdict(r.outcome)
                 drawn[id] += 1
 
     def _count(self, found: dict[Key, GeneratedSet], row: Row, path: Path, digest: str) -> None:
@@ -134,7 +138,7 @@ class Generations:
             if getattr(earlier, part) != getattr(problem, part):
                 raise ValueError(
                     f"the problem {problem.id!r} has another {part} here than above ({getattr(problem, part)!r:.80}, not "
-                    f"{getattr(earlier, part)!r:.80}): name the columns of the problems' id, text and answer"
+                    f"{getattr(earlier, part)!r:.80}): name the columns of problem, answer and id, --columns"
                 )
         one.sizes[problem.id] = one.sizes.get(problem.id, 0) + len(row.responses)
         one.files[path] = digest
@@ -163,18 +167,23 @@ class Generations:
             if found is None:
                 raise ValueError(
                     f"neither the id {row.id!r} nor the problem's text {row.prompt or ''!r:.80} is one of the task's: name their "
-                    "columns (--id-column, --problem-column), or leave --task out to take the problems from the files"
+                    "columns (--columns id=NAME,prompt=NAME), or leave --task out to take the problems from the files"
                 )
             return found
         if row.prompt is None or row.answer is None:
-            what = "problem" if row.prompt is None else "answer"
+            what = "prompt" if row.prompt is None else "answer"
             raise ValueError(
-                f"there is no {what}: name its column with --{what}-column, or give the problems with --task"
+                f"there is no {what}: name its column, --columns {what}=NAME, or give the problems with --task"
             )
         id = hashlib.sha256(row.prompt.encode("utf-8", "replace")).hexdigest()[:12] if row.id is None else row.id
-        problem = Problem(id, row.prompt, row.answer, row.metadata)
-        if row.responses[0].outcome is None:  # counts have no prompt
-            check_characters(problem)
+        if row.responses[0].outcome is not None:
+            return Problem(id, row.prompt, row.answer)
+        if (reason := eaten_latex(row.prompt)) is not None:
+            raise ValueError(f"the problem {reason}")
+        gold = read_gold(row.answer, self._verifier)
+        raw = {} if gold == row.answer else {"answer_raw": row.answer}
+        problem = Problem(id, row.prompt, gold, as_json(raw | dict(row.metadata)))
+        check_characters(problem)
         return problem
 
     def _check_whole(self, one: GeneratedSet) -> None:
@@ -185,20 +194,25 @@ class Generations:
                 f"{one.task} at {one.name}: {len(missing)} of its problems, {missing[0]!r} first, have no response in the files: "
                 "give them too, or give --task a file of those that were answered, since pass@K would leave the others out"
             )
-        if self._by_id is None and self._columns.id is None and not one.counts and set(one.sizes.values()) == {1}:
+        if (
+            self._by_id is None
+            and "id" not in self._columns.names
+            and not one.counts
+            and set(one.sizes.values()) == {1}
+        ):
             first: dict[str, str] = {}
             for problem in one.problems.values():
                 other = first.setdefault(problem.prompt, problem.id)
                 if other != problem.id:
                     raise ValueError(
                         f"the problems {other!r} and {problem.id!r} have the same text: if the ids number the responses, say "
-                        "--id-column with the column of the problem's text; if they are two problems, with the ids' own"
+                        "--columns id=NAME with the column of the problem's text; if they are two problems, with the ids' own"
                     )
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
     """The rows of a file, read as its first row and its suffix tell. ValueError, naming the row, if one cannot be read."""
-    if path.suffix.lower() in (".eval", ".json"):
+    if suffix_of(path) in (".eval", ".json"):
         _check_there(path)
         yield from inspect_rows(path)
         return
@@ -208,13 +222,13 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
         raise ValueError(f"{path}: the file holds no rows")
     every = chain([first], rows)
     for fits, read in LOGS.values():
-        if fits(first[1]) and not columns.given:
+        if fits(first[1]) and not columns.names:
             yield from read(every, path)
             return
-    form = counts_row if is_counts(first[1]) and not columns.given else flat_row
+    counted = is_counts(first[1]) and not columns.names
     for place, cells in every:
         with reading(place):
-            yield form(cells, place, columns)
+            yield counts_row(cells, place) if counted else flat_row(cells, place, columns)
 
 
 def _check_there(path: Path) -> None:

@@ -37,6 +37,8 @@ class Response:
     """The seed of its draw; None if unknown."""
     outcome: Outcome | None = None
     """How it was judged, for counts; None for a response that is to be graded."""
+    failure: str | None = None
+    """Why no response came, in the words of the file; None if one came."""
 
 
 @dataclass(frozen=True)
