@@ -193,6 +193,21 @@ def test_recognised_columns(change: str, tmp_path: Path) -> None:
     assert counts(tmp_path / "run") == C_OF_FLAT
 
 
+def test_long_responses_in_csv(tmp_path: Path) -> None:
+    rows = [row | {"response": "so " * 100_000 + row["response"]} for row in FLAT]
+    assert grade(write_rows(tmp_path / "mine.csv", rows), "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == C_OF_FLAT
+
+
+def test_golds_are_read_as_in_files_of_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solved = [row | {"answer": f"We add. #### {row['answer']}"} for row in FLAT]
+    assert grade(write_rows(tmp_path / "solved.jsonl", solved), "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == C_OF_FLAT
+    for gold in ("The answer is 4.", "\x0crac{1}{2}"):
+        path = write_rows(tmp_path / "odd.jsonl", [FLAT[0], FLAT[4] | {"answer": gold}])
+        assert "odd.jsonl, line 2: " in refusal(tmp_path / "other", capsys, path)
+
+
 def test_named_columns_and_paths(tmp_path: Path) -> None:
     rows = [
         {"answer": r["response"], "doc": {"text": r["problem"], "sol": r["answer"]}, "n": str(i % 4), "id": str(i)}
@@ -366,7 +381,12 @@ BROKEN: dict[str, tuple[list[object], str]] = {
     "temperature not finite": (edited({"temperature": float("nan")}), "line 6: the column 'temperature'"),
     "seed a word": (edited({"seed": "s"}), "line 6: 's' is not a whole number"),
     "seed too large": (edited({"seed": 2**70}), "line 6: "),
-    "two models": ([*edited({"model": "b"}), FLAT[0] | {"model": "a"}], "line 13: model is 'a'"),
+    "two models": ([*edited({"model": "b"}), FLAT[0] | {"model": "a"}], "line 13: the model is 'a' here and 'b' in"),
+    "two models at two temperatures": (
+        [FLAT[0] | {"model": "a", "temperature": 1}, FLAT[0] | {"model": "b", "temperature": 0.5}],
+        "line 2: the model is 'b'",
+    ),
+    "two top-p": ([FLAT[0] | {"top_p": 1}, FLAT[0] | {"top_p": 0.5}], "line 2: top_p is 0.5 here and 1.0 in"),
     "two gold columns": (edited({"gold": "1"}), "line 6: 'answer' and 'gold' may be the answer"),
     "two response columns": (edited({"output": "1"}), "line 6: 'response' and 'output' may be the response"),
     "ids of responses": ([row | {"id": i} for i, row in enumerate(FLAT)], "have the same text"),

@@ -16,6 +16,7 @@ _HEADERS = ("header.json", "_journal/start.json")
 """The second is there in the log of an evaluation that was killed."""
 
 _WORDS = 300
+_LARGEST_MEMBER = 1 << 30
 
 Log = Mapping[str, Any]
 
@@ -125,6 +126,8 @@ def _draw(header: Log) -> dict[str, Any]:
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Log:
     """The object in a file of the archive, which is deflated or, in newer logs, compressed with Zstandard."""
     info = archive.getinfo(name)
+    if info.file_size > _LARGEST_MEMBER:
+        raise ValueError(f"{path}: {name} in it is larger than 1 GiB")
     try:
         data = _unpacked(path, info) if info.compress_type == _ZSTANDARD else archive.read(info)
         value = json.loads(data)

@@ -96,6 +96,7 @@ class Generations:
         for problem in problems or ():
             prompt = problem.prompt.strip()
             self._by_prompt[prompt] = None if prompt in self._by_prompt else problem
+        self._model: tuple[str, str] | None = None
         found: dict[Key, GeneratedSet] = {}
         digests: dict[str, Path] = {}
         for path in files:
@@ -145,6 +146,13 @@ class Generations:
         self._say(one, row)
 
     def _say(self, one: GeneratedSet, row: Row) -> None:
+        """Note what a row says of its draw. ValueError if it contradicts the command or another row."""
+        if (model := row.said.get("model")) is not None:
+            self._model = self._model or (model, row.place)
+            if model != self._model[0]:
+                raise ValueError(
+                    f"the model is {model!r} here and {self._model[0]!r} in {self._model[1]}: grade one at a time"
+                )
         for key, value in row.said.items():
             if self._stated.get(key, value) != value:
                 raise ValueError(

@@ -14,6 +14,7 @@ from typing import IO, Any
 FILE_SUFFIXES = (".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz")
 
 Row = dict[str, Any]
+_LONGEST_CELL = 1 << 30
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
@@ -101,6 +102,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
+    csv.field_size_limit(_LONGEST_CELL)  # 128 KiB, the default, is less than a long response
     with _open(path, newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
