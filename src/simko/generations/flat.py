@@ -1,12 +1,11 @@
 """Rows that anyone writes: a problem and a response, a problem and a list of responses, or counts that are judged already."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from simko.generations.rows import UNKNOWN, Response, Row, finish_reason, known, whole_number
+from simko.generations.rows import Response, Row, draws, finish_reason, whole_number
 from simko.tasks.columns import RECOGNISED, Cell, Columns, cell_answer
 from simko.tasks.local_file import meaning
 from simko.tasks.table_files import Row as Cells
@@ -22,7 +21,6 @@ ROLES: Mapping[str, Sequence[str]] = {
 """{what a row needs: the columns in which it is looked for, whatever the case of their names}."""
 VERIFIER_COLUMNS = ("tolerance", "run_on", "choices", "answer_type")
 """What simko's verifiers and pages read beside the answer, where it is no more than a cell."""
-_DRAW_NUMBERS = ("temperature", "top_p", "top_k")
 MOST_COUNTED = 1_000_000
 """The largest n of a problem in counts."""
 
@@ -34,8 +32,8 @@ def is_counts(cells: Cells) -> bool:
 
 def counts_row(cells: Cells, place: str) -> Row:
     """A row of counts: n responses without a text, c of them correct. ValueError for other numbers than 0 <= c <= n."""
-    n, c = whole_number(cells.get("n")), whole_number(cells.get("c"))
-    if n is None or c is None or not 0 <= c <= n or not 1 <= n <= MOST_COUNTED:
+    n, c = whole_number(cells.get("n"), "n"), whole_number(cells.get("c"), "c")
+    if n is None or c is None or not c <= n or not 1 <= n <= MOST_COUNTED:
         raise ValueError(f"c is {c} and n is {n}: give 0 <= c <= n, and n from 1 to {MOST_COUNTED:,}")
     judged = [Response("", outcome="correct")] * c + [Response("", outcome="wrong")] * (n - c)
     return Row(
@@ -53,6 +51,7 @@ def flat_row(cells: Cells, place: str, columns: Columns) -> Row:
         place,
         _responses(cells, responses),
         id=None if id is None else cell_answer(id),
+        sure="id" in columns.names,
         prompt=None if prompt is None else prompt_text(prompt.value),
         answer=None if answer is None else _answer(answer),
         metadata=dict(
@@ -112,7 +111,7 @@ def _responses(cells: Cells, cell: Cell) -> list[Response]:
     several = value if isinstance(value, list) else [value]
     if not several:
         raise ValueError(f"the column {cell.column!r} holds no response: give every problem at least one")
-    ends, tokens, seeds = (_each(cells.get(key), len(several)) for key in ("finish_reason", "tokens", "seed"))
+    ends, tokens, seeds = (_each(cells, key, len(several)) for key in ("finish_reason", "tokens", "seed"))
     return [_response(one, *about) for one, *about in zip(several, ends, tokens, seeds, strict=True)]
 
 
@@ -129,32 +128,25 @@ def _json_list(text: str, column: str) -> list[Any]:
     return found
 
 
-def _each(value: object, count: int) -> Sequence[object]:
-    """What a cell says of each of several responses."""
-    return value if isinstance(value, list) and len(value) == count else [value] * count
+def _each(cells: Cells, column: str, count: int) -> Sequence[object]:
+    """What a cell says of each of several responses. ValueError for a list of another length."""
+    value = cells.get(column)
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"the column {column!r} has {len(value)} entries for {count} responses")
+    return value
 
 
 def _response(value: object, end: object, tokens: object, seed: object) -> Response:
     """A response from its text, or from an object with text, content or message, as servers give it."""
     if isinstance(value, dict):
         end = value.get("finish_reason", end)
-        inner = value.get("message", value)
+        inner = value["message"] if isinstance(value.get("message"), dict) else value
         value = next((inner[key] for key in ("text", "content", "response") if key in inner), None)
     text = message_text(value)
-    return Response(text, finish_reason(end), max(whole_number(tokens) or 0, 0), whole_number(seed))
+    return Response(text, finish_reason(end), whole_number(tokens, "tokens") or 0, whole_number(seed, "seed"))
 
 
 def _said(cells: Cells) -> dict[str, Any]:
-    numbers = {key: _number(cells[key], key) for key in _DRAW_NUMBERS if cells.get(key) not in (None, "", UNKNOWN)}
-    model = cells.get("model")
-    return known(model=model if isinstance(model, str) and model else None, **numbers)
-
-
-def _number(value: object, column: str) -> float:
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise ValueError(f"the column {column!r} must be a number of at least 0, not {value!r:.40}")
-    return number
+    return draws(**{key: cells.get(key) for key in ("model", "temperature", "top_p", "top_k")})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import gold_text, message_text, prompt_text
-from simko.generations.rows import Response, Row, known, reading
+from simko.generations.rows import Response, Row, draws, reading, whole_number
 from simko.tasks.table_files import Row as Cells
 
 Cell = tuple[str, Cells]
@@ -70,13 +70,12 @@ def lm_eval_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
 def _lm_eval_arguments(arguments: Any) -> tuple[Any, dict[str, Any]]:
     """The prompt and the arguments of the generation: a dict of dicts, in old versions a list of lists."""
     first = (list(arguments.values()) if isinstance(arguments, dict) else arguments)[0]
-    prompt, draw = (first["arg_0"], first["arg_1"]) if isinstance(first, dict) else first
-    return prompt, draw
+    return (first["arg_0"], first["arg_1"]) if isinstance(first, dict) else (first[0], first[1])
 
 
 def _lm_eval_draw(draw: dict[str, Any]) -> dict[str, Any]:
     greedy = draw.get("do_sample") is False or draw.get("temperature") == 0
-    return known(
+    return draws(
         temperature=0.0 if greedy else draw.get("temperature"),
         top_p=draw.get("top_p"),
         top_k=draw.get("top_k"),
@@ -99,12 +98,14 @@ def verl_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
     for _, turns in groupby(rows, key=lambda row: _session(*row)):
         *_, (place, cells) = turns
         with reading(place, "verl"):
+            if (step := whole_number(cells["step"], "step")) is None:
+                raise KeyError("step")
             yield Row(
                 place,
                 [Response(message_text(cells["output"]))],
                 prompt=prompt_text(cells["input"]),
                 answer=None if cells["gts"] is None else gold_text(cells["gts"]),
-                said={"step": int(cells["step"])},
+                said={"step": step},
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import gold_text, message_text, prompt_text
-from simko.generations.rows import Response, Row, finish_reason, known, reading
+from simko.generations.rows import Response, Row, draws, finish_reason, reading, whole_number
 
 _ZSTANDARD = 93
 _ATTACHED = "attachment://"
@@ -56,6 +56,8 @@ def _object_rows(path: Path) -> Iterator[Row]:
             f"{path}: not a log of inspect_ai; of other generations write an object a line into a .jsonl file"
         )
     samples = log.get("samples") or []
+    if not isinstance(samples, list):
+        raise ValueError(f"{path}: the log's samples are no list")
     yield from _rows(path, log, ((f"{path}, sample {i}", sample) for i, sample in enumerate(samples, start=1)))
 
 
@@ -97,7 +99,7 @@ def _responses(sample: Log) -> list[Response]:
         words = " ".join(str(sample["error"].get("message")).split())[:_WORDS]
         return [Response("", "failed", failure=words or "an error")]
     choices, usage = sample["output"]["choices"], sample["output"].get("usage") or {}
-    tokens = usage.get("output_tokens") if len(choices) == 1 else None
+    tokens = whole_number(usage.get("output_tokens"), "output_tokens") if len(choices) == 1 else None
     if not choices:
         raise ValueError("the sample has no output")
     return [Response(_text(c["message"], sample), finish_reason(c.get("stop_reason")), tokens or 0) for c in choices]
@@ -112,7 +114,7 @@ def _text(message: Log, sample: Log) -> str:
 
 def _draw(header: Log) -> dict[str, Any]:
     config = {**(header["eval"].get("model_generate_config") or {}), **(header.get("plan", {}).get("config") or {})}
-    return known(
+    return draws(
         model=header["eval"].get("model"),
         temperature=config.get("temperature"),
         top_p=config.get("top_p"),

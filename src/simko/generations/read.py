@@ -41,6 +41,8 @@ class GeneratedSet:
     """The training step; None if there is none."""
     problems: dict[str, Problem] = field(default_factory=dict)
     """{id: problem}, in the task's order or else by id, so that files in another order give the same set."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """{prompt: the id of the first problem with it}."""
     sizes: dict[str, int] = field(default_factory=dict)
     """{id: the number of responses}."""
     said: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Generations:
     def _count(self, found: dict[Key, GeneratedSet], row: Row, path: Path, digest: str) -> None:
         """Count a row's responses in its set. ValueError if it contradicts another row."""
         key = self._key(row)
+        key[0].encode()  # half a surrogate pair, which no database takes, raises
         one = found.setdefault(key, GeneratedSet(*key))
         counts = row.responses[0].outcome is not None
         if one.sizes and counts != one.counts:
@@ -141,6 +144,12 @@ class Generations:
                     f"the problem {problem.id!r} has another {part} here than above ({getattr(problem, part)!r:.80}, not "
                     f"{getattr(earlier, part)!r:.80}): name the columns of problem, answer and id, --columns"
                 )
+        other = one.ids.setdefault(problem.prompt, problem.id)
+        if self._by_id is None and not row.sure and other != problem.id:
+            raise ValueError(
+                f"the problems {other!r} and {problem.id!r} have the same text: if the ids number responses, say --columns id=NAME "
+                "with the column of the problem's text; if they number problems, with their own column"
+            )
         one.sizes[problem.id] = one.sizes.get(problem.id, 0) + len(row.responses)
         one.files[path] = digest
         self._say(one, row)
@@ -195,27 +204,13 @@ class Generations:
         return problem
 
     def _check_whole(self, one: GeneratedSet) -> None:
-        """ValueError for a problem without a response, and for ids that number responses instead of problems."""
+        """ValueError for a problem of the task without a response."""
         missing = [] if self._by_id is None else [id for id in self._by_id if id not in one.problems]
         if missing:
             raise ValueError(
                 f"{one.task} at {one.name}: {len(missing)} of its problems, {missing[0]!r} first, have no response in the files: "
                 "give them too, or give --task a file of those that were answered, since pass@K would leave the others out"
             )
-        if (
-            self._by_id is None
-            and "id" not in self._columns.names
-            and not one.counts
-            and set(one.sizes.values()) == {1}
-        ):
-            first: dict[str, str] = {}
-            for problem in one.problems.values():
-                other = first.setdefault(problem.prompt, problem.id)
-                if other != problem.id:
-                    raise ValueError(
-                        f"the problems {other!r} and {problem.id!r} have the same text: if the ids number the responses, say "
-                        "--columns id=NAME with the column of the problem's text; if they are two problems, with the ids' own"
-                    )
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """What every reader of foreign generations gives: rows, each a problem with responses to it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ class Row:
     """The responses."""
     id: str | None = None
     """The problem's id; None for one made of its prompt."""
+    sure: bool = True
+    """Whether ids number problems for certain, since a package or the user says so."""
     prompt: str | None = None
     """The problem's text; None if the row has none."""
     answer: str | None = None
@@ -68,22 +71,55 @@ def finish_reason(value: object) -> FinishReason:
     return _FINISH_REASONS.get(value if isinstance(value, str) else None, "unknown")
 
 
-def whole_number(value: object) -> int | None:
-    """A whole number from a cell, None for an empty one. ValueError for anything else."""
+def whole_number(value: object, what: str) -> int | None:
+    """A whole number of at least 0 from a cell, None for an empty one. ValueError, with what it is, for anything else."""
     if value in (None, "", UNKNOWN):
         return None
     try:
         number = int(str(value))
     except ValueError:
-        raise ValueError(f"{value!r:.40} is not a whole number") from None
-    if abs(number) > _LARGEST:
-        raise ValueError(f"{value!r:.40} is too large a number")
+        number = -1
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(f"{what} must be a whole number of at least 0, not {value!r:.40}")
     return number
 
 
-def known(**said: Any) -> dict[str, Any]:
-    """What is said, without what is None."""
-    return {key: value for key, value in said.items() if value is not None}
+def draws(**said: Any) -> dict[str, Any]:
+    """What is said of a draw, without what is None or unknown, as a record holds it. ValueError for a value that does not fit."""
+    return {key: _FORMS[key](value, key) for key, value in said.items() if value not in (None, "", UNKNOWN)}
+
+
+def _number(value: object, what: str) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{what} must be a number of at least 0, not {value!r:.40}")
+    return number
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be a text, not {value!r:.40}")
+    return value
+
+
+def _texts(value: object, what: str) -> list[str]:
+    return [_text(part, what) for part in (value if isinstance(value, list) else [value])]
+
+
+_FORMS: Mapping[str, Callable[[object, str], Any]] = {
+    "model": _text,
+    "temperature": _number,
+    "top_p": _number,
+    "top_k": whole_number,
+    "max_new_tokens": whole_number,
+    "stop": _texts,
+    "seed": whole_number,
+    "step": whole_number,
+}
+"""{key of a setting's record: (value, key) -> the value as the record holds it}."""
 
 
 @contextmanager
