@@ -432,6 +432,7 @@ def test_rows_that_cannot_be_read(case: str, tmp_path: Path, capsys: pytest.Capt
         ({"id": "a", "c": 1.5, "n": 8}, "c must be a whole number of at least 0, not 1.5"),
         ({"id": "a", "c": 1, "n": 10**9}, "n from 1 to 1,000,000"),
         ({"id": None, "c": 1, "n": 8}, "the column 'id'"),
+        ({"id": "\ud800", "c": 1, "n": 8}, "half of a surrogate pair"),
     ],
 )
 def test_counts_that_cannot_be_read(
@@ -464,8 +465,10 @@ def test_words_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_gold_that_cannot_be_judged_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = write_rows(tmp_path / "mine.jsonl", [row | {"answer": " "} for row in FLAT])
-    refusal(tmp_path / "run", capsys, rows)
+    rows = write_rows(tmp_path / "mine.jsonl", [*FLAT[:4], *({**row, "answer": " "} for row in FLAT[4:])])
+    line = refusal(tmp_path / "run", capsys, rows)
+    assert "mine.jsonl, line 5: " in line
+    assert "no gold answer" in line
 
 
 def broken_logs(folder: Path, inspect_json: Path) -> dict[str, tuple[Path, str]]:

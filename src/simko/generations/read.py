@@ -16,6 +16,7 @@ from simko.tasks.columns import Columns
 from simko.tasks.file_rows import check_characters
 from simko.tasks.golds import eaten_latex, read_gold
 from simko.tasks.table_files import as_json, file_rows, suffix_of
+from simko.verifiers import VERIFIERS
 
 DEFAULT_TASK = "generations"
 LOGS = {
@@ -130,13 +131,18 @@ class Generations:
     def _count(self, found: dict[Key, GeneratedSet], row: Row, path: Path, digest: str) -> None:
         """Count a row's responses in its set. ValueError if it contradicts another row."""
         key = self._key(row)
-        key[0].encode()  # half a surrogate pair, which no database takes, raises
         one = found.setdefault(key, GeneratedSet(*key))
         counts = row.responses[0].outcome is not None
         if one.sizes and counts != one.counts:
             raise ValueError("some rows hold counts and some hold responses: grade them apart")
         one.counts = counts
         problem = self._problem(row)
+        if any("\ud800" <= c <= "\udfff" for c in key[0] + problem.id):
+            raise ValueError(
+                f"the task {key[0]!a} or the id {problem.id!a} holds half of a surrogate pair, which is no character"
+            )
+        if self._verifier in VERIFIERS and not counts and problem.id not in one.problems:
+            VERIFIERS[self._verifier].check(problem)
         earlier = one.problems.setdefault(problem.id, problem)
         for part in ("prompt", "answer", "metadata"):
             if getattr(earlier, part) != getattr(problem, part):
