@@ -12,7 +12,8 @@ from simko.evaluate.answers import (
     maj_at_k,
     majority,
 )
-from simko.evaluate.crossing import BandPoint, Crossing, band_over_seeds, crossing, simultaneous_band
+from simko.evaluate.bands import BandPoint, curve_band, multiplied_t, simultaneous_band
+from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -45,14 +46,15 @@ __all__ = [
     "Setting",
     "Tally",
     "answer_entropy",
-    "band_over_seeds",
     "cover_at_tau",
     "crossing",
+    "curve_band",
     "distinct_answers",
     "guessing_line",
     "holm_over",
     "maj_at_k",
     "majority",
+    "multiplied_t",
     "only_setting",
     "paired_difference",
     "pass_at_k",
