@@ -14,6 +14,7 @@ from simko.evaluate.answers import (
 )
 from simko.evaluate.bands import BandPoint, curve_band, multiplied_t, simultaneous_band
 from simko.evaluate.crossing import Crossing, crossing
+from simko.evaluate.difficulty import Stratum, by_difficulty
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -44,8 +45,10 @@ __all__ = [
     "Point",
     "SampleStore",
     "Setting",
+    "Stratum",
     "Tally",
     "answer_entropy",
+    "by_difficulty",
     "cover_at_tau",
     "crossing",
     "curve_band",

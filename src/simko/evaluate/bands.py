@@ -16,7 +16,7 @@ from simko.evaluate.intervals import clopper_pearson, resampled_t
 
 Draw = Callable[[Float[np.ndarray, "P K"], int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """(centred, resamples, rng) -> m* - m and t*, as `resampled_t` does."""
-MIN_DIFFERING = 5
+MIN_DIFFERING = 8
 _EQUAL = 1e-12  # differences of pass@k below this are rounding
 
 
@@ -68,8 +68,7 @@ def simultaneous_band(
         seed: of the resamples.
         draw: how the error over problems is drawn. `multiplied_t` gives the band of arXiv 2609.22547.
 
-    Returns a point for each k at which at least five problems differ, not all by the same amount, and the resampled means less
-    the mean at these ks.
+    Returns a point for each k that is `usable`, and the resampled means less the mean at these ks.
     """
     sides = [ours] if other is None else [ours, -other]
     by_problem = sum(side.mean(axis=0) for side in sides)
@@ -155,8 +154,12 @@ def multiplied_t(
 
 
 def usable(differences: Float[np.ndarray, "P K"]) -> Bool[np.ndarray, " K"]:
-    """Whether enough problems differ at this K, and not all by the same amount."""
-    return ((np.abs(differences) > _EQUAL).sum(axis=0) >= MIN_DIFFERING) & (differences.std(axis=0) > _EQUAL)
+    """Whether the mean at this K rests on eight problems or more, and not all differ by the same amount.
+
+    The number of differing problems is (sum |d|)^2 / sum d^2, which counts one that differs by little as less than one.
+    """
+    total, squares = np.abs(differences).sum(axis=0), (differences**2).sum(axis=0)
+    return (total**2 >= MIN_DIFFERING * squares * (1 - _EQUAL)) & (differences.std(axis=0) > _EQUAL)
 
 
 def _another_draw_of_seeds(

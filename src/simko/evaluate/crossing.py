@@ -25,7 +25,7 @@ class Crossing:
     points: tuple[BandPoint, ...]
     """The band."""
     left_out: tuple[int, ...]
-    """The ks at which fewer than five problems differ, or all by the same amount."""
+    """The ks at which too few problems differ: see `bands.usable`."""
     problems: int
     """The number of problems."""
     half_n: int
@@ -98,7 +98,7 @@ def crossing(
     D(K) is the mean over problems of pass@K(ours) - pass@K(other), averaged over seeds. With probability `level` the
     `simultaneous_band` covers all of D. A crossing is claimed only if the band lies above 0 at one K and below 0 at a later one,
     or the reverse. The probability of a false claim is at most 1 - level, and far smaller for equal models. A K at which fewer
-    than five problems differ has no usable spread and is left out.
+    than eight problems differ (`bands.usable`) is left out.
 
     K* is the first sign change of D in the claimed direction, interpolated linearly in log K. Its percentile interval is over
     the same resamples. A resample without such a change counts as beyond the largest K. docs/evaluation_statistics.md gives

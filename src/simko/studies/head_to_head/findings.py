@@ -68,7 +68,7 @@ class Difference:
     difference: float
     """Mean over problems and seeds of pass@k(ours) - pass@k(other)."""
     band: BandPoint | None
-    """Its band over problems and seeds, for all ks at once; None for one seed or if fewer than five problems differ."""
+    """Its band over problems and seeds, for all ks at once; None for one seed or if fewer than eight problems differ."""
     over_seeds: float | None
     """The standard deviation over seeds of the mean over problems; None for one seed."""
     p: float
