@@ -15,6 +15,7 @@ from simko.evaluate.answers import (
 from simko.evaluate.bands import BandPoint, curve_band, multiplied_t, simultaneous_band
 from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.difficulty import Stratum, by_difficulty
+from simko.evaluate.extrapolation import Extrapolation, extrapolate
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -41,6 +42,7 @@ __all__ = [
     "Crossing",
     "Curve",
     "Difference",
+    "Extrapolation",
     "GuessingLine",
     "Point",
     "SampleStore",
@@ -53,6 +55,7 @@ __all__ = [
     "crossing",
     "curve_band",
     "distinct_answers",
+    "extrapolate",
     "guessing_line",
     "holm_over",
     "maj_at_k",
