@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-Outcome = Literal["correct", "wrong", "unparsed", "timeout", "error"]
-FinishReason = Literal["stop", "length"]
+Outcome = Literal["correct", "wrong", "unparsed", "timeout", "error", "failed"]
+FinishReason = Literal["stop", "length", "failed", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,18 @@ class Sample:
     response: str
     """The text, without the prompt."""
     tokens: int
-    """The number of generated tokens, including the end token."""
+    """The number of generated tokens, including the end token; 0 if unknown."""
     finish_reason: FinishReason
-    """"stop" for an end token or stop string, "length" for a response truncated at the limit."""
+    """"stop" for an end token or stop string, "length" for a response truncated at the limit, "failed" if none came, "unknown" for
+    one from a file that does not say."""
     prompt_tokens: int = 0
     """The number of prompt tokens; 0 if the back-end does not say."""
     seed: int | None = None
     """The seed of the draw; None if the back-end takes none."""
+    thinking: str | None = None
+    """The thinking that a server keeps apart from the response; None if it keeps none apart."""
+    failure: str | None = None
+    """Why no response came, in the server's words; None if one came."""
 
     @property
     def truncated(self) -> bool:
@@ -52,8 +57,8 @@ class Verdict:
     """A verifier's judgement of one response. Evaluation only counts outcomes."""
 
     outcome: Outcome
-    """"correct", "wrong", "unparsed" (no answer found), "timeout" (the answer exceeded its time or memory), or "error" (the
-    verifier failed, whatever the answer)."""
+    """"correct", "wrong", "unparsed" (no answer found), "timeout" (the answer exceeded its time or memory), "error" (the
+    verifier failed, whatever the answer), or "failed" (no response came, so none was judged)."""
     extracted: str | None = None
     """The answer that was judged."""
     score: float | None = None

@@ -45,17 +45,23 @@ def test_the_schema_has_a_version_and_another_is_told_so(tmp_path):
         assert db.execute("PRAGMA user_version").fetchone() == (VERSION,), "a writer says it"
     versioned(path, VERSION + 1)
     for read_only in (True, False):
-        with pytest.raises(ValueError, match=r"s\.db was written by a newer version of simko \(schema 3, .*upgrade"):
+        with pytest.raises(
+            ValueError, match=rf"s\.db was written by a newer version of simko \(schema {VERSION + 1}, .*upgrade"
+        ):
             SampleStore(path, read_only=read_only)
 
 
-@pytest.mark.parametrize("version", [0, 1])
-def test_a_store_from_before_rules_is_read_continued_and_given_them(tmp_path, version):
+@pytest.mark.parametrize(
+    ("version", "lacking"),
+    [(0, ("rule", "thinking", "failure")), (1, ("rule", "thinking", "failure")), (2, ("thinking", "failure"))],
+)
+def test_a_store_of_an_earlier_version_is_read_and_continued(tmp_path, version, lacking):
     path = tmp_path / "s.db"
     with SampleStore(path) as store:
         store.add(begin(store), batch(0, 1), [Verdict("correct", "1")] * 3)
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("ALTER TABLE samples DROP COLUMN rule")
+        for column in lacking:
+            db.execute(f"ALTER TABLE samples DROP COLUMN {column}")
     versioned(path, version)
     before = path.read_bytes()
     with SampleStore(path, read_only=True) as store:
@@ -67,12 +73,13 @@ def test_a_store_from_before_rules_is_read_continued_and_given_them(tmp_path, ve
     boxed = Verdict("wrong", "2", rule="box")
     with SampleStore(path) as store:
         setting = begin(store)
-        store.add(setting, batch(1, 1), [boxed] * 3)
+        store.add(setting, batch(1, 1, thinking="hm"), [boxed] * 3)
         store.regrade(setting, "v", [(sample, boxed) for sample, _ in store.rows(setting, "p0")])
     with SampleStore(path, read_only=True) as store:
         verdicts = [verdict for _, verdict in store.rows(only_setting(store))]
         assert verdicts == [boxed, boxed] + [Verdict("correct", "1"), boxed] * 2
         assert store.first(only_setting(store), "wrong")[1] == boxed
+        assert [sample.thinking for sample, _ in store.rows(only_setting(store))] == [None, "hm"] * 3
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,14 @@ class Server:
 
     faults: what the next requests meet in place of an answer, one each: an HTTP status, "drop", "empty" or "hang" (till
     released), or "" for none; refuses:
-    fields that it answers with 422, as `transformers serve` does; seeded, samples, echoes: whether it honours seeds,
+    fields that it answers with 422, as `transformers serve` does; respond: what it answers instead, (status, body, headers), to
+    a path and a body, None for its usual answer; seeded, samples, echoes: whether it honours seeds,
     samples at all, returns the prompt; delay: seconds an answer takes; bodies: what was asked.
     """
 
     faults: list[int | str] = field(default_factory=list)
     refuses: tuple[str, ...] = ()
+    respond: Callable[[str, dict[str, Any]], "tuple[int, Any, dict[str, str]] | None"] = lambda path, body: None
     seeded: bool = True
     samples: bool = True
     echoes: bool = False
@@ -96,8 +98,27 @@ class Server:
     def text(self, body: dict[str, Any], prompt: str) -> str:
         if not self.samples or body["temperature"] == 0:
             return "always the same words"
-        draw = random.Random(f"{body['seed']}|{prompt}|{body['temperature']}") if self.seeded else random.Random()
-        return " ".join(draw.choice(["one", "two", "three", "four", "\n"]) for _ in range(body["max_tokens"]))
+        seeded = self.seeded and "seed" in body
+        draw = random.Random(f"{body['seed']}|{prompt}|{body['temperature']}") if seeded else random.Random()
+        return " ".join(draw.choice(["one", "two", "three", "four", "\n"]) for _ in range(limit(body)))
+
+
+def limit(body: dict[str, Any]) -> int:
+    """The most new tokens of a request, by either name."""
+    most: int = body.get("max_tokens", body.get("max_completion_tokens"))
+    return most
+
+
+def usual(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A right answer."""
+    chat = "chat" in path
+    prompt = body["messages"][0]["content"] if chat else body["prompt"]
+    text = (prompt if server.echoes else "") + server.text(body, prompt)
+    choice = {"index": 0, "finish_reason": server.finish_reason}
+    choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+    usage = {"prompt_tokens": len(prompt), "completion_tokens": limit(body), "total_tokens": 0}
+    answer = {"id": "x", "object": "x", "created": 0, "model": server.model, "choices": [choice]}
+    return answer | ({"usage": usage} if server.usage else {})
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -107,14 +128,16 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *args: Any) -> None:
             pass
 
-        def reply(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
+        def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
-            self.send_header("retry-after-ms", "5")
+            for name, value in ({"retry-after-ms": "5"} if headers is None else headers).items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(data)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -132,7 +155,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def answer(self, body: dict[str, Any], fault: int | str | None) -> None:
             refused = [name for name in server.refuses if name in body]
-            if fault == "drop":
+            instead = server.respond(self.path, body)
+            if instead is not None:
+                self.reply(*instead)
+            elif fault == "drop":
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
             elif isinstance(fault, int):
@@ -146,16 +172,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             elif refused:
                 self.reply(422, {"detail": f"Unexpected fields in the request: {refused}"})
             else:
-                chat = "chat" in self.path
-                prompt = body["messages"][0]["content"] if chat else body["prompt"]
-                text = (prompt if server.echoes else "") + server.text(body, prompt)
-                choice = {"index": 0, "finish_reason": server.finish_reason}
-                choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-                usage = {"prompt_tokens": len(prompt), "completion_tokens": body["max_tokens"], "total_tokens": 0}
-                answer = {"id": "x", "object": "x", "created": 0, "model": server.model}
-                answer |= {"choices": [] if fault == "empty" else [choice]} | ({"usage": usage} if server.usage else {})
-                with suppress(BrokenPipeError, ConnectionResetError):
-                    self.reply(200, answer)
+                answer = usual(server, self.path, body)
+                self.reply(200, answer | {"choices": []} if fault == "empty" else answer)
 
     return Handler
 

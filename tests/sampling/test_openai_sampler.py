@@ -136,17 +136,18 @@ def test_a_model_that_is_sure_is_no_server_that_does_not_sample(serve: Callable[
     assert {s.response for s in drawn.values()} == {"always the same words"}
 
 
-def test_an_answer_without_a_choice_is_refused_and_the_others_kept(serve: Callable[..., Any]) -> None:
+def test_an_answer_without_a_choice_is_asked_for_again(serve: Callable[..., Any]) -> None:
     server = serve()
     sampler = open_sampler(server, concurrency=1)
-    assert sampler.identity
-    server.faults = ["", "", "", "empty"]
-    lists = sampler.sample(PROBLEMS, {"a": range(6)}, SETTINGS, seed=0)
-    assert [sample.index for samples in islice(lists, 3) for sample in samples] == [0, 1, 2]
-    with pytest.raises(RuntimeError, match="returned no choice where one was asked for"):
-        next(lists)
-    with pytest.raises(RuntimeError, match="returned no choice"):
-        draw(open_sampler(serve(faults=["empty"])), 1)
+    expected = draw(sampler, 2)
+    server.faults = ["", "empty", "empty"]
+    assert draw(sampler, 2) == expected
+    server.faults = ["empty"] * 3
+    drawn = draw(sampler, 2)
+    assert [key for key, sample in drawn.items() if sample.failure] == [("a", 0)]
+    assert {key: s for key, s in drawn.items() if not s.failure} == {k: expected[k] for k in expected if k != ("a", 0)}
+    with pytest.raises(RuntimeError, match="200 without a response"):
+        draw(open_sampler(serve(faults=["empty"] * 99), retries=0), 1)
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "drop"])
@@ -196,8 +197,8 @@ def test_a_wrong_key_and_a_wrong_model(serve: Callable[..., Any], monkeypatch: p
     draw(open_sampler(server), 1)
     with pytest.raises(ValueError, match=r"does not know model 'other' or this address .*does not exist"):
         assert open_sampler(server, model="other").identity
-    with pytest.raises(ValueError, match=r"refused the request: 422 Unexpected fields.*seed"):
-        draw(open_sampler(serve(refuses=("seed",))), 1)
+    with pytest.raises(ValueError, match=r"refused the request: 422 Unexpected fields.*temperature"):
+        draw(open_sampler(serve(refuses=("temperature",))), 1)
 
 
 def test_a_server_that_speaks_chat_alone(serve: Callable[..., Any]) -> None:

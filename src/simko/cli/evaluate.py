@@ -17,16 +17,25 @@ if TYPE_CHECKING:
     from simko.sampling import SamplingSettings
     from simko.tasks import Task
 
-_BACKEND_OPTIONS = ("base_url", "concurrency", "batch_size", "dtype", "revision")
+_BACKEND_OPTIONS = ("base_url", "concurrency", "timeout", "batch_size", "dtype", "revision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "simko evaluate --model MODEL --task TASKS --out DIRECTORY [-n N] [options]"
     parser.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or a server's name of its model")
-    parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl, .csv, .parquet files: a,b,c")
+    parser.add_argument(
+        "--task", required=True, help="tasks (see simko tasks) or .jsonl[.gz], .csv[.gz], .parquet files: a,b,c"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
     parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses per problem (default: the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument(
+        "--max-failed",
+        type=_share,
+        default=0.1,
+        metavar="SHARE",
+        help="end the run when more than this share of all samples fail, which one problem may always do (default 0.1)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_problems(parser.add_argument_group("problems"))
     _add_sampling(parser.add_argument_group("sampling", "What is not given is the task's own."))
@@ -38,6 +47,11 @@ def _add_problems(group: "argparse._ArgumentGroup") -> None:
         "--verifier",
         help="how responses are judged: a name of simko tasks, or your own, package.module:function or "
         "./file.py:function (default: the task's own; a file needs one)",
+    )
+    group.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="for files: where the parts of a problem stand, e.g. prompt=Question,answer=reward_model.ground_truth,id=uid",
     )
     group.add_argument("--template", help="for files: the prompt around the problem, e.g. 'Q: {problem} A:'")
     group.add_argument("--split", default="test", choices=("test", "train"), help="default: test")
@@ -68,7 +82,10 @@ def _add_backend(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--revision", help="transformers, vllm: the model's revision on the hub")
     group.add_argument("--batch-size", type=_count, metavar="N", help="transformers, vllm: rows drawn together")
     group.add_argument("--base-url", metavar="URL", help="openai: any compatible server, e.g. http://localhost:8000/v1")
-    group.add_argument("--concurrency", type=_count, metavar="N", help="openai: requests at once")
+    group.add_argument("--concurrency", type=_count, metavar="N", help="openai: requests at once (default 64)")
+    group.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="openai: the time that one response may take (default 1800)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -106,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
                 revision=task.revision,
                 seed=args.seed,
                 progress=not args.quiet,
+                max_failed=args.max_failed,
             )
     print_run(args.out)
 
@@ -116,6 +134,20 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    (seconds, *more) = _numbers(text)
+    if more or not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _share(text: str) -> float:
+    (share, *more) = _numbers(text)
+    if more or not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1")
+    return share
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
@@ -124,16 +156,17 @@ def _numbers(text: str) -> list[float]:
 
 
 def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import check_file, get_task, is_file_name, read_file
+    from simko.tasks import check_file, get_task, is_file_name, parse_columns, read_file
 
     if not is_file_name(name):
-        if args.template:
-            raise ValueError(f"--template is for files: {name} has a prompt of its own")
+        for option in ("template", "columns"):
+            if getattr(args, option):
+                raise ValueError(f"--{option} is for files: {name} has prompts of its own")
         return get_task(name)
     check_file(Path(name))
     if not args.verifier:
         raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
-    return read_file(name, args.verifier, args.template, chat=args.chat)
+    return read_file(name, args.verifier, args.template, chat=args.chat, columns=parse_columns(args.columns))
 
 
 def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]":

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a model from a recipe",
     "recipe": "check recipes: their options, arithmetic and memory, and two updates of a tiny model",
     "evaluate": "sample and grade n responses per problem, on any tasks",
+    "grade": "grade responses that you already have: your JSONL, CSV, Parquet, or the log of another package",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",
     "audit": "grade an evaluation again with another verifier and list what differs",
@@ -36,23 +37,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"simko: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
-class _WarningLines(logging.Handler):
-    """Prints warnings on stderr, one line each."""
+class _Lines(logging.Handler):
+    """Prints what is logged on stderr, one line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"simko: {_one_line(record.getMessage())}", file=sys.stderr)
 
 
 @contextmanager
-def _warnings_shown() -> Iterator[None]:
-    """Warnings of the logger "simko" reach the user once, even if a library adds handlers to the root logger."""
-    logger, handler = logging.getLogger("simko"), _WarningLines(logging.WARNING)
-    propagate, logger.propagate = logger.propagate, False
+def _log_shown() -> Iterator[None]:
+    """News and warnings of the logger "simko" reach the user once, even if a library adds handlers to the root logger."""
+    logger, handler = logging.getLogger("simko"), _Lines(logging.INFO)
+    level, propagate, logger.propagate = logger.level, logger.propagate, False
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
         logger.propagate = propagate
 
 
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        with _warnings_shown(), exits_raised():
+        with _log_shown(), exits_raised():
             args.execute(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads the output has seen enough, as `head` has

@@ -64,10 +64,13 @@ def _curves(section: "Section") -> Table:
     table = _table()
     for side in section.sides:
         table.add_column(escape(_line(side.name)), justify="right")
+        if side.without_failed:
+            table.add_column(f"without failed ({side.without_failed.problems} problems)", justify="right")
     if section.guessing:
         table.add_column("guessing", justify="right", style="dim")
     for i, k in enumerate(section.ks):
-        points = [side.curve.points[i] for side in section.sides]
+        curves = [curve for side in section.sides for curve in (side.curve, side.without_failed) if curve]
+        points = [curve.points[i] for curve in curves]
         cells = [_cell(p) for p in points]
         guess = [f"{100 * section.guessing.values[i]:.1f}"] if section.guessing else []
         table.add_row(_k(section, k), *cells, *guess)

@@ -30,7 +30,7 @@ from simko.evaluate.passk import (
     reliable,
     with_errors_as_correct,
 )
-from simko.evaluate.store import SampleStore, Setting, Tally, only_setting
+from simko.evaluate.store import Failures, SampleStore, Setting, Tally, only_setting
 
 __all__ = [
     "Answer",
@@ -43,6 +43,7 @@ __all__ = [
     "Curve",
     "Difference",
     "Extrapolation",
+    "Failures",
     "GuessingLine",
     "Point",
     "SampleStore",

@@ -13,8 +13,10 @@ from simko.records import Outcome
 
 logger = logging.getLogger("simko")
 
-VERSION = 2
-"""The schema's version, as PRAGMA user_version. Before version 2, 0 or 1, samples had no rule; a writer adds the column."""
+VERSION = 3
+"""The schema's version, as PRAGMA user_version. Version 2 added a rule to samples, 3 thinking and failure."""
+_ADDED = ("rule", "thinking", "failure")
+"""Columns of samples, all texts or NULL, that files of an earlier version lack. A writer adds them."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, verifier TEXT NOT NULL,
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS problems (
 CREATE TABLE IF NOT EXISTS samples (
     setting INTEGER NOT NULL, problem TEXT NOT NULL, sample INTEGER NOT NULL, tokens INTEGER NOT NULL,
     finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, seed INTEGER, outcome TEXT, extracted TEXT,
-    response TEXT NOT NULL, rule TEXT, PRIMARY KEY (setting, problem, sample)
+    response TEXT NOT NULL, rule TEXT, thinking TEXT, failure TEXT, PRIMARY KEY (setting, problem, sample)
 );
 CREATE INDEX IF NOT EXISTS outcomes ON samples (setting, problem, outcome);
 """
@@ -44,7 +46,8 @@ _INVALID_ROWS = {
     "OR typeof(position) != 'integer'",
     "samples": "typeof(sample) || typeof(tokens) || typeof(prompt_tokens) != 'integerintegerinteger' "
     "OR typeof(finish_reason) || typeof(response) != 'texttext' OR typeof(seed) NOT IN ('integer', 'null') "
-    f"OR typeof(extracted) || typeof({{rule}}) NOT IN ('texttext', 'textnull', 'nulltext', 'nullnull') "
+    "OR typeof(extracted) NOT IN ('text', 'null') OR typeof({rule}) NOT IN ('text', 'null') "
+    "OR typeof({thinking}) NOT IN ('text', 'null') OR typeof({failure}) NOT IN ('text', 'null') "
     f"OR outcome NOT IN {get_args(Outcome)} "
     "OR NOT EXISTS (SELECT 1 FROM problems p WHERE p.setting = samples.setting AND p.problem = samples.problem)",
 }
@@ -68,8 +71,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
                 logger.warning("%s %s", path, _NO_WAL)
             db.execute("PRAGMA synchronous=FULL")
             if version != VERSION:
-                added = "ALTER TABLE samples ADD COLUMN rule TEXT;" if _lacks_rule(_columns(db)) else ""
-                db.executescript(f"BEGIN; {_SCHEMA} {added} PRAGMA user_version = {VERSION}; COMMIT;")
+                added = (f"ALTER TABLE samples ADD COLUMN {name} TEXT;" for name in _lacking(_columns(db)))
+                db.executescript(f"BEGIN; {_SCHEMA} {' '.join(added)} PRAGMA user_version = {VERSION}; COMMIT;")
         except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
@@ -99,8 +102,9 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
             columns = _columns(db)
             if not columns["settings"]:
                 raise ValueError(f"{path} holds no evaluation")
-            if _lacks_rule(columns):  # the file may not change: the view stands before the table of its name
-                db.execute("CREATE TEMP VIEW samples AS SELECT *, NULL AS rule FROM main.samples")
+            if lacking := _lacking(columns):  # the file may not change: the view stands before the table of its name
+                nulls = ", ".join(f"NULL AS {name}" for name in lacking)
+                db.execute(f"CREATE TEMP VIEW samples AS SELECT *, {nulls} FROM main.samples")
         except BaseException:  # an interrupt too closes the connection
             db.close()
             raise
@@ -163,28 +167,28 @@ def _check_version(path: Path, db: sqlite3.Connection) -> int:
             f"{path} was written by a newer version of simko (schema {version}, this one knows {VERSION}): upgrade simko"
         )
     there, expected = _columns(db), _expected()
-    if version < VERSION and _lacks_rule(there):
-        expected = expected | {"samples": expected["samples"][:-1]}
-    if any(there.values()) and there != expected:
+    lacking = _lacking(there)
+    allowed = {name: columns - (set(lacking) if version < VERSION else set()) for name, columns in expected.items()}
+    if any(there.values()) and there != allowed:
         raise ValueError(
             f"{path} was written by an older version of simko, or is no store of samples: choose another directory, or "
             "open it with the version that wrote it"
         )
     if not any(there.values()):
         return 0
-    _check_intact(path, db, "NULL" if _lacks_rule(there) else "rule")
+    _check_intact(path, db, {name: "NULL" if name in lacking else name for name in _ADDED})
     return version
 
 
-def _lacks_rule(columns: dict[str, list[str]]) -> bool:
-    """Whether samples are there as they were before version 2."""
-    return bool(columns["samples"]) and "rule" not in columns["samples"]
+def _lacking(columns: dict[str, set[str]]) -> list[str]:
+    """The columns that samples of an earlier version lack; none if there are no samples."""
+    return [name for name in _ADDED if columns["samples"] and name not in columns["samples"]]
 
 
-def _check_intact(path: Path, db: sqlite3.Connection, rule: str) -> None:
+def _check_intact(path: Path, db: sqlite3.Connection, added: dict[str, str]) -> None:
     """ValueError for a file with lost pages, an index that contradicts the rows, or rows that no store writes.
 
-    rule: the samples' column of that name, or NULL before there was one.
+    added: {name in _ADDED: the samples' column of that name, or NULL before there was one}.
 
     An unchanged file is checked once. The check takes half a second for 250 MB.
     """
@@ -196,21 +200,21 @@ def _check_intact(path: Path, db: sqlite3.Connection, rule: str) -> None:
     if found != "ok":
         raise damage_error(path, found)
     for table, condition in _INVALID_ROWS.items():
-        if db.execute(f"SELECT 1 FROM {table} WHERE {condition.format(rule=rule)} LIMIT 1").fetchone():
+        if db.execute(f"SELECT 1 FROM {table} WHERE {condition.format(**added)} LIMIT 1").fetchone():
             raise damage_error(path, f"{table} holds rows that simko did not write")
     _intact.add(state)
 
 
 @cache
-def _expected() -> dict[str, list[str]]:
+def _expected() -> dict[str, set[str]]:
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(_SCHEMA)
         return _columns(db)
 
 
-def _columns(db: sqlite3.Connection) -> dict[str, list[str]]:
+def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
     tables = ("settings", "problems", "samples")
-    return {table: [row[1] for row in db.execute(f"PRAGMA table_info({table})")] for table in tables}
+    return {table: {row[1] for row in db.execute(f"PRAGMA table_info({table})")} for table in tables}
 
 
 def _connection(path: Path) -> type[sqlite3.Connection]:

@@ -15,9 +15,9 @@ _ROWS_AT_ONCE = 4096
 def export(store: SampleStore, path: Path) -> int:
     """Write every sample of every setting to a .jsonl or .parquet file, and return the number of rows.
 
-    The file is written whole or not at all. Columns: task, setting, problem_id, sample, prompt, answer, response, outcome (null:
-    not graded), extracted, rule (where the answer stood), verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON
-    text). ValueError for another suffix.
+    The file is written whole or not at all. Columns: task, setting, problem_id, sample, prompt, answer, response, thinking
+    (what a server keeps apart from the response), failure (why no response came), outcome (null: not graded), extracted, rule (where
+    the answer stood), verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON text). ValueError for another suffix.
     """
     kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in kinds:
@@ -43,6 +43,8 @@ def _setting_rows(store: SampleStore, setting: Setting) -> Iterator[dict[str, An
             "prompt": problems[sample.problem_id].prompt,
             "answer": problems[sample.problem_id].answer,
             "response": sample.response,
+            "thinking": sample.thinking,
+            "failure": sample.failure,
             "outcome": verdict and verdict.outcome,
             "extracted": verdict and verdict.extracted,
             "rule": verdict and verdict.rule,
@@ -76,6 +78,8 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
         "prompt",
         "answer",
         "response",
+        "thinking",
+        "failure",
         "outcome",
         "extracted",
         "rule",

@@ -2,23 +2,19 @@
 
 import hashlib
 import json
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
 from tqdm import tqdm
 
-from simko.evaluate.store import SampleStore, Setting
+from simko.evaluate.store import Failures, SampleStore, Setting
 from simko.records import Problem, Sample, Verdict, VerifierLike
-from simko.sampling import Sampler, SamplingSettings, setting_seed
+from simko.sampling import Sampler, SamplingSettings, Served, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
-_BATCH_ROWS = 64
-_BATCH_SECONDS = 1.0
-_MAX_UNGRADED = 8  # lists of samples that may wait for their verdicts
+_MAX_UNGRADED = 1024  # samples that may wait in memory for their verdicts
 
 
 def evaluate(
@@ -33,12 +29,15 @@ def evaluate(
     revision: str = "",
     seed: int = 0,
     progress: bool = True,
+    max_failed: float = 0.1,
 ) -> Setting:
     """Draw n samples of every problem, grade them, and return the setting under which the store keeps them.
 
     Stored samples are not drawn again: an interrupted evaluation continues, and a larger n draws only the missing indices.
-    Samples are on disk before they are graded, in a thread beside the sampling. A continued evaluation first grades samples
-    without a verdict, or with the verdict "error". A kill loses the samples of the last second.
+    Where problems have changed since, samples stay with those of the same prompt, and one line of the log says so (see
+    `SampleStore.begin`). Samples are on disk as soon as the sampler hands them over, before they are graded in a thread beside the
+    sampling. A continued evaluation first grades samples without a verdict, or with the verdict "error", and draws failed samples
+    again.
 
     Args:
         store: where samples and verdicts are kept.
@@ -51,16 +50,18 @@ def evaluate(
         revision: the revision of the problems.
         seed: the run's seed.
         progress: show a progress bar.
+        max_failed: the share of failed samples, of all n of every problem, above which the run ends. One problem may always fail.
 
-    ValueError, with nothing changed, if the store holds this task and temperature under another configuration, or the verifier
-    cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves samples out.
+    ValueError, with nothing changed, if the store holds this task and temperature under another configuration or with none of
+    the problems, or the verifier cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves
+    samples out, or too many fail.
     """
     judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
     setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
-    missing = store.missing(setting, n)
+    missing = store.missing(setting, n, failed=True)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n
     label = "".join(c for c in f"{task} {name}" if c.isprintable())  # a file name may hold control characters
@@ -69,10 +70,15 @@ def evaluate(
         for samples in store.ungraded(setting):
             grader.submit(samples)
         drawn = sampler.sample(problems, missing, settings, seed=setting_seed(seed, task, name)) if missing else ()
-        for samples in _join_lists(drawn):
+        limit = max(max_failed * total, min(n, total - 1))
+        failed = 0
+        for samples in drawn:
             store.add(setting, samples)
             bar.update(sum(s.index < n for s in samples))
-            grader.submit(samples)
+            grader.submit([s for s in samples if s.failure is None])
+            failed += sum(s.failure is not None for s in samples)
+            if failed > limit:
+                raise RuntimeError(_too_many(store.failures(setting), total, max_failed))
     short = store.missing(setting, n)
     if short:
         raise RuntimeError(f"{len(short)} problems, {next(iter(short))!r} first, lack samples: run again to continue")
@@ -107,8 +113,9 @@ def fingerprint(
         revision: the revision of the problems.
         seed: the run's seed.
     """
+    identity = sampler.identity_with(settings) if isinstance(sampler, Served) else sampler.identity
     return {
-        **sampler.identity,
+        **identity,
         **asdict(settings),
         "do_sample": settings.do_sample,
         "seed": seed,
@@ -124,11 +131,23 @@ def digest(problems: Sequence[Problem]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-class _Grader:
-    """Grades lists of samples one by one in another thread, and stores their verdicts in the calling thread.
+def _too_many(failures: Mapping[str, Failures], total: int, max_failed: float) -> str:
+    """What ends a run in which too many samples failed."""
+    failed = sum(f.count for f in failures.values())
+    problem, first = next(iter(failures.items()))
+    return (
+        f"{failed} of {total} samples failed, of {len(failures)} problems, {problem!r} first: {first.words}. That is above the "
+        f"limit of {max_failed:.0%}: mend the cause and run again, which keeps all other samples and draws these anew, or "
+        "raise the limit (--max-failed)"
+    )
 
-    Leaving the context waits for all verdicts. After an exception it does not wait, and samples without a verdict stay ungraded
-    in the store.
+
+class _Grader:
+    """Grades samples in another thread, all that have arrived meanwhile at once, and stores verdicts in the calling thread.
+
+    Where grading is slower than sampling, samples above a number are left to the store, from which they are graded in the end. A
+    sample that has arrived thus never waits for a verdict before it is stored. Leaving the context waits for all verdicts. After
+    an exception it does not wait, and samples without a verdict stay ungraded in the store.
     """
 
     def __init__(
@@ -136,7 +155,9 @@ class _Grader:
     ) -> None:
         self._store, self._setting, self._verifier, self._problems = store, setting, verifier, problems
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
-        self._waiting: deque[tuple[list[Sample], Future[list[Verdict]]]] = deque()
+        self._waiting: list[Sample] = []
+        self._under_way: tuple[list[Sample], Future[list[Verdict]]] | None = None
+        self._left = False
 
     def __enter__(self) -> "_Grader":
         return self
@@ -144,38 +165,33 @@ class _Grader:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._store_verdicts(max_waiting=0)
+                self._finish()
+                if self._left:
+                    for samples in self._store.ungraded(self._setting):
+                        self.submit(samples)
+                        self._finish()
         finally:
             self._thread.shutdown(cancel_futures=True)
 
     def submit(self, samples: list[Sample]) -> None:
-        answers = [(s.response, self._problems[s.problem_id]) for s in samples]
-        self._waiting.append((samples, self._thread.submit(grade_many, self._verifier, answers)))
-        self._store_verdicts(max_waiting=_MAX_UNGRADED)
+        if len(self._waiting) > _MAX_UNGRADED:
+            self._left = True
+        else:
+            self._waiting += samples
+        if self._under_way is None or self._under_way[1].done():
+            self._next()
 
-    def _store_verdicts(self, max_waiting: int) -> None:
-        """Store the finished verdicts, and wait until at most `max_waiting` lists have none."""
-        while self._waiting and (len(self._waiting) > max_waiting or self._waiting[0][1].done()):
-            samples, graded = self._waiting[0]
+    def _finish(self) -> None:
+        while self._under_way or self._waiting:
+            self._next()
+
+    def _next(self) -> None:
+        """Store the verdicts under way, and begin on what waits."""
+        if self._under_way:
+            samples, graded = self._under_way
             self._store.grade(self._setting, zip(samples, graded.result(), strict=True))
-            self._waiting.popleft()
-
-
-def _join_lists(lists: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
-    """Joins lists until they hold 64 samples or a second has passed, because a transaction per list is slow."""
-    waiting: list[Sample] = []
-    last = time.monotonic()
-    try:
-        for samples in lists:
-            waiting += samples
-            if len(waiting) >= _BATCH_ROWS or time.monotonic() - last > _BATCH_SECONDS:
-                yield waiting
-                waiting, last = [], time.monotonic()
-    except GeneratorExit:
-        raise
-    except BaseException:  # samples drawn before an interruption are stored
-        if waiting:
-            yield waiting
-        raise
-    if waiting:
-        yield waiting
+            self._under_way = None
+        if self._waiting:
+            samples, self._waiting = self._waiting, []
+            answers = [(s.response, self._problems[s.problem_id]) for s in samples]
+            self._under_way = samples, self._thread.submit(grade_many, self._verifier, answers)

@@ -1,17 +1,23 @@
 """The store of samples and verdicts, one SQLite file per run. A kill or a full disk loses no acknowledged row."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
+from simko.evaluate.changes import PROBLEM_KEYS, Change, Stored, change
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
-_COLUMNS = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule"
+logger = logging.getLogger("simko")
+_SAMPLE = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, thinking, failure"
+_COLUMNS = f"{_SAMPLE}, outcome, extracted, rule"
+_INSERT = f"INSERT INTO samples (setting, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FAILED = Verdict("failed")
 _GRADE = "UPDATE samples SET outcome = ?, extracted = ?, rule = ? WHERE setting = ? AND problem = ? AND sample = ?"
 _ROWS_AT_ONCE = 256
 
@@ -33,6 +39,11 @@ class Setting:
     n: int
     """The samples per problem that were last asked for."""
 
+    @property
+    def holds_counts(self) -> bool:
+        """Whether its samples are counts that were judged elsewhere, without responses."""
+        return self.record.get("backend") == "counts"
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -40,12 +51,22 @@ class Tally:
 
     samples: int
     """The number of samples."""
-    tokens: int
-    """Their generated tokens."""
-    truncated: int
-    """How many were truncated at the limit."""
+    tokens: int | None
+    """Their generated tokens; None if unknown."""
+    truncated: int | None
+    """How many were truncated at the limit; None if unknown."""
     outcomes: Mapping[str, int]
     """{outcome: the number of samples}, with "ungraded" for those without a verdict."""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failed samples of a problem."""
+
+    count: int
+    """How many."""
+    words: str
+    """The server's words on the first of them."""
 
 
 class SampleStore:
@@ -71,7 +92,10 @@ class SampleStore:
     ) -> Setting:
         """Create the setting `name` of `task`, or find it and set its n.
 
-        A setting without samples, left by an error before the first, is replaced.
+        A setting without samples, left by an error before the first, is replaced. Where the problems have changed, samples stay
+        with the problems of their content, as the log says in one line. Those of dropped problems are set aside under the setting's
+        negative number: they belong to no setting, and return with their problem. Where only a problem's answer or metadata have
+        changed, its samples stay, without their verdicts.
 
         Args:
             task: the name of the set of problems.
@@ -81,43 +105,80 @@ class SampleStore:
             problems: the problems, in order.
             n: the samples per problem to draw.
 
-        ValueError, with nothing changed, if the stored setting has another record or verifier; it names what differs.
+        ValueError, with nothing changed, if the stored setting has another record, another verifier or none of the problems; it
+        names what differs.
         """
         found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
         wanted = json.loads(json.dumps(dict(record)))
         if found is not None and not self._holds_samples(found):
             self._delete(found)
             found = None
+        changed = None
         if found is not None:
-            self._check_same(found, wanted | {"verifier": verifier})
+            changed = change(self._stored(found), problems)
+            self._check_same(found, wanted | {"verifier": verifier}, PROBLEM_KEYS if changed.kept else ())
         with self._transaction():
             if found is None:
                 values = (task, name, json.dumps(wanted), verifier, n)
                 cursor = self._db.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?, ?)", values)
-                rows = [
-                    (cursor.lastrowid, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
-                    for i, p in enumerate(problems)
-                ]
-                self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._insert_problems(cursor.lastrowid, enumerate(problems))
             else:
-                self._db.execute("UPDATE settings SET n = ? WHERE id = ?", (n, found.id))
+                self._db.execute(
+                    "UPDATE settings SET n = ?, record = ? WHERE id = ?", (n, json.dumps(wanted), found.id)
+                )
+                if changed is not None and not changed.nothing:
+                    self._change_problems(found.id, changed, problems)
+        if changed is not None and (said := changed.said(self.path.name)):
+            logger.warning("%s %s: %s", task, name, said)
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
 
+    def _insert_problems(self, setting: int | None, problems: Iterable[tuple[int, Problem]]) -> None:
+        rows = [
+            (setting, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
+            for i, p in problems
+        ]
+        self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _stored(self, setting: Setting) -> list[Stored]:
+        """A setting's problems, and those that are set aside."""
+        aside = [replace(p, id=p.id.rpartition(" ")[0]) for p in self._problems(-setting.id)]
+        return [Stored(p, False) for p in self.problems(setting)] + [Stored(p, True) for p in aside]
+
+    def _change_problems(self, setting: int, changed: Change, problems: Sequence[Problem]) -> None:
+        """Put `problems` in the place of a setting's, with the samples that they keep. Call it in a transaction."""
+        move = "UPDATE samples SET setting = ?, problem = ? WHERE setting = ? AND problem = ?"
+        moved = [(old, new.id) for old, new in changed.kept if old.aside or old.problem.id != new.id]
+        leaving = [old for old in (*changed.dropped, *(old for old, _ in moved)) if not old.aside]
+        # first all that leave their ids, which may be exchanged
+        self._db.executemany(move, [(-setting, old.key, setting, old.problem.id) for old in leaving])
+        self._db.executemany(move, [(setting, id, -setting, old.key) for old, id in moved])
+        anew = [(setting, new.id) for old, new in changed.kept if changed.judged_anew(old, new)]
+        clear = (
+            "UPDATE samples SET outcome = NULL, extracted = NULL, rule = NULL "
+            "WHERE setting = ? AND problem = ? AND failure IS NULL"
+        )
+        self._db.executemany(clear, anew)
+        self._db.execute("DELETE FROM problems WHERE setting = ?", (setting,))
+        self._insert_problems(setting, enumerate(problems))
+        returned = [(-setting, old.key) for old, _ in changed.kept if old.aside]
+        self._db.executemany("DELETE FROM problems WHERE setting = ? AND problem = ?", returned)
+        self._insert_problems(-setting, ((0, replace(old.problem, id=old.key)) for old in changed.dropped))
+
     def _holds_samples(self, setting: Setting) -> bool:
-        query = "SELECT 1 FROM samples WHERE setting = ? LIMIT 1"
-        return self._db.execute(query, (setting.id,)).fetchone() is not None
+        query = "SELECT 1 FROM samples WHERE setting IN (?, ?) LIMIT 1"
+        return self._db.execute(query, (setting.id, -setting.id)).fetchone() is not None
 
     def _delete(self, setting: Setting) -> None:
         with self._transaction():
             self._db.execute("DELETE FROM problems WHERE setting = ?", (setting.id,))
             self._db.execute("DELETE FROM settings WHERE id = ?", (setting.id,))
 
-    def _check_same(self, found: Setting, wanted: Mapping[str, Any]) -> None:
+    def _check_same(self, found: Setting, wanted: Mapping[str, Any], free: Sequence[str]) -> None:
         kept = {**found.record, "verifier": found.verifier}
         differing = [
             f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
             for key in dict.fromkeys([*kept, *wanted])
-            if kept.get(key) != wanted.get(key)
+            if kept.get(key) != wanted.get(key) and key not in free
         ]
         if differing:
             raise ValueError(
@@ -137,8 +198,11 @@ class SampleStore:
 
     def problems(self, setting: Setting) -> list[Problem]:
         """The problems of a setting, in the task's order."""
+        return self._problems(setting.id)
+
+    def _problems(self, setting: int) -> list[Problem]:
         query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
-        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting,))]
 
     def _json(self, text: str) -> dict[str, Any]:
         try:
@@ -147,17 +211,25 @@ class SampleStore:
             raise damage_error(self.path, error) from error
 
     def add(self, setting: Setting, samples: Iterable[Sample], verdicts: Iterable[Verdict] | None = None) -> None:
-        """Store samples, with or without verdicts. sqlite3.IntegrityError for a sample that is already stored."""
+        """Store samples, with or without verdicts. Failed samples get theirs here, and are replaced by later ones.
+
+        sqlite3.IntegrityError for a sample that is already stored and has not failed.
+        """
         samples = list(samples)
         graded: Sequence[Verdict | None] = [None] * len(samples) if verdicts is None else list(verdicts)
-        rows = [
-            (setting.id, s.problem_id, s.index, s.tokens, s.finish_reason, s.prompt_tokens, s.seed)
-            + ((None, None) if v is None else (v.outcome, _storable(v.extracted)))
-            + (_storable(s.response), None if v is None else _storable(v.rule))
-            for s, v in zip(samples, graded, strict=True)
-        ]
+        rows = [_inserted(setting, s, _FAILED if s.failure else v) for s, v in zip(samples, graded, strict=True)]
+        keys = [row[:3] for row in rows]
         with self._transaction():
-            self._db.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "DELETE FROM samples WHERE setting = ? AND problem = ? AND sample = ? AND failure IS NOT NULL", keys
+            )
+            self._db.executemany(_INSERT, rows)
+
+    def load(self, setting: Setting, pairs: Iterable[tuple[Sample, Verdict | None]]) -> None:
+        """Store samples with their verdicts as they come, all or none, so that they need not fit into memory."""
+        rows = (_inserted(setting, s, _FAILED if s.failure else v) for s, v in pairs)
+        with self._transaction():
+            self._db.executemany(_INSERT, rows)
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
         """Set the verdicts of stored samples."""
@@ -173,22 +245,20 @@ class SampleStore:
             self._db.executemany(_GRADE, rows)
         return next(s for s in self.settings() if s.id == setting.id)
 
-    def missing(self, setting: Setting, n: int) -> dict[str, Sequence[int]]:
-        """{problem id: indices below n that are not stored}, for problems that lack any."""
+    def missing(self, setting: Setting, n: int, *, failed: bool = False) -> dict[str, Sequence[int]]:
+        """{problem id: indices below n that are not stored, with `failed` or have failed}, for problems that lack any."""
+        where = f"WHERE setting = ? AND sample < ?{' AND failure IS NULL' if failed else ''}"
         kept = dict(
-            self._db.execute(
-                "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND sample < ? GROUP BY problem",
-                (setting.id, n),
-            )
+            self._db.execute(f"SELECT problem, COUNT(*) FROM samples {where} GROUP BY problem", (setting.id, n))
         )
-        query = "SELECT sample FROM samples WHERE setting = ? AND problem = ? AND sample < ?"
+        query = f"SELECT sample FROM samples {where} AND problem = ?"
         missing: dict[str, Sequence[int]] = {}
         for problem in self.problems(setting):
             count = kept.get(problem.id, 0)
             if count == 0:
                 missing[problem.id] = range(n)
             elif count < n:
-                there = {i for (i,) in self._db.execute(query, (setting.id, problem.id, n))}
+                there = {i for (i,) in self._db.execute(query, (setting.id, n, problem.id))}
                 missing[problem.id] = tuple(i for i in range(n) if i not in there)
         return missing
 
@@ -199,7 +269,7 @@ class SampleStore:
         """
         query = (
             f"SELECT rowid, {_COLUMNS} FROM samples WHERE setting = ? AND rowid > ? "
-            f"AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
+            f"AND failure IS NULL AND (outcome IS NULL OR outcome = 'error') ORDER BY rowid LIMIT {_ROWS_AT_ONCE}"
         )
         last = -1
         while rows := self._db.execute(query, (setting.id, last)).fetchall():
@@ -221,7 +291,7 @@ class SampleStore:
     def counts(self, setting: Setting) -> dict[str, tuple[int, int]]:
         """{problem id: (n graded samples, c correct)}, in the task's order. A problem without graded samples has (0, 0).
 
-        A sample that could not be graded ("error") counts among the n as not correct.
+        A sample that could not be graded ("error") or drawn ("failed") counts among the n as not correct.
         """
         query = (
             "SELECT problem, COUNT(outcome), COALESCE(SUM(outcome = 'correct'), 0) FROM samples "
@@ -235,9 +305,20 @@ class SampleStore:
         query = "SELECT problem, COUNT(*) FROM samples WHERE setting = ? AND outcome = 'error' GROUP BY problem"
         return dict(self._db.execute(query, (setting.id,)))
 
+    def failures(self, setting: Setting) -> dict[str, Failures]:
+        """{problem id: how many of its samples failed, and the first one's words}, for problems that have any."""
+        query = (
+            "SELECT problem, COUNT(*), failure, MIN(sample) FROM samples "  # failure is that of MIN(sample)
+            "WHERE setting = ? AND failure IS NOT NULL GROUP BY problem"
+        )
+        return {p: Failures(count, words) for p, count, words, _ in self._db.execute(query, (setting.id,))}
+
     def tally(self, setting: Setting) -> Tally:
         """The sums over all samples of a setting."""
-        query = "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(finish_reason = 'length'), 0) FROM samples WHERE setting = ?"
+        ends = (
+            "SUM(CASE finish_reason WHEN 'length' THEN 1 WHEN 'unknown' THEN NULL ELSE 0 END)"  # NULL if none is known
+        )
+        query = f"SELECT COUNT(*), NULLIF(SUM(tokens), 0), {ends} FROM samples WHERE setting = ?"
         samples, tokens, truncated = self._db.execute(query, (setting.id,)).fetchone()
         query = "SELECT COALESCE(outcome, 'ungraded'), COUNT(*) FROM samples WHERE setting = ? GROUP BY outcome"
         return Tally(samples, tokens, truncated, dict(self._db.execute(query, (setting.id,))))
@@ -278,7 +359,17 @@ def _graded(setting: Setting, sample: Sample, verdict: Verdict) -> tuple[Any, ..
     return (*texts, setting.id, sample.problem_id, sample.index)
 
 
+def _inserted(setting: Setting, s: Sample, verdict: Verdict | None) -> tuple[Any, ...]:
+    """The values that `_INSERT` takes."""
+    v = verdict
+    return (
+        *(setting.id, s.problem_id, s.index, _storable(s.response), s.tokens, s.finish_reason, s.prompt_tokens, s.seed),
+        *(_storable(s.thinking), _storable(s.failure)),
+        *((None, None, None) if v is None else (v.outcome, _storable(v.extracted), _storable(v.rule))),
+    )
+
+
 def _row(row: Sequence[Any]) -> tuple[Sample, Verdict | None]:
-    problem, index, response, tokens, finish_reason, prompt_tokens, seed, outcome, extracted, rule = row
-    sample = Sample(problem, index, response, tokens, finish_reason, prompt_tokens, seed)
+    *drawn, outcome, extracted, rule = row
+    sample = Sample(*drawn)
     return sample, None if outcome is None else Verdict(outcome, extracted, rule=rule)

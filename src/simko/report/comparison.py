@@ -36,6 +36,8 @@ class Side:
     """pass@K."""
     errors_as_correct: Curve | None
     """The curve if every sample on which the grader failed were correct; None if it failed on none."""
+    without_failed: Curve | None
+    """The curve without the problems that have a failed sample; None if none failed, or all problems have one."""
     majority: tuple[tuple[int, float | None], ...]
     """(k, maj@k), with None if the verifier extracts no answers."""
     distinct: float | None
@@ -44,10 +46,10 @@ class Side:
     """The answer entropy in nats; None if the verifier extracts no answers, or n differs."""
     cover: tuple[tuple[float, float], ...] | None
     """(tau, Cover@tau); None if n differs."""
-    shares: Mapping[str, float]
-    """{"truncated" or an outcome: the share of samples}."""
-    tokens: float
-    """The tokens per sample."""
+    shares: Mapping[str, float | None]
+    """{"truncated" or an outcome: the share of samples}, with None for an unknown one."""
+    tokens: float | None
+    """The tokens per sample; None if unknown."""
     lacking: int
     """The number of problems with fewer samples than were asked for."""
 
@@ -160,10 +162,15 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
     counts = [e.counts for e in group]
     errors = sum(sum(e.errors.values()) for e in group)
     total = sum(e.tally.samples for e in group)
-    outcomes = {o: sum(e.tally.outcomes.get(o, 0) for e in group) for o in ("unparsed", "timeout", "error", "ungraded")}
-    truncated = sum(e.tally.truncated for e in group)
+    outcomes = {
+        o: sum(e.tally.outcomes.get(o, 0) for e in group)
+        for o in ("unparsed", "timeout", "error", "failed", "ungraded")
+    }
+    truncated, tokens = (_share([getattr(e.tally, what) for e in group], total) for what in ("truncated", "tokens"))
     # a user's verifier may return True or False only; then there are no answers to count
     extracts = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
+    failed = {i for e in group for i in e.failures}
+    whole = [{i: e.counts[i] for i in e.counts if i not in failed} for e in group]
     return Side(
         name=name,
         evaluations=tuple(group),
@@ -171,12 +178,13 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
         errors_as_correct=pass_at_k_curve([with_errors_as_correct(e.counts, e.errors) for e in group], ks)
         if errors
         else None,
+        without_failed=pass_at_k_curve(whole, ks) if failed and all(whole) else None,
         majority=_majority(group, ks[2::2]) if extracts else tuple((k, None) for k in ks[2::2]),
         distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if extracts else None,
         entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and extracts else None,
         cover=_cover(group) if equal else None,
-        shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
-        tokens=sum(e.tally.tokens for e in group) / total,
+        shares={"truncated": truncated} | {o: count / total for o, count in outcomes.items()},
+        tokens=tokens,
         lacking=sum(e.lacking for e in group),
     )
 
@@ -209,6 +217,12 @@ def _majority(group: Sequence[RunEvaluation], ks: Sequence[int]) -> tuple[tuple[
 
 def _cover(group: Sequence[RunEvaluation]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(_TAUS, _mean([[c.share for c in cover_at_tau(e.counts, _TAUS)] for e in group]), strict=True))
+
+
+def _share(counts: Sequence[int | None], total: int) -> float | None:
+    """The sum over the samples, None if any is unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) / total if len(known) == len(counts) else None
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simko.evaluate import Answer, Counts, SampleStore, Setting, Tally
+from simko.evaluate import Answer, Counts, Failures, SampleStore, Setting, Tally
+from simko.generations import UNKNOWN
 from simko.records import Problem
 
 _COMPARED_KEYS = (
@@ -85,6 +86,8 @@ class RunEvaluation:
     """{problem id: (n, c)}."""
     errors: Mapping[str, int]
     """{problem id: samples that could not be graded}, without zeros."""
+    failures: Mapping[str, Failures]
+    """{problem id: its failed samples}, for problems that have any."""
     tally: Tally
     """Sums over the samples."""
     answers: Mapping[str, Sequence[Answer]]
@@ -183,7 +186,7 @@ def read_evaluations(run: Path) -> tuple[list[RunEvaluation], list[Setting]]:
                 waiting.append(setting)
                 continue
             problems = {p.id: p for p in store.problems(setting)}
-            measured = (store.errors(setting), store.tally(setting), store.answers(setting))
+            measured = (store.errors(setting), store.failures(setting), store.tally(setting), store.answers(setting))
             found.append(RunEvaluation(run, path, setting, problems, counts, *measured))
     return found, waiting
 
@@ -214,7 +217,8 @@ def _matches_mark(e: RunEvaluation, mark: str, text: str, found: Sequence[RunEva
     try:
         if name == "step":
             return e.step == int(value)
-        return e.temperature == f"T={float(value if name == 'T' else mark):g}"
+        word = value if name == "T" else mark
+        return e.temperature == f"T={word if word == UNKNOWN else f'{float(word):g}'}"
     except ValueError:
         holds = _list_settings(e.setting for e in found)
         raise ValueError(f"{text}: {mark!r} is no temperature and no step; {_SYNTAX}; the run holds {holds}") from None
@@ -337,5 +341,6 @@ def _restrict(e: RunEvaluation, ids: Sequence[str]) -> RunEvaluation:
         problems={i: e.problems[i] for i in ids},
         counts={i: e.counts[i] for i in ids},
         errors={i: n for i, n in e.errors.items() if i in ids},
+        failures={i: f for i, f in e.failures.items() if i in ids},
         answers={i: e.answers[i] for i in ids},
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from simko.evaluate import Difference, Point, SampleStore
 from simko.evaluate.files import write_whole
+from simko.generations import UNKNOWN
 from simko.report.comparison import Section, Side
 from simko.report.figures import steps_figure
 from simko.report.findings import percent, points_apart, with_interval
@@ -23,6 +24,7 @@ _KINDS = {
     "unparsed": "no answer found in it",
     "timeout": "exhausted the grader’s limits",
     "error": "could not be graded",
+    "failed": "no response came",
 }
 
 _SHARES = {
@@ -30,6 +32,15 @@ _SHARES = {
     "unparsed": "hold no answer",
     "timeout": "exhausted the grader’s limits and count as incorrect",
     "ungraded": "are not graded yet",
+}
+
+
+_DRAWS = {
+    "model": "model",
+    "temperature": "temperature",
+    "top_p": "top-p",
+    "max_new_tokens": "token limit",
+    "seed": "seed",
 }
 
 
@@ -115,16 +126,31 @@ def notes(section: Section) -> list[str]:
         if side.lacking:
             wanted = max(e.setting.n for e in side.evaluations)
             said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples of the {wanted} asked for.")
-        shares = [f"{percent(side.shares[o])} {words}" for o, words in _SHARES.items() if side.shares[o] >= 0.005]
+        shares = [f"{percent(s)} {words}" for o, words in _SHARES.items() if (s := side.shares[o]) and s >= 0.005]
         if side.errors_as_correct is not None:
             best = at(side.errors_as_correct.points, section.headline_k)
             shares.append(
-                f"{side.shares['error']:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
+                f"{side.shares['error'] or 0:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
                 f"pass@{section.headline_k} would be {percent(best.estimate)})"
+            )
+        failures = {i: f for e in side.evaluations for i, f in e.failures.items()}
+        if failures:
+            problem, first = next(iter(failures.items()))
+            shares.append(
+                f"{side.shares['failed'] or 0:.2%} never came and count as incorrect ({len(failures)} problems, {problem} first: "
+                f"{first.words})"
             )
         if shares:
             said.append(f"{side.name}: of its responses {', '.join(shares)}.")
+        if unsaid := _unsaid(side):
+            said.append(f"{side.name} was graded from files that do not say its {', '.join(unsaid)}.")
     return said
+
+
+def _unsaid(side: Side) -> list[str]:
+    """What the files of a side do not say of its draws."""
+    records = [e.setting.record for e in side.evaluations]
+    return [words for key, words in _DRAWS.items() if any(record.get(key) == UNKNOWN for record in records)]
 
 
 def at(points: Sequence[Any], k: int) -> Any:
@@ -171,7 +197,12 @@ def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
 
 def _graded_responses(section: Section) -> list[GradedResponse]:
     """The first response of each side and outcome, by problem and index."""
-    return [found for side in section.sides for kind in _KINDS if (found := _first(side, side.evaluations[0], kind))]
+    return [
+        found
+        for side in section.sides
+        for kind in _KINDS
+        if not side.evaluations[0].setting.holds_counts and (found := _first(side, side.evaluations[0], kind))
+    ]
 
 
 def _first(side: Side, e: RunEvaluation, outcome: str) -> GradedResponse | None:
@@ -188,7 +219,7 @@ def _first(side: Side, e: RunEvaluation, outcome: str) -> GradedResponse | None:
         _cut(problem.prompt if problem else ""),
         problem.answer if problem else "",
         verdict.extracted or "",
-        _cut(sample.response),
+        _cut(sample.failure or sample.response),
     )
 
 

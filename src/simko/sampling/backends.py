@@ -35,7 +35,7 @@ def _openai(
     *,
     base_url: str = "http://localhost:8000/v1",
     api_key: str | None = None,
-    concurrency: int = 16,
+    concurrency: int = 64,
     timeout: float = 1800.0,
     retries: int = 10,
 ) -> Sampler:
@@ -47,8 +47,10 @@ def _openai(
 BACKENDS: dict[str, Callable[..., Sampler]] = {"transformers": _transformers, "vllm": _vllm, "openai": _openai}
 """{name: function that opens a model (a folder, a hub id or a server's name for it) with the back-end's options}."""
 
+_PACKAGES = {"transformers": "transformers", "vllm": "vllm", "aiohttp": "openai", "tenacity": "openai"}
+"""{package: the back-end that needs it}."""
 _EXTRAS = {"transformers": "eval", "vllm": "vllm", "openai": "openai"}
-"""{back-end, which is also its package's name: the extra of simko that installs it}."""
+"""{back-end: the extra of simko that installs its packages}."""
 
 
 def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
@@ -66,7 +68,7 @@ def open_sampler(backend: str, model: str, **options: Any) -> Sampler:
     try:
         return BACKENDS[backend](model, **given)
     except ModuleNotFoundError as error:
-        if error.name != backend:
+        if error.name is None or _PACKAGES.get(error.name) != backend:
             raise
         extra = _EXTRAS[backend]
         raise ValueError(

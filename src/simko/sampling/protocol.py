@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from simko.records import Problem, Sample
 
@@ -65,6 +65,8 @@ class Sampler(Protocol):
     ) -> Iterator[list[Sample]]:
         """The wanted samples in lists, as they finish, in any order. The caller stores a list whole or not at all.
 
+        A sample that cannot be drawn has a `failure`. It counts as not correct.
+
         A back-end that draws its own random numbers seeds them with `block_seed` only. The same lists then give the same
         sample under the same key, and no draw is used twice.
 
@@ -74,6 +76,15 @@ class Sampler(Protocol):
             settings: how to draw.
             seed: the seed of the run, task and setting (see `setting_seed`).
         """
+        ...
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A sampler whose identity depends on the settings, since they decide what is asked of a server."""
+
+    def identity_with(self, settings: SamplingSettings) -> Mapping[str, Any]:
+        """`Sampler.identity` in a run with these settings."""
         ...
 
 

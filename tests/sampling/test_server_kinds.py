@@ -1,0 +1,382 @@
+"""The kinds of servers, and of their faults, against real sockets: each found out, told and recorded, or kept as a failure."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import product
+from typing import Any
+
+import pytest
+from conftest import Server, limit, usual
+
+from simko.records import Problem, Sample
+from simko.sampling import SamplingSettings
+from simko.sampling.openai_sampler import OpenAISampler
+
+PROBLEMS = [Problem(name, f"{name}: 1+1=") for name in "abcd"]
+Serve = Callable[..., Server]
+EXTRA = ("top_k", "repetition_penalty", "min_p")
+
+
+def draw(server: Server, n: int = 2, chat: bool = False, **options: Any) -> dict[tuple[str, int], Sample]:
+    settings = SamplingSettings(max_new_tokens=8, chat=chat, temperature=options.pop("temperature", 1.0))
+    sampler = OpenAISampler(server.url, "words", **options)
+    assert sampler.identity_with(settings)
+    return {(s.problem_id, s.index): s for s in drawn(sampler, settings, n)}
+
+
+def drawn(sampler: OpenAISampler, settings: SamplingSettings, n: int) -> list[Sample]:
+    lists = list(sampler.sample(PROBLEMS, {p.id: range(n) for p in PROBLEMS}, settings, seed=0))
+    return [sample for samples in lists for sample in samples]
+
+
+REFUSED = {  # the fields that a server refuses -> the dialect that is left
+    EXTRA: "max_tokens, generation_config, seed",
+    ("generation_config",): "max_tokens, top_k, seed",
+    (*EXTRA, "generation_config"): "max_tokens, no further fields, seed",
+    ("max_tokens",): "max_completion_tokens, top_k, seed",
+    ("max_tokens", "min_p", "generation_config"): "max_completion_tokens, no further fields, seed",
+    ("seed",): "max_tokens, top_k, no seed",
+    ("seed", "max_tokens", *EXTRA): "max_completion_tokens, generation_config, no seed",
+}
+WORDS: dict[str, Callable[[list[str]], tuple[int, Any]]] = {
+    "openai": lambda f: (400, {"error": {"message": f"Unsupported parameter: '{f[0]}' is not supported."}}),
+    "pydantic": lambda f: (422, {"detail": [{"loc": ["body", f[0]], "msg": "Extra inputs are not permitted"}]}),
+    "vllm": lambda f: (400, {"object": "error", "message": f"[{{'type': 'extra_forbidden', 'loc': ('{f[0]}',)}}]"}),
+    "nameless": lambda f: (400, {"error": "Extra inputs are not permitted"}),
+    "another language": lambda f: (422, {"message": "Ung\u00fcltige Anfrage"}),
+    "html": lambda f: (400, b"<html><title>400</title><h1>Bad Request</h1></html>"),
+    "nothing": lambda f: (400, b""),
+    "a 200": lambda f: (200, {"error": {"message": f"unknown field {f[0]}"}, "choices": None}),
+    "a crash": lambda f: (500, b"Internal Server Error"),
+}
+
+
+@pytest.mark.parametrize(
+    ("refused", "words"), [*product(REFUSED, ["nameless"]), *product([EXTRA, ("max_tokens",)], WORDS)]
+)
+def test_the_dialect_is_found_in_any_words_told_once_and_recorded(
+    serve: Serve, caplog: pytest.LogCaptureFixture, refused: tuple[str, ...], words: str
+) -> None:
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        unknown = [name for name in body if name in refused]
+        return (*WORDS[words](unknown), {}) if unknown else None
+
+    server = serve(respond=respond)
+    settings = SamplingSettings(max_new_tokens=8)
+    if words == "a crash":  # says nothing of the request, so it is the server's failure
+        with pytest.raises(RuntimeError, match="failed: 500 Internal Server Error"):
+            OpenAISampler(server.url, "words", retries=0).identity_with(settings)
+        return
+    sampler = OpenAISampler(server.url, "words")
+    with caplog.at_level(logging.INFO, "simko"):
+        identity = sampler.identity_with(settings)
+        assert len(drawn(sampler, settings, 2)) == 8
+    assert identity["dialect"] == REFUSED[refused]
+    assert identity["seeds"] == ("not honoured" if "seed" in refused else "honoured")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert REFUSED[refused] in line
+    assert server.url in line
+
+
+def test_the_words_of_a_server_that_refuses_everything_are_given(serve: Serve) -> None:
+    server = serve(respond=lambda path, body: (400, {"error": {"message": "out of credit"}}, {}))
+    with pytest.raises(ValueError, match="refused the request: 400 out of credit"):
+        draw(server)
+
+
+ABSENT: list[Any] = [(status, {"error": "no"}, {}) for status in (400, 404, 405, 410, 422, 500, 501)]
+ABSENT += [(200, b"<html>", {}), (200, {"choices": []}, {}), (301, b"", {})]
+
+
+@pytest.mark.parametrize("answer", ABSENT)
+def test_a_run_asks_only_the_endpoint_that_it_uses(serve: Serve, answer: Any) -> None:
+    asked = []
+
+    def chat_alone(path: str, body: dict[str, Any]) -> Any:
+        asked.append(path)
+        return answer if "chat" not in path else None
+
+    assert len(draw(serve(respond=chat_alone), chat=True)) == 8
+    assert set(asked) == {"/v1/chat/completions"}
+    assert len(draw(serve(respond=lambda path, body: answer if "chat" in path else None))) == 8
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_run_without_chat_is_told_of_it_where_that_is_all_there_is(serve: Serve, status: int) -> None:
+    server = serve(respond=lambda path, body: None if "chat" in path else (status, {"error": "no"}, {}))
+    with pytest.raises(ValueError, match=f"{status} no.*--chat"):
+        draw(server)
+    assert OpenAISampler(server.url, "words").identity["seeds"] == "honoured"
+
+
+@pytest.mark.parametrize(("most", "used"), [(1.99, 1.0), (1.5, 1.0), (1.0, 1.0), (0.7, 0.6)])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_caps_the_temperature(serve: Serve, most: float, used: float, status: int) -> None:
+    def capped(path: str, body: dict[str, Any]) -> Any:
+        words = {"error": {"message": f"temperature: must be at most {most}"}}
+        return (status, words, {}) if body["temperature"] > most else None
+
+    assert not any(sample.failure for sample in draw(serve(respond=capped), temperature=used).values())
+    with pytest.raises(ValueError, match=f"refused the request: {status} temperature: must be at most"):
+        draw(serve(respond=capped), temperature=most + 0.01)
+
+
+def thinking(server: Server, field: str, tokens: int) -> Any:
+    """Thinks for so many tokens, in a field of its own, in parts, or where nobody sees it."""
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        answer = usual(server, path, body)
+        words = answer["choices"][0]["message"]["content"].split(" ")
+        thought, said = " ".join(words[:tokens]), " ".join(words[tokens:]) or None
+        if field == "parts":
+            content = [{"type": "thinking", "thinking": [{"type": "text", "text": thought}]}]
+            message: dict[str, Any] = {"content": content + ([{"type": "text", "text": said}] if said else [])}
+        elif field == "typed parts":
+            message = {"content": [{"type": "reasoning", "text": thought}, *([said] if said else [])]}
+        elif field == "twice":
+            message = {"content": said, "reasoning": thought, "reasoning_content": thought}
+        else:
+            message = {"content": said, field: thought}
+        answer["choices"][0]["message"] = message
+        return 200, answer, {}
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    "field", ["reasoning_content", "reasoning", "thinking", "parts", "typed parts", "twice", "hidden"]
+)
+@pytest.mark.parametrize("tokens", [4, 40, 200])
+def test_thinking_and_answer_are_kept_apart(serve: Serve, field: str, tokens: int) -> None:
+    if field == "hidden" and tokens == 200:
+        tokens = 1000
+    server = serve()
+    server.respond = thinking(server, field, tokens)
+    for (problem, _), sample in draw(server, chat=True).items():
+        prompt = next(p.prompt for p in PROBLEMS if p.id == problem)
+        words = server.text({"seed": sample.seed, "temperature": 1.0, "max_tokens": 8}, prompt).split(" ")
+        assert sample.response == " ".join(words[tokens:])
+        assert sample.thinking == (None if field == "hidden" else " ".join(words[:tokens]))
+        assert sample.failure is None
+
+
+def test_a_model_that_begins_alike_samples_all_the_same(serve: Serve) -> None:
+    server = serve()
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        answer = usual(server, path, body)
+        words = answer["choices"][0]["text"].split(" ")
+        answer["choices"][0]["text"] = " ".join(["Okay,"] * min(20, len(words)) + words[20:])
+        return 200, answer, {}
+
+    server.respond = respond
+    assert len(draw(server)) == 8
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_server_that_says_nothing_is_refused(serve: Serve, chat: bool) -> None:
+    choice = {"message": {"content": None}} if chat else {"text": ""}
+    server = serve(respond=lambda path, body: (200, {"choices": [choice]}, {}))
+    with pytest.raises(RuntimeError, match="neither text nor thinking within 2048 tokens"):
+        draw(server, chat=chat)
+
+
+def odd(**changes: Any) -> Any:
+    return {"choices": [{"index": 0, "message": {"content": "so"}, "text": "so", "finish_reason": "stop"} | changes]}
+
+
+ODD: dict[str, Any] = {
+    "no choices": {},
+    "empty choices": {"choices": []},
+    "null choices": {"choices": None, "error": {"message": "provider overloaded", "code": 502}},
+    "choices as a map": {"choices": {"0": {"text": "so"}}},
+    "a null choice": {"choices": [None]},
+    "a text choice": {"choices": ["so"]},
+    "null message and text": odd(message=None, text=None),
+    "neither": {"choices": [{"index": 0}]},
+    "a number for text": odd(message={"content": 7}, text=7),
+    "a message that is text": odd(message="so", text=None),
+    "unknown reason": odd(finish_reason="abort"),
+    "error for a reason": odd(finish_reason="error"),
+    "a map for a reason": odd(finish_reason={"type": "x"}),
+    "HTML": b"<html><body><h1>502 Bad Gateway</h1></body></html>",
+    "cut JSON": b'{"choices": [{"text": "so", "mess',
+    "nothing": b"",
+    "null": b"null",
+    "a list": b"[]",
+    "a number": b"7",
+    "not UTF-8": b'{"choices": [{"text": "\xff\xfe"',
+    "deep": b"[" * 100_000,
+    "events": b'data: {"choices": [{"delta": {"content": "so"}}]}\n\ndata: [DONE]\n\n',
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("chat", [False, True])
+def test_an_odd_answer_is_asked_for_again_and_then_kept_as_failed(serve: Serve, kind: str, chat: bool) -> None:
+    server, asked = serve(), {"b": 0, "c": 0}
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        asked.update({prompt[0]: asked.get(prompt[0], 0) + 1})
+        strange = prompt[0] == "b" or (prompt[0] == "c" and asked["c"] == 1)
+        return (200, ODD[kind], {}) if strange and limit(body) == 8 else None
+
+    server.respond = respond
+    samples = draw(server, n=1, chat=chat)
+    assert {key for key, sample in samples.items() if sample.failure} == {("b", 0)}
+    failed = samples["b", 0]
+    assert (failed.response, failed.tokens, failed.finish_reason) == ("", 0, "failed")
+    assert failed.failure is not None
+    assert failed.failure.startswith("200")
+    assert "\n" not in failed.failure
+    assert len(failed.failure) <= 400
+    assert (asked["b"], asked["c"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "response"),
+    [
+        ({"content": [{"type": "text", "text": "so "}, {"type": "text", "text": "4"}]}, "so 4"),
+        ({"content": ["so ", {"text": "4"}]}, "so 4"),
+        ({"content": [{"type": "output_text", "text": "4"}, {"type": "image_url", "image_url": {"url": "x"}}]}, "4"),
+        ({"content": []}, ""),
+        ({"content": None}, ""),
+        ({"content": None, "tool_calls": [{"function": {"name": "f"}}]}, ""),
+        ({"role": "assistant"}, ""),
+        ({"content": None, "refusal": "I cannot"}, "I cannot"),
+        ({"content": "4", "reasoning_content": None, "reasoning": ""}, "4"),
+    ],
+)
+def test_content_is_read_in_all_its_forms(serve: Serve, message: dict[str, Any], response: str) -> None:
+    answer = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": None}
+    server = serve(respond=lambda path, body: (200, answer, {}) if limit(body) == 8 else None)
+    assert {(s.response, s.thinking, s.failure) for s in draw(server, chat=True).values()} == {(response, None, None)}
+
+
+@pytest.mark.parametrize("said", ["EOS", "end_turn", "MAX_TOKENS", "max_length", "", "content_filter"])
+def test_reasons_in_other_words(serve: Serve, said: str) -> None:
+    server = serve(respond=lambda path, body: (200, odd(finish_reason=said), {}) if limit(body) == 8 else None)
+    expected = "length" if said.lower().startswith("max") else "failed" if said == "content_filter" else "stop"
+    assert {s.finish_reason for s in draw(server).values()} == {expected}
+
+
+REFUSALS: list[Any] = [
+    (400, {"error": {"message": "This model's maximum context length is 4096 tokens, however you requested 5000"}}),
+    (400, {"error": {"message": "The response was filtered", "code": "content_filter"}}),
+    (400, b"<html>request blocked</html>"),
+    (403, {"detail": "blocked by the firewall"}),
+    (413, b""),
+    (422, {"detail": [{"loc": ["body"], "msg": "too long"}]}),
+    (451, {"message": "Unavailable For Legal Reasons"}),
+    (500, {"error": "this prompt breaks the engine"}),
+    (503, b"upstream"),
+]
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_a_prompt_that_fails_does_not_end_the_others(serve: Serve, answer: Any, concurrency: int) -> None:
+    server = serve(respond=lambda path, body: (*answer, {}) if body["prompt"][0] == "b" else None)
+    samples = draw(server, concurrency=concurrency, retries=1)
+    assert {key for key, sample in samples.items() if sample.failure} == {("b", 0), ("b", 1)}
+    assert samples["b", 0].failure is not None
+    assert samples["b", 0].failure.startswith(str(answer[0]))
+
+
+@pytest.mark.parametrize("fault", ["drop", "hang"])
+def test_a_prompt_without_an_answer_does_not_end_the_others(serve: Serve, fault: str) -> None:
+    server = serve()
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        if body["prompt"][0] == "b":
+            if fault == "hang":
+                time.sleep(0.5)
+            raise ConnectionAbortedError
+        return None
+
+    server.respond = respond
+    samples = draw(server, n=1, timeout=0.3, retries=1)
+    assert {key for key, sample in samples.items() if sample.failure} == {("b", 0)}
+    expected = "no answer within 0.3 s" if fault == "hang" else "the connection was lost"
+    assert expected in str(samples["b", 0].failure)
+
+
+def seconds_header(seconds: float) -> dict[str, dict[str, str]]:
+    return {
+        "seconds": {"retry-after": str(seconds)},
+        "milliseconds": {"retry-after-ms": str(1000 * seconds)},
+        "date": {"retry-after": formatdate(time.time() + seconds + 1, usegmt=True)},
+    }
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "milliseconds", "date"])
+def test_retry_after_is_honoured(serve: Serve, status: int, form: str) -> None:
+    times: list[float] = []
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        if body["prompt"][0] == "b" and limit(body) == 8:
+            times.append(time.monotonic())
+            if len(times) == 1:
+                return status, {"error": "wait"}, seconds_header(1.2)[form]
+        return None
+
+    samples = draw(serve(respond=respond), n=1)
+    assert not any(sample.failure for sample in samples.values())
+    first, second = times
+    assert 1.15 <= second - first < 4
+
+
+def test_a_request_waits_as_often_as_it_is_told(serve: Serve) -> None:
+    server = serve()
+    sampler, settings = OpenAISampler(server.url, "words", retries=2), SamplingSettings(max_new_tokens=8)
+    assert sampler.identity
+    server.faults = [429] * 60
+    assert not any(sample.failure for sample in drawn(sampler, settings, 2))
+
+
+@pytest.mark.parametrize("asked", ["86400", "inf", "1e400"])
+def test_a_request_does_not_wait_for_ever(serve: Serve, asked: str) -> None:
+    server = serve(
+        respond=lambda path, body: (
+            (429, {"error": "quota"}, {"retry-after": asked}) if body["prompt"][0] == "b" else None
+        )
+    )
+    samples = draw(server, n=1)
+    assert str(samples["b", 0].failure) == "429 quota"
+
+
+def test_a_server_that_is_gone_ends_the_run(serve: Serve) -> None:
+    server = serve()
+    sampler, settings = OpenAISampler(server.url, "words", retries=1), SamplingSettings(max_new_tokens=8)
+    assert sampler.identity
+    server.respond = lambda path, body: (502, b"<h1>Bad Gateway</h1>", {})
+    with pytest.raises(RuntimeError, match="failed: 502 Bad Gateway"):
+        drawn(sampler, settings, 100)
+    assert len(server.bodies) < 400
+
+
+def test_a_slow_server_is_told_of_within_seconds(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simko.sampling.openai_sampler._SIGN_SECONDS", 0.2)
+    with caplog.at_level(logging.INFO, "simko"):
+        assert OpenAISampler(serve(delay=0.5).url, "words").identity
+    assert "has not answered for 0.2 s; waiting up to 1800 s" in caplog.text
+
+
+def test_sixty_four_requests_are_under_way_at_once(serve: Serve) -> None:
+    server = serve(delay=0.3)
+    sampler, settings = OpenAISampler(server.url, "words"), SamplingSettings(max_new_tokens=8)
+    assert sampler.identity
+    assert len(drawn(sampler, settings, 32)) == 128
+    assert server.most_under_way == 64
+
+
+def test_the_identity_is_json(serve: Serve) -> None:
+    identity = OpenAISampler(serve().url, "words").identity
+    assert json.loads(json.dumps(identity)) == identity
