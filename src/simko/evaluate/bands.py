@@ -1,8 +1,5 @@
 """Bands that hold at all K at once, for a curve and for a difference of two, over problems and over training seeds.
 
-A band is the pointwise interval at a higher level: the one at which, over the resamples, all K hold together. So every K takes
-an equal part of the error, and one with few differing problems does not widen the others.
-
 Axes: S training seeds, P problems, K ks, B resamples.
 """
 
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from simko.evaluate.intervals import clopper_pearson, resampled_t
+from simko.evaluate.intervals import clopper_pearson, critical_value, resampled_t
 
 Draw = Callable[[Float[np.ndarray, "P K"], int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """(centred, resamples, rng) -> m* - m and t*, as `resampled_t` does."""
@@ -49,7 +46,7 @@ def simultaneous_band(
     """A band for all ks at once around the mean over seeds and problems of a difference.
 
     It covers another draw of problems, and another draw of training seeds of each side that has several. The band is
-    D(K) +- q(K) e(K), with q(K) from `joint_critical` of |t* s + g| / e, and e^2 = s^2 / P + v.
+    D(K) +- q e(K), with q the level-quantile over resamples of max_K |t* s + g| / e, and e^2 = s^2 / P + v.
 
     - t* s is the error of another draw of problems, from the studentised bootstrap.
     - g is that of another draw of seeds: multivariate t with S - 1 degrees of freedom. Its variance v(K) is that of the seeds'
@@ -87,10 +84,10 @@ def simultaneous_band(
             variance, error, moved = variance + of_seeds, error + shift, moved + shift
     scale = np.sqrt(variance)
     size = np.abs(error) / scale
-    critical, _, least = joint_critical(size, level)
-    low, high = np.maximum(mean - critical * scale, -1.0), np.minimum(mean + critical * scale, 1.0)
-    exceeding = (size >= np.abs(mean) / scale).sum(axis=0)
-    p = (1 + np.searchsorted(np.sort(least), exceeding, side="right")) / (resamples + 1)
+    largest = size.max(axis=1)
+    half = critical_value(largest, level) * scale
+    low, high = np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)
+    p = (1 + (largest[:, None] >= np.abs(mean) / scale).sum(axis=0)) / (resamples + 1)
     rows = zip(np.array(ks)[kept], mean, low, high, p, strict=True)
     return tuple(BandPoint(int(k), *map(float, row)) for k, *row in rows), moved
 
@@ -100,8 +97,9 @@ def curve_band(
 ) -> Float[np.ndarray, "K 2"]:
     """A band for all ks at once around the mean over problems of values in [0, 1], clipped to [0, 1].
 
-    `studentised_interval` at the level at which all ks hold together, each tail with its own quantile. With several seeds it
-    covers another draw of them too, as `simultaneous_band` does.
+    `studentised_interval` at the level at which, over the resamples, all ks hold together: each tail of each k has its own
+    quantile, since few problems decide a mean near 0 or 1, and t* there would widen the band at every other k. With several
+    seeds it covers another draw of them too, as `simultaneous_band` does.
     """
     by_problem = values.mean(axis=0)
     mean, spread, problems = by_problem.mean(axis=0), by_problem.std(axis=0), len(by_problem)
@@ -113,7 +111,7 @@ def curve_band(
         error = resampled_t(by_problem[:, varies] - mean[varies], resamples, rng)[1] * spread[varies]
         if len(values) > 1:
             error = error + _another_draw_of_seeds(values[:, :, varies], resamples, rng)[1]
-        critical, tail, _ = joint_critical(np.concatenate([error, -error], axis=1), level)
+        critical, tail = joint_critical(np.concatenate([error, -error], axis=1), level)
         above, below = np.split(critical, 2)
         low[varies], high[varies] = mean[varies] - above, mean[varies] + below
     bound = clopper_pearson(mean, problems, 1 - 2 * tail)
@@ -124,25 +122,21 @@ def curve_band(
     return band
 
 
-def joint_critical(
-    size: Float[np.ndarray, "B K"], level: float
-) -> tuple[Float[np.ndarray, " K"], float, Float[np.ndarray, " B"]]:
-    """One critical value for each column, of equal tails, such that a share `level` of rows lies below all of them.
+def joint_critical(size: Float[np.ndarray, "B K"], level: float) -> tuple[Float[np.ndarray, " K"], float]:
+    """A critical value for each column, of equal tails, such that a share `level` of rows lies at or below all of them.
 
-    Returns the values, the tail of each column, and for each row the fewest rows that are as large at some column. The values
-    are infinite if there are too few rows for the level.
+    Returns the values and the tail of each column. The values are infinite if there are too few rows for the level.
     """
     rows = len(size)
     ordered = np.sort(size, axis=0)
-    least = np.full(rows, rows)
+    least = np.full(rows, rows)  # for each row, the fewest rows that are as large at some column
     for column, sorted_column in zip(size.T, ordered.T, strict=True):
         least = np.minimum(least, rows - np.searchsorted(sorted_column, column))
-    # the largest r with 1 + #(least <= r) <= (B + 1) (1 - level)
     allowed = int((rows + 1) * (1 - level) + 1e-9) - 1
     if allowed < 0:
-        return np.full(size.shape[1], np.inf), 0.0, least
-    r = int(np.sort(least)[allowed]) - 1
-    return ordered[rows - 1 - r], (r + 1) / (rows + 1), least
+        return np.full(size.shape[1], np.inf), 0.0
+    r = int(np.sort(least)[allowed]) - 1  # the largest with 1 + #(least <= r) <= (B + 1) (1 - level)
+    return ordered[rows - 1 - r], (r + 1) / (rows + 1)
 
 
 def multiplied_t(
