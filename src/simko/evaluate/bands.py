@@ -3,6 +3,7 @@
 Axes: S training seeds, P problems, K ks, B resamples.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,12 @@ def curve_band(
     low, high = np.minimum(low, mean), np.maximum(high, mean)
     band: np.ndarray = np.clip(np.stack([low, high], axis=-1), 0.0, 1.0)
     return band
+
+
+def whole_ks(most: int) -> list[int]:
+    """1, 2, 3, ... up to most; above 128, 64 of them per factor of two, which a curve crosses without a visible bend."""
+    above = np.geomspace(128, most, 1 + math.ceil(64 * math.log2(most / 128))) if most > 128 else ()
+    return sorted({*range(1, min(most, 128) + 1), *(round(k) for k in above)})
 
 
 def joint_critical(size: Float[np.ndarray, "B K"], level: float) -> tuple[Float[np.ndarray, " K"], float]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from simko.evaluate.bands import curve_band
-from simko.evaluate.passk import Counts, as_seeds, pass_at_k_matrix, same_problems
+from simko.evaluate.bands import curve_band, whole_ks
+from simko.evaluate.passk import Counts, as_seeds, values_by_seed
 
 _FEWEST = 10  # problems for two parameters
 _LIMIT = 12.0  # of |log a| and |log b|: beyond it all problems are alike, or all solved or unsolved
@@ -23,9 +23,9 @@ class Extrapolation:
     shapes: tuple[tuple[float, float], ...]
     """(a, b) of each training seed."""
     fits: bool
-    """Whether the model lies within the 95 % band of the measured curve at every K up to n / 2."""
+    """Whether each seed's model lies within the 95 % band of its measured curve at every K up to n / 2."""
     worst_k: int
-    """The K up to n / 2 at which model and measurement are furthest apart."""
+    """The K up to n / 2 at which a model and its measured curve are furthest apart."""
     worst_gap: float
     """The model's pass@K minus the measured one at that K."""
 
@@ -38,7 +38,7 @@ def extrapolate(counts: Counts | Sequence[Counts], *, resamples: int = 4000, see
     """Fit p ~ Beta(a, b) over the problems by maximum likelihood, one fit for each training seed.
 
     A problem with c of n correct has the likelihood B(a + c, b + n - c) / B(a, b), and pass@K of the model is
-    1 - B(a, b + K) / B(a, b). The fit is checked against the measured curve at every K up to n / 2. That it fits there says
+    1 - B(a, b + K) / B(a, b). The fit is checked against the measured curve up to n / 2. That it fits there says
     little about K far beyond n: problems that are never solved and problems that are solved once in 100 n look alike.
 
     Args:
@@ -50,21 +50,24 @@ def extrapolate(counts: Counts | Sequence[Counts], *, resamples: int = 4000, see
     samples correct, none correct, or no more spread between problems than chance gives).
     """
     runs = as_seeds(counts)
-    ids = same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
     fewest = min(n for run in runs for n, _ in run.values())
-    if len(ids) < _FEWEST or fewest < 2:
+    if len(runs[0]) < _FEWEST or fewest < 2:
         return None
-    shapes = [_fit(np.array([run[i] for i in ids], dtype=float)) for run in runs]
-    found = [shape for shape in shapes if shape is not None]
-    if len(found) < len(shapes):
-        return None
-    ks = range(1, fewest // 2 + 1)
-    values = np.stack([pass_at_k_matrix([run[i][0] for i in ids], [run[i][1] for i in ids], ks) for run in runs])
-    model = np.mean([_model(a, b, np.array(ks)) for a, b in found], axis=0)
-    low, high = curve_band(values, resamples=resamples, seed=seed).T
-    gap = model - values.mean(axis=(0, 1))
-    worst = int(np.abs(gap).argmax())
-    return Extrapolation(tuple(found), bool(((low <= model) & (model <= high)).all()), ks[worst], float(gap[worst]))
+    ks = whole_ks(fewest // 2)
+    ids, values = values_by_seed(runs, ks)
+    shapes = []
+    gaps, fits = [], True
+    for run, measured in zip(runs, values, strict=True):
+        shape = _fit(np.array([run[i] for i in ids], dtype=float))
+        if shape is None:
+            return None
+        model = _model(*shape, np.array(ks))
+        low, high = curve_band(measured[None], resamples=resamples, seed=seed).T
+        fits = fits and bool(((low <= model) & (model <= high)).all())
+        shapes.append(shape)
+        gaps.append(model - measured.mean(axis=0))
+    run_index, worst = np.unravel_index(np.abs(gaps).argmax(), np.shape(gaps))
+    return Extrapolation(tuple(shapes), fits, ks[worst], float(gaps[run_index][worst]))
 
 
 def _fit(counts: Float[np.ndarray, "P 2"]) -> tuple[float, float] | None:

@@ -137,8 +137,7 @@ def pass_at_k_curve(
     ValueError for a problem with n < k. Dropping it would average different problems at different ks.
     """
     runs = as_seeds(counts)
-    ids = same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
-    by_seed = np.stack([_values(run, ids, ks) for run in runs])
+    ids, by_seed = values_by_seed(runs, ks)
     interval = studentised_interval(by_seed.mean(axis=0), level=level, resamples=resamples, seed=seed)
     means = by_seed.mean(axis=(0, 1))
     over_seeds = _intervals_or_none(seeds_t(by_seed.mean(axis=1), level=level), len(ks))
@@ -191,6 +190,15 @@ def paired_difference(
         tuple(i for i in ids if i in ours_solved - other_solved),
         tuple(i for i in ids if i in other_solved - ours_solved),
     )
+
+
+def values_by_seed(
+    counts: Counts | Sequence[Counts], ks: Sequence[int]
+) -> tuple[list[str], Float[np.ndarray, "S P K"]]:
+    """The problem ids, and pass@k by seed, problem and k. ValueError if a seed lacks a problem or samples."""
+    runs = as_seeds(counts)
+    ids = same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
+    return ids, np.stack([_values(run, ids, ks) for run in runs])
 
 
 def paired_values(
