@@ -180,7 +180,7 @@ def test_the_page_is_self_contained_and_escapes_what_models_say(tmp_path):
     assert "\x00" not in page
     assert "\u202e" not in page
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
-    assert page.count("<svg") == page.count("</svg>") == 2
+    assert page.count("<svg") == page.count("</svg>") == 3
 
 
 def test_a_sweep_stands_side_by_side(tmp_path):

@@ -15,9 +15,12 @@ from simko.evaluate.answers import (
     guessing_line,
     majority,
 )
+from simko.evaluate.bands import curve_band, whole_ks
 from simko.evaluate.crossing import Crossing, crossing
+from simko.evaluate.difficulty import Stratum, by_difficulty
+from simko.evaluate.extrapolation import Extrapolation, extrapolate
 from simko.evaluate.intervals import holm
-from simko.evaluate.passk import with_errors_as_correct
+from simko.evaluate.passk import Interval, values_by_seed, with_errors_as_correct
 from simko.report.measures import StepPoint, step_points
 from simko.report.runs import MatchedTask, RunEvaluation, RunGroup, match, parse_group
 
@@ -52,6 +55,10 @@ class Side:
     """The tokens per sample; None if unknown."""
     lacking: int
     """The number of problems with fewer samples than were asked for."""
+    band: Mapping[int, Interval]
+    """{k: the ends of the band that holds at all of them}, up to half of the samples of any side."""
+    model: Extrapolation | None
+    """The model beyond n; None if there is no fit."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Pair:
     """Whether the curves cross; None if a problem has a single sample."""
     p_holm: float
     """The p value at the headline K, adjusted over all tasks and pairs."""
+    strata: tuple[Stratum, ...]
+    """The pair by difficulty for the other, at the powers of two up to a quarter of the samples; empty for too few samples."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,8 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
         shares={"truncated": truncated} | {o: count / total for o, count in outcomes.items()},
         tokens=tokens,
         lacking=sum(e.lacking for e in group),
+        band=_band(counts, ks[-1] // 2),
+        model=extrapolate(counts),
     )
 
 
@@ -193,7 +204,16 @@ def _pair(other: Side, ours: Side, ks: Sequence[int]) -> Pair:
     left: list[Counts] = [e.counts for e in ours.evaluations]
     right: list[Counts] = [e.counts for e in other.evaluations]
     crossed = crossing(left, right) if ks[-1] > 1 else None
-    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0)
+    quarter = [k for k in ks if 4 * k <= min(n for run in [*left, *right] for n, _ in run.values())]
+    strata = by_difficulty(left, right, quarter) if quarter else ()
+    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0, strata)
+
+
+def _band(counts: Sequence[Counts], most: int) -> dict[int, Interval]:
+    ks = whole_ks(most)
+    if not ks:
+        return {}
+    return dict(zip(ks, map(tuple, curve_band(values_by_seed(counts, ks)[1]).tolist()), strict=True))
 
 
 def _adjust_p(sections: Sequence[Section]) -> list[Section]:

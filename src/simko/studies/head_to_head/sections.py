@@ -127,7 +127,7 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
         Prose(
             "By problem and seed. Below each difference its 95 % band, which covers another draw of problems and of training seeds, "
             "for all K at once; sd: the standard deviation over seeds; p: of the band, adjusted by Holm over the methods of the "
-            "table at that K. Without a band: one seed, or fewer than five problems differ.",
+            "table at that K. Without a band: one seed, or fewer than eight problems differ.",
             "caption",
         )
     )
