@@ -96,10 +96,11 @@ class Server:
     url: str = ""
 
     def text(self, body: dict[str, Any], prompt: str) -> str:
-        if not self.samples or body["temperature"] == 0:
+        temperature = body.get("temperature", 1.0)
+        if not self.samples or temperature == 0:
             return "always the same words"
         seeded = self.seeded and "seed" in body
-        draw = random.Random(f"{body['seed']}|{prompt}|{body['temperature']}") if seeded else random.Random()
+        draw = random.Random(f"{body['seed']}|{prompt}|{temperature}") if seeded else random.Random()
         return " ".join(draw.choice(["one", "two", "three", "four", "\n"]) for _ in range(limit(body)))
 
 
@@ -178,6 +179,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Listening(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers with the given traits, on real sockets."""
@@ -185,7 +190,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(**traits: Any) -> Server:
         server = Server(**traits)
-        http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+        http = _Listening(("127.0.0.1", 0), _handler(server))
         http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that go away are no news
         server.url = f"http://127.0.0.1:{http.server_port}/v1"
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()

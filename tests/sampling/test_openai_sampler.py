@@ -198,7 +198,7 @@ def test_a_wrong_key_and_a_wrong_model(serve: Callable[..., Any], monkeypatch: p
     with pytest.raises(ValueError, match=r"does not know model 'other' or this address .*does not exist"):
         assert open_sampler(server, model="other").identity
     with pytest.raises(ValueError, match=r"refused the request: 422 Unexpected fields.*temperature"):
-        draw(open_sampler(serve(refuses=("temperature",))), 1)
+        draw(open_sampler(serve(refuses=("temperature",))), 1, SamplingSettings(temperature=0.5, max_new_tokens=8))
 
 
 def test_a_server_that_speaks_chat_alone(serve: Callable[..., Any]) -> None:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.sampling import Sampler, SamplingSettings, Served, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
+logger = logging.getLogger("simko")
 _MAX_UNGRADED = 1024  # samples that may wait in memory for their verdicts
 
 
@@ -72,13 +75,18 @@ def evaluate(
         drawn = sampler.sample(problems, missing, settings, seed=setting_seed(seed, task, name)) if missing else ()
         limit = max(max_failed * total, min(n, total - 1))
         failed = 0
-        for samples in drawn:
-            store.add(setting, samples)
-            bar.update(sum(s.index < n for s in samples))
-            grader.submit([s for s in samples if s.failure is None])
-            failed += sum(s.failure is not None for s in samples)
-            if failed > limit:
-                raise RuntimeError(_too_many(store.failures(setting), total, max_failed))
+        with _rest_stored(store, setting, drawn):
+            for samples in drawn:
+                store.add(setting, samples)
+                bar.update(sum(s.index < n for s in samples))
+                grader.submit([s for s in samples if s.failure is None])
+                failures = [s for s in samples if s.failure is not None]
+                if failures and not failed:
+                    said = (label, failures[0].problem_id, failures[0].failure)
+                    logger.warning("%s: problem %r failed: %s. Failed samples count as incorrect", *said)
+                failed += len(failures)
+                if failed > limit:
+                    raise RuntimeError(_too_many(store.failures(setting), total, max_failed))
     short = store.missing(setting, n)
     if short:
         raise RuntimeError(f"{len(short)} problems, {next(iter(short))!r} first, lack samples: run again to continue")
@@ -129,6 +137,20 @@ def digest(problems: Sequence[Problem]) -> str:
     """The SHA-256 of the problems, with prompts, gold answers and metadata, in order."""
     lines = (json.dumps(asdict(replace(p, metadata=dict(p.metadata))), sort_keys=True) for p in problems)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def _rest_stored(store: SampleStore, setting: Setting, drawn: Iterable[list[Sample]]) -> Iterator[None]:
+    """Whatever ends the run, what the sampler has received by then is stored."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(drawn, Generator):
+            with suppress(type(error)), closing(drawn):
+                rest = drawn.throw(error)
+                missing = store.missing(setting, setting.n)
+                store.add(setting, [s for s in rest if s.index in missing.get(s.problem_id, ())])
+        raise
 
 
 def _too_many(failures: Mapping[str, Failures], total: int, max_failed: float) -> str:

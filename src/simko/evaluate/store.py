@@ -178,7 +178,8 @@ class SampleStore:
         differing = [
             f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
             for key in dict.fromkeys([*kept, *wanted])
-            if kept.get(key) != wanted.get(key) and key not in free
+            # earlier versions recorded less
+            if kept.get(key, wanted.get(key)) != wanted.get(key) and key not in free
         ]
         if differing:
             raise ValueError(

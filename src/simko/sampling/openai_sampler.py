@@ -25,7 +25,7 @@ T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], "Future[T]"]
 
 _SILENT_PROBLEMS = 3  # this many in a row without an answer: it is the server, not a prompt
-_SIGN_SECONDS = 5.0
+_SIGN_SECONDS = 2.0
 
 
 class OpenAISampler:
@@ -100,7 +100,10 @@ class OpenAISampler:
     def sample(
         self, problems: Sequence[Problem], wanted: Wanted, settings: SamplingSettings, *, seed: int
     ) -> Iterator[list[Sample]]:
-        """See `Sampler.sample`: lists of the samples that just arrived. Closing the iterator cancels pending requests."""
+        """See `Sampler.sample`: lists of the samples that just arrived. Closing the iterator cancels pending requests.
+
+        What has arrived when an exception is thrown into the iterator comes as a last list, with the list before it.
+        """
         check_wanted(problems, wanted)
         if not any(wanted.values()):
             return
@@ -108,13 +111,17 @@ class OpenAISampler:
         with self._client(retries=self.retries) as (client, run, loop):
             drawing = run(draw.all(client))
             drawing.add_done_callback(lambda _: draw.arrived.put(None))
+            samples: list[Sample] = []
             try:
                 while samples := draw.next_list():
                     yield samples
                     loop.call_soon_threadsafe(draw.make_room, len(samples))
-            except KeyboardInterrupt:
-                if samples := draw.next_list(wait=False):
-                    yield samples
+                    samples = []
+            except GeneratorExit:
+                raise
+            except BaseException:  # an interrupt, or what the caller throws, who may not have kept the last list
+                if rest := samples + draw.next_list(wait=False):
+                    yield rest
                 raise
             if error := drawing.exception():
                 failure = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error

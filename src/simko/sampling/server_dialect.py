@@ -51,19 +51,22 @@ class Dialect:
 
     seeded: bool
     """Whether it takes a seed."""
+    ones: bool
+    """Whether it takes a temperature and a top_p of 1, which are OpenAI's defaults; some reasoning models take none."""
     limit: str
     """The name of the limit of new tokens."""
     extras: str
     """A key of _EXTRAS."""
 
     def __str__(self) -> str:
-        return ", ".join((self.limit, self.extras, "seed" if self.seeded else "no seed"))
+        left_out = () if self.ones else ("no temperature or top_p of 1",)
+        return ", ".join((self.limit, self.extras, "seed" if self.seeded else "no seed", *left_out))
 
     def fields(self, settings: SamplingSettings) -> dict[str, Any]:
         """The fields of a request, beside the model, the prompt and the seed. ValueError for a setting that has none."""
+        drawing = {"temperature": settings.temperature, "top_p": settings.top_p}
         return {
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
+            **{name: value for name, value in drawing.items() if self.ones or value != 1},
             self.limit: settings.max_new_tokens,
             **({"stop": list(settings.stop)} if settings.stop else {}),
             **_EXTRAS[self.extras](settings),
@@ -72,7 +75,8 @@ class Dialect:
 
 def dialects() -> Iterator[Dialect]:
     """All dialects. What a run can least do without is given up last."""
-    return (Dialect(*fields) for fields in product((True, False), ("max_tokens", "max_completion_tokens"), _EXTRAS))
+    limits = ("max_tokens", "max_completion_tokens")
+    return (Dialect(*fields) for fields in product((True, False), (True, False), limits, _EXTRAS))
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,8 @@ def _replies(ask: Ask, dialect: Dialect, settings: SamplingSettings) -> tuple[li
                     break
             return replies, temperature
         except ServerFailure as failure:
-            if failure.of_server:
+            if failure.kind in ("busy", "slow", "unreachable"):
                 raise
-            refusal = failure
+            refusal = failure  # some servers break over a temperature that they do not take
     assert refusal is not None
     raise refusal
