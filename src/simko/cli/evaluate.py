@@ -23,7 +23,9 @@ _BACKEND_OPTIONS = ("base_url", "concurrency", "batch_size", "dtype", "revision"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "simko evaluate --model MODEL --task TASKS --out DIRECTORY [-n N] [options]"
     parser.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or a server's name of its model")
-    parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl[.gz], .csv[.gz], .parquet files: a,b,c")
+    parser.add_argument(
+        "--task", required=True, help="tasks (see simko tasks) or .jsonl[.gz], .csv[.gz], .parquet files: a,b,c"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
     parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses per problem (default: the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("train", "test"), help="with --parquet: which problems (train)")
     parser.add_argument("--verifier", help="with --parquet: the verifier of a file of your own")
     parser.add_argument(
-        "--columns", metavar="ROLE=NAME,...", help="for a file: where the parts stand, e.g. prompt=Question,answer=Final"
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="for a file: where the parts stand, e.g. prompt=Question,answer=Final",
     )
 
 
@@ -48,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--columns is for files: name one, or leave it out")
     if args.name is not None:
         file = is_file_name(args.name)
-        print(visible(describe(file_of_problems(args.name, parse_columns(args.columns)) if file else get_task(args.name))))
+        print(
+            visible(describe(file_of_problems(args.name, parse_columns(args.columns)) if file else get_task(args.name)))
+        )
         return
     from simko.cli.tables import terminal
     from simko.tasks import PREFIXES

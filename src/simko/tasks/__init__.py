@@ -8,7 +8,6 @@ from simko.tasks.code_file import code_task
 from simko.tasks.columns import parse_columns
 from simko.tasks.countdown import COUNTDOWN, countdown_traces
 from simko.tasks.deepcoder import DEEPCODER
-from simko.tasks.table_files import check_file
 from simko.tasks.graph_paths import GRAPH_PATHS, graph_paths_traces
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
@@ -18,6 +17,7 @@ from simko.tasks.mini_sudoku import MINI_SUDOKU, mini_sudoku_traces
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.reasoning_gym import reasoning_gym_task
+from simko.tasks.table_files import check_file
 from simko.tasks.task import Loader, Split, Task
 from simko.tasks.verl_rows import verl_rows, write_verl_rows
 

@@ -7,6 +7,7 @@ A verifier that compares answers needs the answer alone. A worked solution that 
 import re
 
 from simko.verifiers.extract import find_answer
+from simko.verifiers.maths.reading.words import vocabulary
 
 COMPARING = ("math", "last_box", "last_integer", "exact", "choice")
 """The verifiers to which a gold is the answer alone."""
@@ -64,7 +65,7 @@ def _no_answer(gold: str) -> str | None:
 _WRAPPED = re.compile(r"\\(?:text[a-z]*|mbox|mathrm)\s*\{([^{}]*)\}")
 _FORMULAS = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|_\{[^{}]*\}")
 _WORD = re.compile(r"(?<![A-Za-z0-9\\_^{}(])[A-Za-z]{2,}(?:['\u2019][a-z]+)?(?![A-Za-z0-9\\_^{}(])")
-_TELLING = frozenset(
+_TELLING = vocabulary(
     """
     we she he they it you her his their our my your therefore thus hence so because since means implies
     gets get got gives give gave giving takes take took makes make made needs need needed costs cost spends spend spent
@@ -72,17 +73,17 @@ _TELLING = frozenset(
     equals becomes remains runs ran walks walked drives drove works worked reads bakes baked collects collected
     adds adding subtract subtracting multiply multiplying dividing substituting solving simplifying using
     find found obtain compute calculate conclude know let's step altogether
-    """.split()
+    """
 )
 """Words of one who tells how an answer was found. Beside a formula, none of them stands in an answer."""
-_CONDITIONS = frozenset(
+_CONDITIONS = vocabulary(
     """
     if when where whenever otherwise all every any each only such except unless for with iff that which integer integers
     real positive negative prime primes odd even multiple multiples divisible increasing decreasing
-    """.split()
+    """
 )
 """Words of answers that are told in words: for which numbers, where, what shape."""
-_FUNCTION_WORDS = frozenset("the a an of to in on at by and or is are was were has have had will would be as from".split())
+_FUNCTION_WORDS = vocabulary("the a an of to in on at by and or is are was were has have had will would be as from")
 _STATED = re.compile(
     r"\s*(?:the|our|my|its|this|that|her|his|there|a|an|in|final)\b[^.]*?"
     r"(?:\b(?:is|are|was|were|be|has|have|had)\s+(?:now\s+|then\s+|only\s+|exactly\s+|equal\s+to\s+)*"
@@ -131,7 +132,15 @@ _ESCAPES = {
 }
 """{a control character: (the letter that it is written with, commands that start with that letter)}, those alone whose rest is
 no word with which a line may start."""
-_NAMES = {"\a": "a bell", "\b": "a backspace", "\f": "a form feed", "\n": "a line break", "\r": "a carriage return", "\t": "a tab", "\v": "a vertical tab"}
+_NAMES = {
+    "\a": "a bell",
+    "\b": "a backspace",
+    "\f": "a form feed",
+    "\n": "a line break",
+    "\r": "a carriage return",
+    "\t": "a tab",
+    "\v": "a vertical tab",
+}
 _EATEN = re.compile(
     "|".join(
         f"{re.escape(control)}(?:{'|'.join(name.removeprefix(letter) for name in names.split())})(?![A-Za-z])"

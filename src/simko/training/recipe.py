@@ -43,7 +43,9 @@ class RunArguments:
     )
     columns: str | None = field(
         default=None,
-        metadata={"help": "For files: where the parts of a problem stand, e.g. prompt=Question,answer=Final.Answer,id=uid."},
+        metadata={
+            "help": "For files: where the parts of a problem stand, e.g. prompt=Question,answer=Final.Answer,id=uid."
+        },
     )
     verifier: str | None = field(
         default=None,
