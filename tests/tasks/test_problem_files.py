@@ -200,7 +200,7 @@ def test_a_verifier_of_ones_own_gets_the_column_as_it_is(tmp_path: Path) -> None
         assert (problem.answer, problem.metadata) == (answer, {})
 
 
-COMMANDS = r"\frac \forall \beta \binom \bar \boxed \theta \tau \times \text \tfrac \neq \nabla \notin \rho \right \alpha \vec \varphi"
+COMMANDS = r"\frac \forall \beta \binom \bar \boxed \theta \times \text \tfrac \neq \nabla \notin \rho \right \tilde \alpha \vec \varphi"
 ESCAPES = {"f": "\f", "b": "\b", "t": "\t", "n": "\n", "r": "\r", "a": "\a", "v": "\v"}
 
 

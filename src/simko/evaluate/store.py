@@ -129,17 +129,17 @@ class SampleStore:
     def _change_problems(self, setting: int, changed: Change, problems: Sequence[Problem]) -> None:
         """Put `problems` in the place of a setting's, with the samples that they keep. Call it in a transaction."""
         move = "UPDATE samples SET setting = ?, problem = ? WHERE setting = ? AND problem = ?"
-        moved = [(old, new.id) for old, new in changed.kept if old.aside or old.problem.id != new.id]
+        moved = [(k.old, k.new.id) for k in changed.kept if k.old.aside or k.old.problem.id != k.new.id]
         leaving = [old for old in (*changed.dropped, *(old for old, _ in moved)) if not old.aside]
         # first all that leave their ids, which may be exchanged
         self._db.executemany(move, [(-setting, old.key, setting, old.problem.id) for old in leaving])
         self._db.executemany(move, [(setting, id, -setting, old.key) for old, id in moved])
-        anew = [(setting, new.id) for old, new in changed.kept if changed.judged_anew(old, new)]
+        anew = [(setting, k.new.id) for k in changed.kept if k.anew]
         clear = "UPDATE samples SET outcome = NULL, extracted = NULL, rule = NULL WHERE setting = ? AND problem = ?"
         self._db.executemany(clear, anew)
         self._db.execute("DELETE FROM problems WHERE setting = ?", (setting,))
         self._insert_problems(setting, enumerate(problems))
-        returned = [(-setting, old.key) for old, _ in changed.kept if old.aside]
+        returned = [(-setting, k.old.key) for k in changed.kept if k.old.aside]
         self._db.executemany("DELETE FROM problems WHERE setting = ? AND problem = ?", returned)
         self._insert_problems(-setting, ((0, replace(old.problem, id=old.key)) for old in changed.dropped))
 

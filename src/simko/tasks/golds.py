@@ -24,7 +24,8 @@ def read_gold(text: str, verifier: str | None) -> str:
     verifier: a name of simko's; others, and None, take the text as it is. ValueError, with the reason, for a text that holds no
     answer alone.
     """
-    if (reason := eaten_latex(text)) is not None:
+    alone = verifier in COMPARING and _MARK.search(text) is None
+    if (reason := eaten_latex(text, answer=alone)) is not None:
         raise ValueError(f"{text!r:.80} {reason}")
     if verifier not in COMPARING:
         return text
@@ -121,17 +122,23 @@ def is_prose(text: str) -> bool:
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile(r"[\b\f]")
 """What stands in no text but through an escape. The strict match of other verifiers may want any other character."""
-_ESCAPES = {
-    "\a": ("a", "alpha approx angle arcsin arccos arctan arg ast"),
-    "\b": ("b", "beta bar binom boxed begin bf big bigl bigr bigcup bigcap bmod bullet because bot"),
-    "\f": ("f", "frac forall flat fbox"),
-    "\n": ("n", "neq nabla notin nexists nleq ngeq newline"),
-    "\r": ("r", "rho right rangle rightarrow rfloor rceil rvert"),
-    "\t": ("t", "theta tau times text textbf textit textrm tfrac triangle tilde tanh tbinom therefore"),
-    "\v": ("v", "vec varphi varepsilon vartheta vee vert vdots"),
+_COMMANDS = {
+    "\a": "alpha approx angle arcsin arccos arctan arg ast",
+    "\b": "beta bar binom boxed begin bf big bigl bigr bigcup bigcap bmod bullet because bot",
+    "\f": "frac forall",
+    "\n": "neq nabla notin nleq ngeq newline",
+    "\r": "rho right rightarrow rceil",
+    "\t": "theta times text textbf textit textrm tfrac triangle tilde tanh tbinom therefore",
+    "\v": "vec varphi varepsilon vartheta vee vert vdots",
 }
-"""{a control character: (the letter that it is written with, commands that start with that letter)}, those alone whose rest is
-no word with which a line may start."""
+"""{a control character: the commands whose first letter an escape makes it}, where the rest is no word that may start a line."""
+_SHORT_COMMANDS = {
+    "\f": "fbox flat",
+    "\n": "nu ne ni neg not nexists nmid nparallel",
+    "\r": "rangle rfloor rvert rm",
+    "\t": "tan tau to top",
+}
+"""Those with such a rest, which no answer has at the start of a line."""
 _NAMES = {
     "\a": "a bell",
     "\b": "a backspace",
@@ -141,19 +148,25 @@ _NAMES = {
     "\t": "a tab",
     "\v": "a vertical tab",
 }
-_EATEN = re.compile(
-    "|".join(
-        f"{re.escape(control)}(?:{'|'.join(name.removeprefix(letter) for name in names.split())})(?![A-Za-z])"
-        for control, (letter, names) in _ESCAPES.items()
-    )
-)
 
 
-def eaten_latex(text: str) -> str | None:
-    r"""Where a command's backslash was read as an escape (\f and "rac" for \frac), in words; None if nowhere."""
-    found = _EATEN.search(text)
+def _eaten(*tables: dict[str, str]) -> re.Pattern[str]:
+    commands = {control: " ".join(table.get(control, "") for table in tables).split() for control in _COMMANDS}
+    rests = {control: "|".join(name[1:] for name in names) for control, names in commands.items()}
+    return re.compile("|".join(f"{re.escape(control)}(?:{rest})(?![A-Za-z])" for control, rest in rests.items()))
+
+
+_EATEN, _EATEN_OF_ANSWER = _eaten(_COMMANDS), _eaten(_COMMANDS, _SHORT_COMMANDS)
+
+
+def eaten_latex(text: str, *, answer: bool = False) -> str | None:
+    r"""Where a command's backslash was read as an escape (\f and "rac" for \frac), in words; None if nowhere.
+
+    answer: whether the text is an answer alone, and no prose, whose lines may start with "an" without a \tan before it.
+    """
+    found = (_EATEN_OF_ANSWER if answer else _EATEN).search(text)
     if found is None:
         return None
     control, rest = found[0][0], found[0][1:]
-    command = f"\\{_ESCAPES[control][0]}{rest}"
+    command = f"\\{_COMMANDS[control][0]}{rest}"
     return f"holds {_NAMES[control]} before {rest!r}: {command} was read as an escape; write \\{command} in JSON"
