@@ -401,7 +401,9 @@ def test_a_tolerance_is_a_number_or_empty(tmp_path: Path, cell: Any) -> None:
 @pytest.mark.parametrize("cell", ["abc", "5%", -0.1, "-1", True, "nan", "inf", [0.1], {"abs": 1}])
 def test_a_cell_that_is_no_tolerance_is_refused(tmp_path: Path, cell: Any) -> None:
     path = write(tmp_path / "a.jsonl", [{"problem": "q", "answer": "4", "tolerance": cell}])
-    assert "line 1: the column 'tolerance' must be a number of at least 0, or empty, not " in refusal(path)
+    said = refusal(path)
+    assert re.search(r"line 1: problem '1': its tolerance .* is not a number of at least 0", said)
+    assert load(path, "last_box")  # which has no use for it
 
 
 def test_run_on_and_choices_are_checked_and_read(tmp_path: Path) -> None:
