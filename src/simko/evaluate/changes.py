@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from simko.records import Problem
 
-PROBLEM_KEYS = ("task_revision", "problems", "problems_sha256")
-"""The keys of a setting's record that describe its problems. All other keys decide how any problem is sampled."""
 _NAMED = 5
 
 

@@ -18,6 +18,7 @@ from simko.verifiers import as_verifier, check_problems, grade_many, verifier_na
 
 _BATCH_ROWS = 64
 _BATCH_SECONDS = 1.0
+_PROBLEM_KEYS = ("task_revision", "problems", "problems_sha256")  # what a fingerprint says of the problems
 _MAX_UNGRADED = 8  # lists of samples that may wait for their verdicts
 
 
@@ -61,7 +62,7 @@ def evaluate(
     check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
-    setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
+    setting = store.begin(task, name, record, verifier_name(verifier), problems, n, _PROBLEM_KEYS)
     missing = store.missing(setting, n)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n
