@@ -260,6 +260,36 @@ def test_an_edited_file_continues_with_the_problems_that_stayed(
     assert len(after) == len(before) == 12
 
 
+def test_a_file_is_read_by_the_columns_that_are_named(
+    speaker: Speaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"chat": [{"role": "user", "content": row["prompt"]}], "Gold": f"Add.\n#### {row['answer']}"} for row in SUMS
+    ]
+    task = [write_rows(tmp_path / "chats.jsonl", rows), "--verifier", "last_integer"]
+    said = refusal(words(speaker(0), task, tmp_path / "run"), capsys)
+    assert "chats.jsonl, line 1: there is no column prompt, problem or question" in said
+    assert "--columns prompt=NAME: there are chat.0.role, chat.0.content, Gold" in said
+    columns = ("--columns", "prompt=chat.0.content,answer=Gold")
+    assert main(words(speaker(0), task, tmp_path / "run", *columns)) == 0
+    with SampleStore(tmp_path / "run" / "samples.db", read_only=True) as store:
+        problems = store.problems(store.settings()[0])
+    assert [(p.prompt, p.answer) for p in problems] == [(row["prompt"], row["answer"]) for row in SUMS]
+    capsys.readouterr()
+    assert main(["tasks", task[0], *columns]) == 0
+    assert "1+0=" in capsys.readouterr().out
+    verl = ["tasks", *task, *columns, "--parquet", str(tmp_path / "verl.parquet")]
+    assert main(verl) == 0
+    capsys.readouterr()
+    written = [str(tmp_path / "verl.parquet"), "--verifier", "last_integer"]
+    nested = ("--columns", "prompt=prompt.0.content,answer=reward_model.ground_truth")
+    assert main(words(speaker(0), written, tmp_path / "again", *nested)) == 0
+    for given in (["tasks", *columns], ["tasks", "countdown", *columns]):
+        assert "--columns is for files" in refusal(given, capsys)
+    sampled = ["evaluate", "--model", "m", "--task", "countdown", "--out", str(tmp_path / "x"), *columns]
+    assert "--columns is for files: countdown has prompts of its own" in refusal(sampled, capsys)
+
+
 def test_a_sweep_keeps_its_temperatures_apart(
     speaker: Speaker, sums: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

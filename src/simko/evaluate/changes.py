@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from simko.records import Problem
 
-PROBLEM_KEYS = ("task_revision", "problems", "problems_sha256")
-"""The keys of a setting's record that describe its problems. All other keys decide how any problem is sampled."""
 _NAMED = 5
 
 
@@ -24,15 +22,27 @@ class Stored:
     @property
     def key(self) -> str:
         """Its id while it is set aside, where two contents may have had one id."""
-        return f"{self.problem.id} {content(self.problem)}"
+        return f"{self.problem.id} {_content(self.problem)}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A wanted problem that has a stored one's samples."""
+
+    old: Stored
+    """The stored problem."""
+    new: Problem
+    """The wanted problem, of the same prompt."""
+    anew: bool
+    """Whether the samples' verdicts are void: the answer or metadata have changed, or the verifier may have."""
 
 
 @dataclass(frozen=True)
 class Change:
     """What a new list of problems makes of the stored ones."""
 
-    kept: Sequence[tuple[Stored, Problem]]
-    """(stored, wanted): the samples of the one are the other's."""
+    kept: Sequence[Kept]
+    """The stored problems that are wanted."""
     dropped: Sequence[Stored]
     """Stored problems that are not wanted, without those that were set aside before."""
     added: Sequence[Problem]
@@ -40,15 +50,11 @@ class Change:
     nothing: bool
     """Whether the problems are the same, in the same order."""
 
-    def judged_anew(self, old: Stored, new: Problem) -> bool:
-        """Whether the verdicts on the samples are void."""
-        return old.aside or content(old.problem) != content(new)
-
-    def said(self, place: str) -> str | None:
-        """The change in one line; None if no sample is affected."""
-        anew = [new.id for old, new in self.kept if self.judged_anew(old, new)]
-        moved = [new.id for old, new in self.kept if old.problem.id != new.id]
-        returned = [new.id for old, new in self.kept if old.aside]
+    def said(self, file: str) -> str | None:
+        """The change in one line, for the store in `file`; None if no sample is affected."""
+        anew = [kept.new.id for kept in self.kept if kept.anew]
+        moved = [kept.new.id for kept in self.kept if kept.old.problem.id != kept.new.id]
+        returned = [kept.new.id for kept in self.kept if kept.old.aside]
         if not (anew or moved or self.dropped or self.added):
             return None
         notes = [
@@ -60,7 +66,7 @@ class Change:
             f"the problems have changed: {len(self.kept)} kept with their samples"
             + (f" ({', '.join(notes)})" if notes else "")
             + f", {_named([old.problem.id for old in self.dropped])} dropped, {_named([p.id for p in self.added])} added"
-            + (f"; {place} keeps the samples of what is dropped for when it returns" if self.dropped else "")
+            + (f"; {file} keeps the samples of what is dropped for when it returns" if self.dropped else "")
         )
 
 
@@ -69,39 +75,45 @@ def change(stored: Sequence[Stored], wanted: Sequence[Problem]) -> Change:
 
     Of several, the one of its id is taken first.
     """
-    left, open_ = dict(enumerate(stored)), dict(enumerate(wanted))
-    kept: dict[int, tuple[Stored, Problem]] = {}
-    for key in _KEYS:
-        found: dict[Hashable, list[int]] = {}
-        for place, old in left.items():
-            found.setdefault(key(old.problem), []).append(place)
-        for place, new in list(open_.items()):
-            if places := found.get(key(new)):
-                kept[place] = left.pop(places.pop(0)), open_.pop(place)
-    dropped = [old for old in left.values() if not old.aside]
-    before = [_KEYS[0](old.problem) for old in stored if not old.aside]
-    nothing = before == [_KEYS[0](new) for new in wanted]
-    return Change([kept[place] for place in sorted(kept)], dropped, list(open_.values()), nothing)
+    old, new = [_keys(s.problem) for s in stored], [_keys(p) for p in wanted]
+    kept: dict[int, int] = {}
+    for level in range(len(_LEVELS)):
+        places: dict[Hashable, list[int]] = {}
+        taken = set(kept.values())
+        for place, keys in enumerate(old):
+            if place not in taken:
+                places.setdefault(keys[level], []).append(place)
+        for place, keys in enumerate(new):
+            if place not in kept and (found := places.get(keys[level])):
+                kept[place] = found.pop(0)
+    taken = set(kept.values())
+    return Change(
+        kept=[
+            Kept(stored[kept[i]], p, stored[kept[i]].aside or old[kept[i]][1] != new[i][1])
+            for i, p in enumerate(wanted)
+            if i in kept
+        ],
+        dropped=[s for place, s in enumerate(stored) if place not in taken and not s.aside],
+        added=[p for i, p in enumerate(wanted) if i not in kept],
+        nothing=[keys[0] for keys, s in zip(old, stored, strict=True) if not s.aside] == [keys[0] for keys in new],
+    )
 
 
-def content(problem: Problem) -> str:
+_LEVELS = ("id and content", "content", "id and prompt", "prompt")
+
+
+def _keys(problem: Problem) -> tuple[Hashable, ...]:
+    """What two problems may have in common, by _LEVELS."""
+    whole, prompt = _content(problem), problem.prompt.encode("utf-8", "replace")
+    return (problem.id, whole), whole, (problem.id, prompt), prompt
+
+
+def _content(problem: Problem) -> str:
     """A digest of all that a problem is, except its id."""
     parts = [problem.prompt, problem.answer, dict(problem.metadata)]
     # question marks for lone surrogates, as the store writes them
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
     return hashlib.sha256(text).hexdigest()[:32]
-
-
-_KEYS: tuple[Callable[[Problem], Hashable], ...] = (
-    lambda p: (p.id, content(p)),
-    content,
-    lambda p: (p.id, _prompt(p)),
-    lambda p: _prompt(p),
-)
-
-
-def _prompt(problem: Problem) -> bytes:
-    return problem.prompt.encode("utf-8", "replace")
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from simko.sampling import Sampler, SamplingSettings, Served, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
 logger = logging.getLogger("simko")
+_PROBLEM_KEYS = ("task_revision", "problems", "problems_sha256")  # what a fingerprint says of the problems
 _MAX_UNGRADED = 1024  # samples that may wait in memory for their verdicts
 
 
@@ -63,7 +64,7 @@ def evaluate(
     check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
-    setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
+    setting = store.begin(task, name, record, verifier_name(verifier), problems, n, _PROBLEM_KEYS)
     missing = store.missing(setting, n, failed=True)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
-from simko.evaluate.changes import PROBLEM_KEYS, Change, Stored, change
+from simko.evaluate.changes import Change, Stored, change
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
@@ -88,14 +88,21 @@ class SampleStore:
         self._db.close()
 
     def begin(
-        self, task: str, name: str, record: Mapping[str, Any], verifier: str, problems: Sequence[Problem], n: int
+        self,
+        task: str,
+        name: str,
+        record: Mapping[str, Any],
+        verifier: str,
+        problems: Sequence[Problem],
+        n: int,
+        problem_keys: Sequence[str] = (),
     ) -> Setting:
         """Create the setting `name` of `task`, or find it and set its n.
 
-        A setting without samples, left by an error before the first, is replaced. Where the problems have changed, samples stay
-        with the problems of their content, as the log says in one line. Those of dropped problems are set aside under the setting's
-        negative number: they belong to no setting, and return with their problem. Where only a problem's answer or metadata have
-        changed, its samples stay, without their verdicts.
+        A setting without samples, left by an error before the first, is replaced. Where only the problems have changed and
+        problem_keys are given, samples stay with the problems of their prompt, as the log says in one line: without their verdicts
+        where the answer or metadata have changed, and set aside where the problem is dropped, until it returns. Samples that are
+        set aside are stored under the setting's negative number, and belong to no setting.
 
         Args:
             task: the name of the set of problems.
@@ -104,6 +111,7 @@ class SampleStore:
             verifier: the verifier's name.
             problems: the problems, in order.
             n: the samples per problem to draw.
+            problem_keys: the keys of the record that describe the problems, which may then change.
 
         ValueError, with nothing changed, if the stored setting has another record, another verifier or none of the problems; it
         names what differs.
@@ -115,8 +123,8 @@ class SampleStore:
             found = None
         changed = None
         if found is not None:
-            changed = change(self._stored(found), problems)
-            self._check_same(found, wanted | {"verifier": verifier}, PROBLEM_KEYS if changed.kept else ())
+            changed = change(self._stored(found), problems) if problem_keys else None
+            self._check_same(found, wanted | {"verifier": verifier}, problem_keys if changed and changed.kept else ())
         with self._transaction():
             if found is None:
                 values = (task, name, json.dumps(wanted), verifier, n)
@@ -147,12 +155,12 @@ class SampleStore:
     def _change_problems(self, setting: int, changed: Change, problems: Sequence[Problem]) -> None:
         """Put `problems` in the place of a setting's, with the samples that they keep. Call it in a transaction."""
         move = "UPDATE samples SET setting = ?, problem = ? WHERE setting = ? AND problem = ?"
-        moved = [(old, new.id) for old, new in changed.kept if old.aside or old.problem.id != new.id]
+        moved = [(k.old, k.new.id) for k in changed.kept if k.old.aside or k.old.problem.id != k.new.id]
         leaving = [old for old in (*changed.dropped, *(old for old, _ in moved)) if not old.aside]
         # first all that leave their ids, which may be exchanged
         self._db.executemany(move, [(-setting, old.key, setting, old.problem.id) for old in leaving])
         self._db.executemany(move, [(setting, id, -setting, old.key) for old, id in moved])
-        anew = [(setting, new.id) for old, new in changed.kept if changed.judged_anew(old, new)]
+        anew = [(setting, k.new.id) for k in changed.kept if k.anew]
         clear = (
             "UPDATE samples SET outcome = NULL, extracted = NULL, rule = NULL "
             "WHERE setting = ? AND problem = ? AND failure IS NULL"
@@ -160,7 +168,7 @@ class SampleStore:
         self._db.executemany(clear, anew)
         self._db.execute("DELETE FROM problems WHERE setting = ?", (setting,))
         self._insert_problems(setting, enumerate(problems))
-        returned = [(-setting, old.key) for old, _ in changed.kept if old.aside]
+        returned = [(-setting, k.old.key) for k in changed.kept if k.old.aside]
         self._db.executemany("DELETE FROM problems WHERE setting = ? AND problem = ?", returned)
         self._insert_problems(-setting, ((0, replace(old.problem, id=old.key)) for old in changed.dropped))
 

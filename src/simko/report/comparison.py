@@ -133,7 +133,10 @@ def _section(found: MatchedTask, names: Sequence[str], reference: str | None) ->
     sides = tuple(_side(name, group, ks, samples == most) for name, group in zip(names, groups, strict=True))
     headline_k = max((k for k in ks if reliable(samples, k)), default=1)
     pairs = tuple(_pair(other, ours, ks) for other, ours in _pairs(sides, reference))
-    choices: dict[str, int | None] = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
+    given = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
+    choices = {
+        i: number if isinstance(number, int) and number > 0 else None for i, number in given.items()
+    }  # or options
     return Section(
         task=found.task,
         setting=found.setting,

@@ -7,6 +7,7 @@ A verifier that compares answers needs the answer alone. A worked solution that 
 import re
 
 from simko.verifiers.extract import find_answer
+from simko.verifiers.maths.reading.words import vocabulary
 
 COMPARING = ("math", "last_box", "last_integer", "exact", "choice")
 """The verifiers to which a gold is the answer alone."""
@@ -23,7 +24,8 @@ def read_gold(text: str, verifier: str | None) -> str:
     verifier: a name of simko's; others, and None, take the text as it is. ValueError, with the reason, for a text that holds no
     answer alone.
     """
-    if (reason := eaten_latex(text)) is not None:
+    alone = verifier in COMPARING and _MARK.search(text) is None
+    if (reason := eaten_latex(text, answer=alone)) is not None:
         raise ValueError(f"{text!r:.80} {reason}")
     if verifier not in COMPARING:
         return text
@@ -64,175 +66,25 @@ def _no_answer(gold: str) -> str | None:
 _WRAPPED = re.compile(r"\\(?:text[a-z]*|mbox|mathrm)\s*\{([^{}]*)\}")
 _FORMULAS = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|_\{[^{}]*\}")
 _WORD = re.compile(r"(?<![A-Za-z0-9\\_^{}(])[A-Za-z]{2,}(?:['\u2019][a-z]+)?(?![A-Za-z0-9\\_^{}(])")
-_TELLING = frozenset(
-    [
-        "we",
-        "she",
-        "he",
-        "they",
-        "it",
-        "you",
-        "her",
-        "his",
-        "their",
-        "our",
-        "my",
-        "your",
-        "therefore",
-        "thus",
-        "hence",
-        "so",
-        "because",
-        "since",
-        "means",
-        "implies",
-        "gets",
-        "get",
-        "got",
-        "gives",
-        "give",
-        "gave",
-        "giving",
-        "takes",
-        "take",
-        "took",
-        "makes",
-        "make",
-        "made",
-        "needs",
-        "need",
-        "needed",
-        "costs",
-        "cost",
-        "spends",
-        "spend",
-        "spent",
-        "sells",
-        "sell",
-        "sold",
-        "buys",
-        "buy",
-        "bought",
-        "earns",
-        "earn",
-        "earned",
-        "pays",
-        "pay",
-        "paid",
-        "saves",
-        "save",
-        "saved",
-        "eats",
-        "eat",
-        "ate",
-        "loses",
-        "lost",
-        "uses",
-        "used",
-        "equals",
-        "becomes",
-        "remains",
-        "runs",
-        "ran",
-        "walks",
-        "walked",
-        "drives",
-        "drove",
-        "works",
-        "worked",
-        "reads",
-        "bakes",
-        "baked",
-        "collects",
-        "collected",
-        "adds",
-        "adding",
-        "subtract",
-        "subtracting",
-        "multiply",
-        "multiplying",
-        "dividing",
-        "substituting",
-        "solving",
-        "simplifying",
-        "using",
-        "find",
-        "found",
-        "obtain",
-        "compute",
-        "calculate",
-        "conclude",
-        "know",
-        "let's",
-        "step",
-        "altogether",
-    ]
+_TELLING = vocabulary(
+    """
+    we she he they it you her his their our my your therefore thus hence so because since means implies
+    gets get got gives give gave giving takes take took makes make made needs need needed costs cost spends spend spent
+    sells sell sold buys buy bought earns earn earned pays pay paid saves save saved eats eat ate loses lost uses used
+    equals becomes remains runs ran walks walked drives drove works worked reads bakes baked collects collected
+    adds adding subtract subtracting multiply multiplying dividing substituting solving simplifying using
+    find found obtain compute calculate conclude know let's step altogether
+    """
 )
 """Words of one who tells how an answer was found. Beside a formula, none of them stands in an answer."""
-_CONDITIONS = frozenset(
-    [
-        "if",
-        "when",
-        "where",
-        "whenever",
-        "otherwise",
-        "all",
-        "every",
-        "any",
-        "each",
-        "only",
-        "such",
-        "except",
-        "unless",
-        "for",
-        "with",
-        "iff",
-        "that",
-        "which",
-        "integer",
-        "integers",
-        "real",
-        "positive",
-        "negative",
-        "prime",
-        "primes",
-        "odd",
-        "even",
-        "multiple",
-        "multiples",
-        "divisible",
-        "increasing",
-        "decreasing",
-    ]
+_CONDITIONS = vocabulary(
+    """
+    if when where whenever otherwise all every any each only such except unless for with iff that which integer integers
+    real positive negative prime primes odd even multiple multiples divisible increasing decreasing
+    """
 )
 """Words of answers that are told in words: for which numbers, where, what shape."""
-_FUNCTION_WORDS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "were",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "be",
-        "as",
-        "from",
-    ]
-)
+_FUNCTION_WORDS = vocabulary("the a an of to in on at by and or is are was were has have had will would be as from")
 _STATED = re.compile(
     r"\s*(?:the|our|my|its|this|that|her|his|there|a|an|in|final)\b[^.]*?"
     r"(?:\b(?:is|are|was|were|be|has|have|had)\s+(?:now\s+|then\s+|only\s+|exactly\s+|equal\s+to\s+)*"
@@ -270,17 +122,23 @@ def is_prose(text: str) -> bool:
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile(r"[\b\f]")
 """What stands in no text but through an escape. The strict match of other verifiers may want any other character."""
-_ESCAPES = {
-    "\a": ("a", "alpha approx angle arcsin arccos arctan arg ast"),
-    "\b": ("b", "beta bar binom boxed begin bf big bigl bigr bigcup bigcap bmod bullet because bot"),
-    "\f": ("f", "frac forall flat fbox"),
-    "\n": ("n", "neq nabla notin nexists nleq ngeq newline"),
-    "\r": ("r", "rho right rangle rightarrow rfloor rceil rvert"),
-    "\t": ("t", "theta tau times text textbf textit textrm tfrac triangle tilde tanh tbinom therefore"),
-    "\v": ("v", "vec varphi varepsilon vartheta vee vert vdots"),
+_COMMANDS = {
+    "\a": "alpha approx angle arcsin arccos arctan arg ast",
+    "\b": "beta bar binom boxed begin bf big bigl bigr bigcup bigcap bmod bullet because bot",
+    "\f": "frac forall",
+    "\n": "neq nabla notin nleq ngeq newline",
+    "\r": "rho right rightarrow rceil",
+    "\t": "theta times text textbf textit textrm tfrac triangle tilde tanh tbinom therefore",
+    "\v": "vec varphi varepsilon vartheta vee vert vdots",
 }
-"""{a control character: (the letter that it is written with, commands that start with that letter)}, those alone whose rest is
-no word with which a line may start."""
+"""{a control character: the commands whose first letter an escape makes it}, where the rest is no word that may start a line."""
+_SHORT_COMMANDS = {
+    "\f": "fbox flat",
+    "\n": "nu ne ni neg not nexists nmid nparallel",
+    "\r": "rangle rfloor rvert rm",
+    "\t": "tan tau to top",
+}
+"""Those with such a rest, which no answer has at the start of a line."""
 _NAMES = {
     "\a": "a bell",
     "\b": "a backspace",
@@ -290,19 +148,25 @@ _NAMES = {
     "\t": "a tab",
     "\v": "a vertical tab",
 }
-_EATEN = re.compile(
-    "|".join(
-        f"{re.escape(control)}(?:{'|'.join(name.removeprefix(letter) for name in names.split())})(?![A-Za-z])"
-        for control, (letter, names) in _ESCAPES.items()
-    )
-)
 
 
-def eaten_latex(text: str) -> str | None:
-    r"""Where a command's backslash was read as an escape (\f and "rac" for \frac), in words; None if nowhere."""
-    found = _EATEN.search(text)
+def _eaten(*tables: dict[str, str]) -> re.Pattern[str]:
+    commands = {control: " ".join(table.get(control, "") for table in tables).split() for control in _COMMANDS}
+    rests = {control: "|".join(name[1:] for name in names) for control, names in commands.items()}
+    return re.compile("|".join(f"{re.escape(control)}(?:{rest})(?![A-Za-z])" for control, rest in rests.items()))
+
+
+_EATEN, _EATEN_OF_ANSWER = _eaten(_COMMANDS), _eaten(_COMMANDS, _SHORT_COMMANDS)
+
+
+def eaten_latex(text: str, *, answer: bool = False) -> str | None:
+    r"""Where a command's backslash was read as an escape (\f and "rac" for \frac), in words; None if nowhere.
+
+    answer: whether the text is an answer alone, and no prose, whose lines may start with "an" without a \tan before it.
+    """
+    found = (_EATEN_OF_ANSWER if answer else _EATEN).search(text)
     if found is None:
         return None
     control, rest = found[0][0], found[0][1:]
-    command = f"\\{_ESCAPES[control][0]}{rest}"
+    command = f"\\{_COMMANDS[control][0]}{rest}"
     return f"holds {_NAMES[control]} before {rest!r}: {command} was read as an escape; write \\{command} in JSON"

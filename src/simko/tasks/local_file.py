@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def meaning(column: str, value: Any) -> tuple[str, Any]:
     name = column.strip().casefold()
     empty = value is None or value == ""
     if name == "tolerance":
-        return name, None if empty else _tolerance(column, value)
+        return name, None if empty else value
     if name == "run_on":
         text = str(value).strip().casefold()
         if not empty and text not in ("true", "false", "1", "0", "yes", "no"):
@@ -118,17 +117,3 @@ def meaning(column: str, value: Any) -> tuple[str, Any]:
         whole = str(value).strip()
         return name, int(whole) if whole.isdecimal() and int(whole) > 0 else None if empty else value
     return column, value
-
-
-def _tolerance(column: str, value: Any) -> Any:
-    """The value itself. ValueError if it is no finite number of at least 0."""
-    try:
-        number = None if isinstance(value, bool | list | dict) else Fraction(value)
-    except (TypeError, ValueError, ArithmeticError):
-        number = None
-    if number is None or number < 0:
-        raise ValueError(
-            f"the column {column!r} must be a number of at least 0, or empty, not {value!r:.80}: numbers this far from the answer "
-            "count as equal to it"
-        )
-    return value
