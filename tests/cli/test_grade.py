@@ -325,6 +325,25 @@ def test_problems_of_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "odd.jsonl, line 13: " in refusal(tmp_path / "r", capsys, odd, "--task", task)
 
 
+def test_ids_that_number_other_problems_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """lm-evaluation-harness numbers problems from 0, a file without ids from 1."""
+    (log,) = LOGS.glob("samples_*.jsonl")
+    same = write_rows(tmp_path / "same.jsonl", [{"prompt": p, "answer": a} for p, a in SUMS])
+    assert grade(log, "--task", same, "--out", tmp_path / "run") == 0
+    ((_, problems, rows),) = kept(tmp_path / "run")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert responses(rows, problems) == {x["doc"]["question"]: x["resps"][0] for x in lines}
+    asked = write_rows(
+        tmp_path / "asked.jsonl", [{"prompt": f"Add: {p}", "answer": a, "id": i} for i, (p, a) in enumerate(SUMS)]
+    )
+    assert grade(log, "--task", asked, "--out", tmp_path / "asked") == 0
+    shifted = [{"prompt": f"Add: {p}", "answer": a, "id": i} for i, (p, a) in enumerate([("5+5", "10"), *SUMS[:2]])]
+    other = write_rows(tmp_path / "other.jsonl", shifted)
+    assert "line 1: the task's problem with the id '0' is 'Add: 5+5'" in refusal(
+        tmp_path / "other", capsys, log, "--task", other
+    )
+
+
 def test_hostile_responses_are_graded_within_their_limits(tmp_path: Path) -> None:
     hostile = [
         r"\boxed{9^{9^{9^{9}}}}",

@@ -10,7 +10,7 @@ from typing import Any
 from simko.generations.flat import ROLES, counts_row, flat_row, is_counts
 from simko.generations.harnesses import is_lighteval, is_lm_eval, is_verl, lighteval_rows, lm_eval_rows, verl_rows
 from simko.generations.inspect_log import inspect_rows
-from simko.generations.rows import UNKNOWN, Row, reading
+from simko.generations.rows import UNKNOWN, Row, draws, reading
 from simko.records import Problem, Sample, Verdict
 from simko.tasks.columns import Columns
 from simko.tasks.file_rows import check_characters
@@ -92,7 +92,7 @@ class Generations:
         verifier: str | None = None,
         stated: Mapping[str, Any] | None = None,
     ) -> None:
-        self._columns, self._task, self._stated = Columns(columns or {}, ROLES), task, dict(stated or {})
+        self._columns, self._task, self._stated = Columns(columns or {}, ROLES), task, draws(**(stated or {}))
         self._verifier = verifier
         self._by_id = None if problems is None else {p.id: p for p in problems}
         self._by_prompt: dict[str, Problem | None] = {}
@@ -186,13 +186,7 @@ class Generations:
 
     def _problem(self, row: Row) -> Problem:
         if self._by_id is not None:
-            found = self._by_id.get(row.id or "") or self._by_prompt.get((row.prompt or "").strip())
-            if found is None:
-                raise ValueError(
-                    f"neither the id {row.id!r} nor the problem's text {row.prompt or ''!r:.80} is one of the task's: name their "
-                    "columns (--columns id=NAME,prompt=NAME), or leave --task out to take the problems from the files"
-                )
-            return found
+            return self._of_task(row, self._by_id)
         if row.prompt is None or row.answer is None:
             what = "prompt" if row.prompt is None else "answer"
             raise ValueError(
@@ -208,6 +202,35 @@ class Generations:
         problem = Problem(id, row.prompt, gold, as_json(raw | dict(row.metadata)))
         check_characters(problem)
         return problem
+
+    def _of_task(self, row: Row, by_id: Mapping[str, Problem]) -> Problem:
+        """The task's problem with a row's text, or else with its id. ValueError for none, and for an id that numbers others."""
+        found = self._by_prompt.get((row.prompt or "").strip())
+        if (
+            found is None
+            and row.id is not None
+            and (found := by_id.get(row.id)) is not None
+            and not self._agrees(row, found)
+        ):
+            raise ValueError(
+                f"the task's problem with the id {row.id!r} is {found.prompt!r:.60} with the answer {found.answer!r:.30}, not this "
+                "one: name another column of ids, --columns id=NAME, or leave --task out to take the problems from the files"
+            )
+        if found is None:
+            raise ValueError(
+                f"neither the id {row.id!r} nor the problem's text {row.prompt or ''!r:.80} is one of the task's: name their "
+                "columns (--columns id=NAME,prompt=NAME), or leave --task out to take the problems from the files"
+            )
+        return found
+
+    def _agrees(self, row: Row, problem: Problem) -> bool:
+        """Whether a row may answer the problem of its id: one text holds the other, or the gold is the same. Another harness may
+        number the problems from 0."""
+        if row.prompt is None and row.answer is None:
+            return True
+        texts = [] if row.prompt is None else [row.prompt.strip(), problem.prompt.strip()]
+        inside = bool(texts) and all(texts) and (texts[0] in texts[1] or texts[1] in texts[0])
+        return inside or (row.answer is not None and read_gold(row.answer, self._verifier) == problem.answer)
 
     def _check_whole(self, one: GeneratedSet) -> None:
         """ValueError for a problem of the task without a response."""
