@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Outcome = Literal["correct", "wrong", "unparsed", "timeout", "error", "failed"]
-FinishReason = Literal["stop", "length", "failed"]
+FinishReason = Literal["stop", "length", "failed", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Sample:
     response: str
     """The text, without the prompt."""
     tokens: int
-    """The number of generated tokens, including the end token."""
+    """The number of generated tokens, including the end token; 0 if unknown."""
     finish_reason: FinishReason
-    """"stop" for an end token or stop string, "length" for a response truncated at the limit, "failed" if none came."""
+    """"stop" for an end token or stop string, "length" for a response truncated at the limit, "failed" if none came, "unknown" for
+    one from a file that does not say."""
     prompt_tokens: int = 0
     """The number of prompt tokens; 0 if the back-end does not say."""
     seed: int | None = None

@@ -220,7 +220,6 @@ def test_a_larger_n_draws_the_missing_half_alone(speaker: Speaker, sums: list[st
         (("--top-k", "3"), "top_k is 0 there and 3 here"),
         (("--max-new-tokens", "5"), "max_new_tokens is 6 there and 5 here"),
         (("--seed", "1"), "seed is 0 there and 1 here"),
-        (("--limit", "2"), "problems is 3 there and 2 here"),
         (("--template", "Q{problem}"), "problems_sha256 is "),
         (("--verifier", "last_box"), "verifier is 'last_integer' there and 'last_box' here"),
         (("--model", None), "model is 'speaker0' there and 'speaker1' here"),
@@ -242,12 +241,53 @@ def test_another_configuration_is_refused_by_what_differs(
     assert kept(out) == before
 
 
-def test_a_file_that_changed_is_another_task(
+def test_an_edited_file_continues_with_the_problems_that_stayed(
     speaker: Speaker, sums: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(speaker(0), sums, tmp_path / "run")) == 0
-    write_rows(Path(sums[0]), [*SUMS, {"prompt": "unread", "answer": "0"}])
-    assert "task_revision is 'sha256:" in refusal(words(speaker(0), sums, tmp_path / "run"), capsys)
+    out = tmp_path / "run"
+    assert main(words(speaker(0), sums, out)) == 0
+    _, before = kept(out)
+    rows = [row | {"id": str(number)} for number, row in enumerate(SUMS, start=1)][:3]
+    write_rows(Path(sums[0]), [rows[0] | {"answer": "0"}, rows[2], {"prompt": "9+9=", "answer": "18", "id": "new"}])
+    capsys.readouterr()
+    assert main(words(speaker(0), sums, out)) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "the problems have changed" in line]
+    assert "2 kept with their samples (1 ('1') judged anew), 1 ('2') dropped, 1 ('new') added" in line
+    _, after = kept(out)
+    assert [s for s, _ in after] == [s for s, _ in before if s.problem_id != "2"] + [
+        s for s, _ in after if s.problem_id == "new"
+    ]
+    assert len(after) == len(before) == 12
+
+
+def test_a_file_is_read_by_the_columns_that_are_named(
+    speaker: Speaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"chat": [{"role": "user", "content": row["prompt"]}], "Gold": f"Add.\n#### {row['answer']}"} for row in SUMS
+    ]
+    task = [write_rows(tmp_path / "chats.jsonl", rows), "--verifier", "last_integer"]
+    said = refusal(words(speaker(0), task, tmp_path / "run"), capsys)
+    assert "chats.jsonl, line 1: there is no column prompt, problem or question" in said
+    assert "--columns prompt=NAME: there are chat.0.role, chat.0.content, Gold" in said
+    columns = ("--columns", "prompt=chat.0.content,answer=Gold")
+    assert main(words(speaker(0), task, tmp_path / "run", *columns)) == 0
+    with SampleStore(tmp_path / "run" / "samples.db", read_only=True) as store:
+        problems = store.problems(store.settings()[0])
+    assert [(p.prompt, p.answer) for p in problems] == [(row["prompt"], row["answer"]) for row in SUMS]
+    capsys.readouterr()
+    assert main(["tasks", task[0], *columns]) == 0
+    assert "1+0=" in capsys.readouterr().out
+    verl = ["tasks", *task, *columns, "--parquet", str(tmp_path / "verl.parquet")]
+    assert main(verl) == 0
+    capsys.readouterr()
+    written = [str(tmp_path / "verl.parquet"), "--verifier", "last_integer"]
+    nested = ("--columns", "prompt=prompt.0.content,answer=reward_model.ground_truth")
+    assert main(words(speaker(0), written, tmp_path / "again", *nested)) == 0
+    for given in (["tasks", *columns], ["tasks", "countdown", *columns]):
+        assert "--columns is for files" in refusal(given, capsys)
+    sampled = ["evaluate", "--model", "m", "--task", "countdown", "--out", str(tmp_path / "x"), *columns]
+    assert "--columns is for files: countdown has prompts of its own" in refusal(sampled, capsys)
 
 
 def test_a_sweep_keeps_its_temperatures_apart(

@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import time
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -45,13 +48,63 @@ def test_majority_is_brute_force(rows, data):
     assert majority(rows, k) == pytest.approx(brute_force(rows, k), abs=1e-12)
 
 
-@pytest.mark.parametrize(("n", "k"), [(255, 100), (256, 128), (512, 1), (512, 512)])
+@pytest.mark.parametrize(("n", "k"), [(255, 100), (256, 128), (512, 1), (512, 512), (10_000, 5000), (10_000, 100)])
 def test_majority_of_many_samples_by_symmetry(n, k):
     singles = [Answer(str(i), 1, int(i == 0)) for i in range(n)]
     assert majority(singles, k) == pytest.approx(1 / n, abs=1e-11)
     thirds = [Answer(str(i), n // 3, n // 3 * (i < 2)) for i in range(3)] + [Answer(None, n - n // 3 * 3)] * (n % 3 > 0)
     voted = 1 - (n % 3 / n if k == 1 else 0)
     assert majority(thirds, k) == pytest.approx(2 / 3 * voted, abs=1e-11)
+
+
+def subsets(answers, k):
+    """maj@k by counting subsets in whole numbers: exact for hundreds of samples."""
+    pool = [a for a in answers if a.form is not None]
+    silent = sum(a.count for a in answers if a.form is None)
+    leads = Fraction(0)
+    for i, a in enumerate(pool):
+        for v in range(1, min(a.count, k) + 1 if a.is_correct else 1):
+            ways = Counter(
+                {(j, 0): math.comb(silent, j) for j in range(min(silent, k - v) + 1)}
+            )  # {(drawn, tied): ways}
+            for b in pool[:i] + pool[i + 1 :]:
+                grown = Counter()
+                for (drawn, tied), number in ways.items():
+                    for j in range(min(b.count, v, k - v - drawn) + 1):
+                        grown[drawn + j, tied + (j == v)] += number * math.comb(b.count, j)
+                ways = grown
+            whole = sum(Fraction(number, tied + 1) for (drawn, tied), number in ways.items() if drawn == k - v)
+            leads += math.comb(a.count, v) * whole
+    return float(leads / math.comb(sum(a.count for a in answers), k))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=6), st.integers(0, 20), st.data())
+def test_majority_is_exact_counting(counts, silent, data):
+    rows = [Answer(str(i), c, c * right) for i, (c, right) in enumerate(counts)]
+    rows += [Answer(None, silent)] * (silent > 0)
+    k = data.draw(st.integers(1, sum(a.count for a in rows)))
+    assert majority(rows, k) == pytest.approx(subsets(rows, k), abs=1e-12)
+
+
+def spread(kind, n):
+    """Counts of n samples, the largest first."""
+    if kind == "stairs":
+        return [i for i in range(n, 0, -1) if i * (i + 1) <= 2 * n]
+    shares = {"zipf": 1 / np.arange(1, n + 1), "even": np.ones(300), "single": np.ones(10**9 // n)}[kind]
+    return [int(c) for c in sorted(np.random.default_rng(0).multinomial(n, shares / shares.sum()))[::-1] if c]
+
+
+@pytest.mark.parametrize("kind", ["stairs", "zipf", "even", "single"])
+def test_majority_takes_time_by_the_samples_alone(kind):
+    spent = {}
+    for n in (1000, 10_000):
+        rows = [Answer(str(i), c, c * (i in (1, 2))) for i, c in enumerate(spread(kind, n))]
+        total = sum(a.count for a in rows)
+        begun = time.process_time()
+        assert all(0 <= majority(rows, k) <= 1 for k in (4, 64, 1024, total // 2) if k <= total)
+        spent[n] = time.process_time() - begun
+    assert spent[10_000] < min(4, 40 * max(spent[1000], 0.03))
 
 
 def test_majority_of_many_samples_by_simulation():

@@ -3,9 +3,16 @@
 import dataclasses
 
 import numpy as np
+import passk_inference
 import pytest
 
-from simko.evaluate import band_over_seeds, crossing, paired_difference, simultaneous_band
+from simko.evaluate import (
+    BandPoint,
+    Crossing,
+    crossing,
+    multiplied_t,
+    paired_difference,
+)
 from simko.evaluate.crossing import _k_star, first_fall
 
 N = 64
@@ -26,7 +33,7 @@ def test_a_crossing_is_claimed_with_its_place():
     sharp, broad = crossing_pair()
     found = crossing(sharp, broad)
     assert (found.claimed, found.direction) == (True, "ahead then behind")
-    assert ([p.k for p in found.points], found.left_out, found.half_n) == ([1, 2, 4, 8, 16, 32], (), 32)
+    assert ([p.k for p in found.points], found.left_out, found.half_n) == (list(range(1, 33)), (), 32)
     # .45 at K = 1 and about .5 later, against 1 - .85^K: they meet at K = 4.3
     assert found.k_star_low < found.k_star < found.k_star_high
     assert found.k_star == pytest.approx(4.3, abs=0.5)
@@ -36,7 +43,7 @@ def test_a_crossing_is_claimed_with_its_place():
         [d.difference for d in expected.points]
     )
     assert found.sentence.startswith(
-        "The pass@K curves cross: the first is ahead of the second at K = 1 and behind it at K = 8. They meet at about K = 4"
+        "The pass@K curves cross: the first is ahead of the second at K = 1 and behind it at K = 6. They meet at about K = 4"
     )
 
 
@@ -48,13 +55,13 @@ def test_the_reverse_is_the_mirror_image():
     mirrored = [(-p.difference, -p.high, -p.low) for p in back.points]
     np.testing.assert_allclose(mirrored, [(p.difference, p.low, p.high) for p in there.points])
     assert back.describe("B", "A").startswith(
-        "The pass@K curves cross: B is behind A at K = 1 and ahead of it at K = 8."
+        "The pass@K curves cross: B is behind A at K = 1 and ahead of it at K = 6."
     )
 
 
 def test_the_band_is_wider_than_one_interval():
     sharp, broad = crossing_pair()
-    band, single = crossing(sharp, broad).points, paired_difference(sharp, broad, [1, 2, 4, 8, 16, 32]).points
+    band, single = crossing(sharp, broad).points, paired_difference(sharp, broad, range(1, 33)).points
     assert all(b.low <= s.low and b.high >= s.high for b, s in zip(band, single, strict=True))
     widths = [(b.high - b.low) / (s.high - s.low) for b, s in zip(band, single, strict=True)]
     assert 1.02 < max(widths) < 2
@@ -94,11 +101,13 @@ def test_an_order_that_is_open_is_no_crossing():
 def test_few_differing_problems_are_left_out():
     ours, other = [64] * 26 + [1, 2, 3, 0], [64] * 26 + [0, 0, 0, 5]
     found = crossing(counts(ours), counts(other))
-    assert (found.points, found.left_out, found.claimed) == ((), (1, 2, 4, 8, 16, 32), False)
-    assert found.sentence.endswith("up to K = 32: fewer than 5 problems differ at every K, or all differ alike.")
-    # With fewer than 32 of 64 samples wrong every draw of 32 holds a right one: nothing differs there.
+    assert (found.points, found.left_out, found.claimed) == ((), tuple(range(1, 33)), False)
+    assert found.sentence.endswith("up to K = 32: fewer than 8 problems differ at every K, or all differ alike.")
+    # With 24 of 64 samples incorrect or fewer, every draw of 25 holds a correct one: all differ by the same there.
     found = crossing(counts([40, 44] * 15), counts([36] * 30))
-    assert ([p.k for p in found.points], found.left_out) == ([1, 2, 4, 8, 16], (32,))
+    assert [p.k for p in found.points] + list(found.left_out) == list(range(1, 33))
+    assert 16 not in found.left_out
+    assert set(range(25, 33)) <= set(found.left_out)
     assert crossing(counts([9] * 30), counts([5] * 30)).points == ()  # all differ alike: no spread
 
 
@@ -128,7 +137,7 @@ def test_seeds_are_averaged_and_smallest_n_decides():
     assert [2 * p.difference for p in one.points] == pytest.approx(halved)
     short = {i: (16, c // 4) for i, (_, c) in broad.items()}
     assert crossing(sharp, short).half_n == 8
-    assert crossing(counts([3] * 9, 7), counts([2] * 9, 6)).half_n == 2
+    assert crossing(counts([3] * 9, 7), counts([2] * 9, 6)).half_n == 3
 
 
 def test_what_it_refuses():
@@ -163,48 +172,37 @@ def test_the_p_value_belongs_to_the_band_and_is_never_below_that_of_one_k():
             assert at_all.p >= at_one.p
 
 
-def crossed(rng, seeds, problems, of_seeds, together):
-    """Differences with a true mean of 0 at three correlated ks."""
-    shape = rng.normal(0, 1, (1, problems, 1)) + rng.normal(0, of_seeds, (seeds, 1, 1))
-    noise = rng.normal(0, together, (seeds, problems, 3))
-    return (shape * np.array([1.0, 0.8, 0.5]) + noise) / 10
+@pytest.mark.parametrize("problems", [40, 200])
+def test_with_normal_multipliers_it_is_the_band_of_passk_inference(problems):
+    rng = np.random.default_rng(problems)
+    p = rng.beta(0.8, 2, size=problems)
+    ours, other = rng.binomial(N, p), rng.binomial(N, np.clip(p + np.where(p < 0.3, 0.1, -0.2), 0, 1))
+    found = crossing(counts(ours), counts(other), resamples=20_000, draw=multiplied_t)
+    at = {point.k: point for point in found.points}
+    twin = passk_inference.compare(other, N, ours, N, ks=list(at), bootstrap=20_000)
+    half = (np.array(twin["upper"]) - twin["lower"]) / 2
+    np.testing.assert_allclose([point.difference for point in at.values()], twin["mean"], atol=1e-12)
+    np.testing.assert_allclose([(point.high - point.low) / 2 for point in at.values()], half, rtol=0.04)
+    assert (found.direction == "ahead then behind") == twin["certified_crossing"]
+    if problems == 200:
+        assert list(at) == list(range(1, N // 2 + 1))
+        low, high = twin["first_loss_interval"]
+        assert found.first_loss[0] == pytest.approx(low, abs=1)
+        assert found.first_loss[1] == (high if high is None else pytest.approx(high, abs=2))
 
 
-@pytest.mark.parametrize(("of_seeds", "together"), [(0.0, 0.0), (0.0, 1.0), (0.3, 0.0), (0.3, 1.0), (2.0, 0.5)])
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_a_band_over_seeds_covers_other_seeds(seeds, of_seeds, together):
-    rng, ks, runs = np.random.default_rng(0), [1, 16, 64], 200
-    covered = narrow = 0
-    for run in range(runs):
-        drawn = crossed(rng, seeds, 60, of_seeds, together)
-        both = band_over_seeds(drawn, ks, resamples=399, seed=run)
-        problems = simultaneous_band(drawn.mean(axis=0), ks, resamples=399, seed=run)[0]
-        covered += all(point.low <= 0 <= point.high for point in both)
-        narrow += all(point.low <= 0 <= point.high for point in problems)
-    assert covered / runs > 0.91
-    if of_seeds == 2.0:
-        assert narrow / runs < 0.4
+def test_the_first_loss_by_hand():
+    def found(*bands):
+        points = tuple(BandPoint(k, (low + high) / 2, low, high, 0.5) for k, low, high in bands)
+        return Crossing(points, (), 9, 8, 0.95, None, None, None, None)
 
-
-def test_a_band_over_seeds_that_agree_is_the_band_over_problems():
-    rng = np.random.default_rng(1)
-    drawn = np.broadcast_to(crossed(rng, 1, 60, 0.0, 1.0), (3, 60, 3))
-    both = band_over_seeds(drawn, [1, 2, 4], seed=3)
-    problems = simultaneous_band(drawn[0], [1, 2, 4], seed=3)[0]
-    np.testing.assert_allclose([(p.low, p.high) for p in both], [(p.low, p.high) for p in problems])
-
-
-def test_a_band_over_seeds_has_the_mean_the_usable_ks_and_t_of_two_seeds():
-    drawn = np.zeros((2, 400, 2))
-    drawn[0, :, 0], drawn[1, :, 0] = 0.1, 0.3
-    drawn[:, :, 0] += np.where(np.arange(400) % 2, 1e-4, -1e-4)  # hardly any spread over problems
-    (only,) = band_over_seeds(drawn, [1, 2], resamples=40_000)
-    assert (only.k, only.difference) == (1, pytest.approx(0.2))
-    # mean +- t(1) sd / sqrt(2) = .2 +- 12.7 * .1, beyond [-1, 1]; p of t = 2 with one degree of freedom
-    assert (only.low, only.high) == (-1.0, 1.0)
-    assert only.p == pytest.approx(0.295, abs=0.01)
-
-
-def test_one_seed_has_no_band_over_seeds():
-    with pytest.raises(ValueError, match="train with another seed"):
-        band_over_seeds(np.zeros((1, 9, 1)), [1])
+    up, open_, down = (0.1, 0.3), (-0.1, 0.1), (-0.3, -0.1)
+    assert found((1, *up), (2, *up), (3, *open_), (4, *down), (5, *down)).first_loss == (3, 4)
+    assert found((1, *up), (2, *down)).first_loss == (2, 2)
+    assert found((1, *down)).first_loss == (1, 1)
+    assert found((1, *open_), (2, *up), (3, *down)).first_loss == (1, 3)
+    assert found((1, *up), (3, *up), (4, *down)).first_loss == (2, 4)  # K = 2 was left out
+    assert found((1, *up), (2, *open_)).first_loss == (2, None)
+    assert found().first_loss == (1, None)
+    assert found((1, *up), (2, *down)).describe_first_loss("A", "B") == "A is first behind B at K = 2 (95 % set)."
+    assert "between K = 1 and 3 (" in found((1, *open_), (3, *down)).describe_first_loss("A", "B")

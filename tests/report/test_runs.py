@@ -169,6 +169,13 @@ def test_a_clean_run_has_little_to_say(tmp_path):
     assert headline(section)[0].startswith("a: pass@1 ")
 
 
+@pytest.mark.parametrize("choices", [["red", "blue"], "4", 0, 2.5])
+def test_choices_that_are_no_number_of_them_draw_no_guessing_line(tmp_path, choices):
+    folder = write_run(tmp_path / "a", 0.3, choices=choices)
+    (section,) = read_sections([str(folder)])
+    assert section.guessing is None
+
+
 def test_the_page_is_self_contained_and_escapes_what_models_say(tmp_path):
     a = write_run(
         tmp_path / "a", 0.3, response=HOSTILE.replace("{", "{{").replace("}", "}}") + " {}", task=f"t{HOSTILE}"
@@ -180,7 +187,7 @@ def test_the_page_is_self_contained_and_escapes_what_models_say(tmp_path):
     assert "\x00" not in page
     assert "\u202e" not in page
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
-    assert page.count("<svg") == page.count("</svg>") == 2
+    assert page.count("<svg") == page.count("</svg>") == 3
 
 
 def test_a_sweep_stands_side_by_side(tmp_path):

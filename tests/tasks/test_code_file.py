@@ -155,6 +155,10 @@ def test_ifeval_rows(tmp_path: Path) -> None:
         ({"prompt": 3}, "line 1: the column 'prompt' must be a text"),
         ({"instruction_id_list": ["no:such"], "kwargs": [{}]}, "line 1: problem '1000': no instruction is called"),
         ({"kwargs": []}, "line 1: problem '1000': its metadata needs"),
+        (
+            {"kwargs": [{}, {"relation": "at least"}]},
+            "line 1: problem '1000': length_constraints:number_words lacks the argument 'num_words'",
+        ),
     ],
 )
 def test_ifeval_rows_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -242,12 +242,14 @@ def test_pass_at_k_beside_the_training(recipe_file, tiny_base, tmp_path, monkeyp
 
 def test_held_out_problems_of_a_file(recipe_file, tiny_base, tmp_path):
     file = tmp_path / "held-out.jsonl"
-    file.write_text('{"prompt": "1+1=", "answer": "2"}\n{"prompt": "1+2=", "answer": "3"}\n')
+    file.write_text('{"Text": "1+1=", "gold": ["2"]}\n{"Text": "1+2=", "gold": ["3"]}\n')
     words = [
         "--passk_verifier",
         "last_integer",
         "--passk_task",
         str(file),
+        "--columns",
+        "prompt=Text,answer=gold.0",
         "--passk_samples",
         "2",
         "--passk_every",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simko.records import Problem
-from simko.verifiers.instructions import CONSTRAINTS, count_sentences, verify_instructions
+from simko.verifiers.instructions import ARGUMENTS, CONSTRAINTS, count_sentences, verify_instructions
 
 HERE = Path(__file__).parent
 
@@ -32,19 +32,52 @@ def test_every_instruction_has_kept_and_broken_cases() -> None:
         ({"instruction_id_list": ["no:such"], "kwargs": [{}]}, "no instruction is called 'no:such'"),
         ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": ["x"]}, "must be an object"),
         ({"instruction_id_list": ["keywords:existence"], "kwargs": [{}]}, "lacks the argument 'keywords'"),
-        ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": 3}]}, "wrong kind"),
+        ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": 3}]}, "must be a list of texts"),
         (
             {
                 "instruction_id_list": ["length_constraints:number_words"],
                 "kwargs": [{"relation": "about", "num_words": 3}],
             },
-            "lacks the argument 'about' or a known value",
+            "'relation' of length_constraints:number_words must be \"less than\" or \"at least\", not 'about'",
         ),
     ],
 )
 def test_a_malformed_problem_is_named(metadata: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"problem 'p7'.*{message}"):
         verify_instructions("text", Problem("p7", "", "", metadata))
+
+
+EVERY = json.loads((HERE / "every_instruction.json").read_text(encoding="utf-8"))
+EVERY |= {"language:response_language": {"language": "de"}}
+EACH_ARGUMENT = [(name, argument) for name, arguments in EVERY.items() for argument in arguments]
+
+
+def test_every_argument_of_every_instruction_is_in_the_table() -> None:
+    assert {name: set(arguments) for name, arguments in EVERY.items() if arguments} == {
+        name: set(arguments) for name, arguments in ARGUMENTS.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "argument"), EACH_ARGUMENT)
+def test_an_argument_that_lacks_or_is_useless_is_told_before_a_response(name: str, argument: str) -> None:
+    pytest.importorskip("langdetect")
+    verify_instructions.check(problem(name, **EVERY[name]))
+    rest = {key: value for key, value in EVERY[name].items() if key != argument}
+    useless: list[Any] = [None, True, {}, [], "", " ", float("nan"), -1, 1.5, [""], [3]]
+    for arguments in (rest, *(rest | {argument: value} for value in useless)):
+        with pytest.raises(ValueError, match=f"problem 'p7': .*{argument}"):
+            verify_instructions.check(problem(name, **arguments))
+
+
+def test_a_whole_float_out_of_parquet_is_a_number() -> None:
+    words = problem("length_constraints:number_words", relation="at least", num_words=2.0)
+    assert verify_instructions("two words", words).outcome == "correct"
+
+
+def test_an_unknown_language_is_told() -> None:
+    pytest.importorskip("langdetect")
+    with pytest.raises(ValueError, match="a language's code that langdetect knows, such as de or zh-cn, not 'german'"):
+        verify_instructions.check(problem("language:response_language", language="german"))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simko.evaluate import SampleStore
+    from simko.evaluate.audit import check_responses
     from simko.evaluate.files import locked, replacing
     from simko.report.runs import store_of
     from simko.verifiers import get_verifier
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{args.run} holds no evaluation of {args.task or 'any task'}")
         file = stack.enter_context(stack.enter_context(replacing(args.to)).open("w")) if args.to else None
         for setting in settings:
+            check_responses(setting)
             _Audit(setting, args.verifier or _stored_verifier(setting), args.examples, file).run(store, args.apply)
 
 

@@ -23,7 +23,9 @@ _BACKEND_OPTIONS = ("base_url", "concurrency", "timeout", "batch_size", "dtype",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "simko evaluate --model MODEL --task TASKS --out DIRECTORY [-n N] [options]"
     parser.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or a server's name of its model")
-    parser.add_argument("--task", required=True, help="tasks (see simko tasks) or .jsonl, .csv, .parquet files: a,b,c")
+    parser.add_argument(
+        "--task", required=True, help="tasks (see simko tasks) or .jsonl[.gz], .csv[.gz], .parquet files: a,b,c"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the directory of this evaluation")
     parser.add_argument("-n", "--samples", type=_count, metavar="N", help="responses per problem (default: the task's)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
@@ -45,6 +47,11 @@ def _add_problems(group: "argparse._ArgumentGroup") -> None:
         "--verifier",
         help="how responses are judged: a name of simko tasks, or your own, package.module:function or "
         "./file.py:function (default: the task's own; a file needs one)",
+    )
+    group.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="for files: where the parts of a problem stand, e.g. prompt=Question,answer=reward_model.ground_truth,id=uid",
     )
     group.add_argument("--template", help="for files: the prompt around the problem, e.g. 'Q: {problem} A:'")
     group.add_argument("--split", default="test", choices=("test", "train"), help="default: test")
@@ -149,16 +156,17 @@ def _numbers(text: str) -> list[float]:
 
 
 def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import check_file, get_task, is_file_name, read_file
+    from simko.tasks import check_file, get_task, is_file_name, parse_columns, read_file
 
     if not is_file_name(name):
-        if args.template:
-            raise ValueError(f"--template is for files: {name} has a prompt of its own")
+        for option in ("template", "columns"):
+            if getattr(args, option):
+                raise ValueError(f"--{option} is for files: {name} has prompts of its own")
         return get_task(name)
     check_file(Path(name))
     if not args.verifier:
         raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
-    return read_file(name, args.verifier, args.template, chat=args.chat)
+    return read_file(name, args.verifier, args.template, chat=args.chat, columns=parse_columns(args.columns))
 
 
 def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]":

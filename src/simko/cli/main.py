@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a model from a recipe",
     "recipe": "check recipes: their options, arithmetic and memory, and two updates of a tiny model",
     "evaluate": "sample and grade n responses per problem, on any tasks",
+    "grade": "grade responses that you already have: your JSONL, CSV, Parquet, or the log of another package",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",
     "audit": "grade an evaluation again with another verifier and list what differs",

@@ -13,7 +13,7 @@ from simko.report.text import visible
 
 if TYPE_CHECKING:
     from simko.evaluate import Point
-    from simko.report.comparison import Section
+    from simko.report.comparison import Pair, Section
 
 _FILE_WIDTH = 160
 
@@ -53,6 +53,10 @@ def print_sections(sections: "Sequence[Section]") -> None:
         console.print("pass@K, % (95 % interval)", _curves(section), sep="\n")
         if section.pairs:
             console.print("differences on the same problems, points (95 % interval)", _differences(section), sep="\n")
+        for pair in section.pairs:
+            if pair.strata:
+                what = f"{pair.ours} − {pair.other} by difficulty for {pair.other}, points (95 % interval)"
+                console.print(escape(_line(what)), _strata(pair), sep="\n")
         if section.course:
             console.print("over training, % (95 % interval)", _course(section), sep="\n")
         for sentence in [*(headline(section) if section.pairs else []), *notes(section)]:
@@ -85,6 +89,18 @@ def _differences(section: "Section") -> Table:
         points = [pair.comparison.points[i] for pair in section.pairs]
         cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in points]
         table.add_row(_k(section, k), *cells)
+    return table
+
+
+def _strata(pair: "Pair") -> Table:
+    table = _table("correct")
+    table.add_column("problems", justify="right")
+    shown = next((stratum.ours for stratum in pair.strata if stratum.ours), ())
+    for point in shown:
+        table.add_column(f"K = {point.k}", justify="right")
+    for stratum in pair.strata:
+        cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in stratum.differences]
+        table.add_row(stratum.name, f"{stratum.problems:.1f}", *cells)
     return table
 
 

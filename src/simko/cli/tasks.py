@@ -30,19 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the problems to FILE, as rows for verl")
     parser.add_argument("--split", choices=("train", "test"), help="with --parquet: which problems (train)")
     parser.add_argument("--verifier", help="with --parquet: the verifier of a file of your own")
+    parser.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="for a file: where the parts stand, e.g. prompt=Question,answer=Final",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from simko.report.text import visible
-    from simko.tasks import get_task, is_file_name
+    from simko.tasks import get_task, is_file_name, parse_columns
 
     if args.parquet is not None:
         print(visible(write_parquet(args)))
         return
     if args.split is not None or args.verifier is not None:
         raise ValueError("--split and --verifier belong to --parquet: add it, or leave them out")
+    if args.columns is not None and not (args.name and is_file_name(args.name)):
+        raise ValueError("--columns is for files: name one, or leave it out")
     if args.name is not None:
-        print(visible(describe(file_of_problems(args.name) if is_file_name(args.name) else get_task(args.name))))
+        file = is_file_name(args.name)
+        print(
+            visible(describe(file_of_problems(args.name, parse_columns(args.columns)) if file else get_task(args.name)))
+        )
         return
     from simko.cli.tables import terminal
     from simko.tasks import PREFIXES
@@ -52,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     console.print(table())
     for prefix, make in PREFIXES.items():
         console.print(f"{prefix}/NAME: {_first_line(make.__doc__)}", markup=False)
-    console.print("FILE.jsonl, .csv, .parquet: your own problems, with --verifier", markup=False)
+    console.print("FILE.jsonl, .csv (also .gz), .parquet: your own problems, with --verifier", markup=False)
     own = "or your own: package.module:function, ./file.py:function"
     console.print(f"verifiers: {', '.join(VERIFIERS)}, {own}", markup=False)
     console.print("simko tasks NAME says all about one task or file, and shows its first problem", markup=False)
@@ -61,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 def write_parquet(args: argparse.Namespace) -> str:
     """Write the problems that the arguments name for verl, whole or not at all, and say what was written."""
     from simko.evaluate.files import replacing
-    from simko.tasks import get_task, is_file_name, read_file, write_verl_rows
+    from simko.tasks import get_task, is_file_name, parse_columns, read_file, write_verl_rows
     from simko.verifiers import VERIFIERS, check_problems, get_verifier
 
     if args.name is None:
@@ -76,11 +86,11 @@ def write_parquet(args: argparse.Namespace) -> str:
         raise ValueError(f"{args.name} needs --verifier, one of: {', '.join(VERIFIERS)}, or your own")
     else:
         get_verifier(args.verifier)
-        form = args.verifier if args.verifier in VERIFIERS else "last_box"
+        form = args.verifier if args.verifier in VERIFIERS else None
         file, colon, function = args.verifier.partition(":")
         # A file is read wherever verl's reward workers start.
         verifier = f"{Path(file).resolve()}{colon}{function}" if file.endswith(".py") else args.verifier
-        task = replace(read_file(args.name, form), verifier=verifier)
+        task = replace(read_file(args.name, form, columns=parse_columns(args.columns)), verifier=verifier)
     if is_file_name(args.name) and Path(args.name).resolve() == args.parquet.resolve():
         raise ValueError(f"{args.parquet} is the file of problems itself: name another one to write")
     split: Split = args.split or "train"
@@ -142,20 +152,20 @@ def describe(task: "Task") -> str:
     return "\n".join(lines)
 
 
-def file_of_problems(path: str) -> "Task":
+def file_of_problems(path: str, columns: dict[str, str]) -> "Task":
     """The task over a file, in the first form that fits all of its rows. ValueError if none does."""
     from simko.tasks import FORMS, read_file
 
     refused: list[ValueError] = []
-    for verifier in ("math", *FORMS):
-        task = read_file(path, verifier)
+    for verifier in (None, *FORMS):
+        task = read_file(path, verifier, columns=columns if verifier is None else None)
         try:
             size = len(task.load("test"))
         except ValueError as error:
             refused.append(error)
             continue
         named = "yours to name: --verifier math, another of simko tasks, or ./file.py:function"
-        return replace(task, verifier=verifier if verifier in FORMS else named, sizes={"test": size})
+        return replace(task, verifier=verifier or named, sizes={"test": size})
     raise refused[0]  # the error of the usual form
 
 

@@ -12,7 +12,10 @@ from simko.evaluate.answers import (
     maj_at_k,
     majority,
 )
-from simko.evaluate.crossing import BandPoint, Crossing, band_over_seeds, crossing, simultaneous_band
+from simko.evaluate.bands import BandPoint, curve_band, multiplied_t, simultaneous_band
+from simko.evaluate.crossing import Crossing, crossing
+from simko.evaluate.difficulty import Stratum, by_difficulty
+from simko.evaluate.extrapolation import Extrapolation, extrapolate
 from simko.evaluate.passk import (
     Comparison,
     Counts,
@@ -39,21 +42,26 @@ __all__ = [
     "Crossing",
     "Curve",
     "Difference",
+    "Extrapolation",
     "Failures",
     "GuessingLine",
     "Point",
     "SampleStore",
     "Setting",
+    "Stratum",
     "Tally",
     "answer_entropy",
-    "band_over_seeds",
+    "by_difficulty",
     "cover_at_tau",
     "crossing",
+    "curve_band",
     "distinct_answers",
+    "extrapolate",
     "guessing_line",
     "holm_over",
     "maj_at_k",
     "majority",
+    "multiplied_t",
     "only_setting",
     "paired_difference",
     "pass_at_k",

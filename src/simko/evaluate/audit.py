@@ -35,8 +35,18 @@ class RegradedSample:
         return f"{self.before.outcome} -> {self.after.outcome}"
 
 
+def check_responses(setting: Setting) -> None:
+    """ValueError for a setting of counts, which has no responses to grade."""
+    if setting.holds_counts:
+        raise ValueError(f"{setting.task} at {setting.name} holds counts, without responses that could be graded again")
+
+
 def regrade_samples(store: SampleStore, setting: Setting, verifier: VerifierLike) -> Iterator[RegradedSample]:
-    """Every graded sample of a setting, judged again by `verifier`; not those that failed. The store does not change."""
+    """Every graded sample of a setting, judged again by `verifier`; not those that failed. The store does not change.
+
+    ValueError as in `check_responses`.
+    """
+    check_responses(setting)
     problems = {p.id: p for p in store.problems(setting)}
     rows = ((s, verdict) for s, verdict in store.rows(setting) if verdict is not None and s.failure is None)
     while part := list(islice(rows, _ROWS_AT_ONCE)):

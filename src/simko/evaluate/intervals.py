@@ -13,7 +13,7 @@ _CELLS = 4_000_000  # resample-by-problem cells held at a time
 _NO_SPREAD = 1e-12  # a resample's variance below this share of the whole's counts as zero
 
 
-def clopper_pearson(mean: Float[np.ndarray, " K"], problems: int, level: float) -> Float[np.ndarray, "K 2"]:
+def clopper_pearson(mean: Float[np.ndarray, " K"], problems: float, level: float) -> Float[np.ndarray, "K 2"]:
     """Exact binomial interval for `problems` draws with this mean, each taken as solved or not solved.
 
     It holds for any distribution on [0, 1], because none spreads its mean more than the binomial. At mean 1 it is the rule of

@@ -137,8 +137,7 @@ def pass_at_k_curve(
     ValueError for a problem with n < k. Dropping it would average different problems at different ks.
     """
     runs = as_seeds(counts)
-    ids = _same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
-    by_seed = np.stack([_values(run, ids, ks) for run in runs])
+    ids, by_seed = values_by_seed(runs, ks)
     interval = studentised_interval(by_seed.mean(axis=0), level=level, resamples=resamples, seed=seed)
     means = by_seed.mean(axis=(0, 1))
     over_seeds = _intervals_or_none(seeds_t(by_seed.mean(axis=1), level=level), len(ks))
@@ -193,13 +192,22 @@ def paired_difference(
     )
 
 
+def values_by_seed(
+    counts: Counts | Sequence[Counts], ks: Sequence[int]
+) -> tuple[list[str], Float[np.ndarray, "S P K"]]:
+    """The problem ids, and pass@k by seed, problem and k. ValueError if a seed lacks a problem or samples."""
+    runs = as_seeds(counts)
+    ids = same_problems(runs, "seed 0", [f"seed {i}" for i in range(len(runs))])
+    return ids, np.stack([_values(run, ids, ks) for run in runs])
+
+
 def paired_values(
     ours: Counts | Sequence[Counts], other: Counts | Sequence[Counts], ks: Sequence[int]
 ) -> tuple[list[str], Float[np.ndarray, "S P K"], Float[np.ndarray, "S2 P K"]]:
     """The problem ids, and pass@k of each side by seed, problem and k. ValueError if a side lacks a problem."""
     our_runs, other_runs = as_seeds(ours), as_seeds(other)
     names = ["ours"] * len(our_runs) + ["other"] * len(other_runs)
-    ids = _same_problems([*our_runs, *other_runs], "ours", names)
+    ids = same_problems([*our_runs, *other_runs], "ours", names)
     left, right = (np.stack([_values(run, ids, ks) for run in side]) for side in (our_runs, other_runs))
     return ids, left, right
 
@@ -272,7 +280,7 @@ def as_seeds(counts: Counts | Sequence[Counts]) -> list[Counts]:
     return runs
 
 
-def _same_problems(runs: Sequence[Counts], first: str, names: Sequence[str]) -> list[str]:
+def same_problems(runs: Sequence[Counts], first: str, names: Sequence[str]) -> list[str]:
     """The problem ids, sorted. ValueError names the first that a run lacks."""
     for run, name in zip(runs, names, strict=True):
         for here, there, lacking in ((runs[0], run, name), (run, runs[0], first)):

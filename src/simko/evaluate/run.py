@@ -17,6 +17,7 @@ from simko.sampling import Sampler, SamplingSettings, Served, setting_seed
 from simko.verifiers import as_verifier, check_problems, grade_many, verifier_name
 
 logger = logging.getLogger("simko")
+_PROBLEM_KEYS = ("task_revision", "problems", "problems_sha256")  # what a fingerprint says of the problems
 _MAX_UNGRADED = 1024  # samples that may wait in memory for their verdicts
 
 
@@ -37,8 +38,10 @@ def evaluate(
     """Draw n samples of every problem, grade them, and return the setting under which the store keeps them.
 
     Stored samples are not drawn again: an interrupted evaluation continues, and a larger n draws only the missing indices.
-    Samples are on disk as soon as the sampler hands them over, before they are graded in a thread beside the sampling. A continued
-    evaluation first grades samples without a verdict, or with the verdict "error", and draws failed samples again.
+    Where problems have changed since, samples stay with those of the same prompt, and one line of the log says so (see
+    `SampleStore.begin`). Samples are on disk as soon as the sampler hands them over, before they are graded in a thread beside the
+    sampling. A continued evaluation first grades samples without a verdict, or with the verdict "error", and draws failed samples
+    again.
 
     Args:
         store: where samples and verdicts are kept.
@@ -53,14 +56,15 @@ def evaluate(
         progress: show a progress bar.
         max_failed: the share of failed samples, of all n of every problem, above which the run ends. One problem may always fail.
 
-    ValueError, with nothing changed, if the store holds this task and temperature under another configuration, or the verifier
-    cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves samples out, or too many fail.
+    ValueError, with nothing changed, if the store holds this task and temperature under another configuration or with none of
+    the problems, or the verifier cannot judge a problem. VerifierError if the verifier raises. RuntimeError if the sampler leaves
+    samples out, or too many fail.
     """
     judge = as_verifier(verifier)
     check_plan(problems, judge, n, settings)
     record = fingerprint(sampler, problems, settings, revision=revision, seed=seed)
     name = setting_name(settings)
-    setting = store.begin(task, name, record, verifier_name(verifier), problems, n)
+    setting = store.begin(task, name, record, verifier_name(verifier), problems, n, _PROBLEM_KEYS)
     missing = store.missing(setting, n, failed=True)
     wanted = sum(map(len, missing.values()))
     total = len(problems) * n

@@ -1,16 +1,19 @@
 """The store of samples and verdicts, one SQLite file per run. A kill or a full disk loses no acknowledged row."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simko.evaluate.answers import Answer
+from simko.evaluate.changes import Change, Stored, change
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
 from simko.records import Problem, Sample, Verdict
 
+logger = logging.getLogger("simko")
 _SAMPLE = "problem, sample, response, tokens, finish_reason, prompt_tokens, seed, thinking, failure"
 _COLUMNS = f"{_SAMPLE}, outcome, extracted, rule"
 _INSERT = f"INSERT INTO samples (setting, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -36,6 +39,11 @@ class Setting:
     n: int
     """The samples per problem that were last asked for."""
 
+    @property
+    def holds_counts(self) -> bool:
+        """Whether its samples are counts that were judged elsewhere, without responses."""
+        return self.record.get("backend") == "counts"
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -43,10 +51,10 @@ class Tally:
 
     samples: int
     """The number of samples."""
-    tokens: int
-    """Their generated tokens."""
-    truncated: int
-    """How many were truncated at the limit."""
+    tokens: int | None
+    """Their generated tokens; None if unknown."""
+    truncated: int | None
+    """How many were truncated at the limit; None if unknown."""
     outcomes: Mapping[str, int]
     """{outcome: the number of samples}, with "ungraded" for those without a verdict."""
 
@@ -80,11 +88,21 @@ class SampleStore:
         self._db.close()
 
     def begin(
-        self, task: str, name: str, record: Mapping[str, Any], verifier: str, problems: Sequence[Problem], n: int
+        self,
+        task: str,
+        name: str,
+        record: Mapping[str, Any],
+        verifier: str,
+        problems: Sequence[Problem],
+        n: int,
+        problem_keys: Sequence[str] = (),
     ) -> Setting:
         """Create the setting `name` of `task`, or find it and set its n.
 
-        A setting without samples, left by an error before the first, is replaced.
+        A setting without samples, left by an error before the first, is replaced. Where only the problems have changed and
+        problem_keys are given, samples stay with the problems of their prompt, as the log says in one line: without their verdicts
+        where the answer or metadata have changed, and set aside where the problem is dropped, until it returns. Samples that are
+        set aside are stored under the setting's negative number, and belong to no setting.
 
         Args:
             task: the name of the set of problems.
@@ -93,44 +111,83 @@ class SampleStore:
             verifier: the verifier's name.
             problems: the problems, in order.
             n: the samples per problem to draw.
+            problem_keys: the keys of the record that describe the problems, which may then change.
 
-        ValueError, with nothing changed, if the stored setting has another record or verifier; it names what differs.
+        ValueError, with nothing changed, if the stored setting has another record, another verifier or none of the problems; it
+        names what differs.
         """
         found = next((s for s in self.settings() if (s.task, s.name) == (task, name)), None)
         wanted = json.loads(json.dumps(dict(record)))
         if found is not None and not self._holds_samples(found):
             self._delete(found)
             found = None
+        changed = None
         if found is not None:
-            self._check_same(found, wanted | {"verifier": verifier})
+            changed = change(self._stored(found), problems) if problem_keys else None
+            self._check_same(found, wanted | {"verifier": verifier}, problem_keys if changed and changed.kept else ())
         with self._transaction():
             if found is None:
                 values = (task, name, json.dumps(wanted), verifier, n)
                 cursor = self._db.execute("INSERT INTO settings VALUES (NULL, ?, ?, ?, ?, ?)", values)
-                rows = [
-                    (cursor.lastrowid, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
-                    for i, p in enumerate(problems)
-                ]
-                self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._insert_problems(cursor.lastrowid, enumerate(problems))
             else:
-                self._db.execute("UPDATE settings SET n = ? WHERE id = ?", (n, found.id))
+                self._db.execute(
+                    "UPDATE settings SET n = ?, record = ? WHERE id = ?", (n, json.dumps(wanted), found.id)
+                )
+                if changed is not None and not changed.nothing:
+                    self._change_problems(found.id, changed, problems)
+        if changed is not None and (said := changed.said(self.path.name)):
+            logger.warning("%s %s: %s", task, name, said)
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
 
+    def _insert_problems(self, setting: int | None, problems: Iterable[tuple[int, Problem]]) -> None:
+        rows = [
+            (setting, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
+            for i, p in problems
+        ]
+        self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _stored(self, setting: Setting) -> list[Stored]:
+        """A setting's problems, and those that are set aside."""
+        aside = [replace(p, id=p.id.rpartition(" ")[0]) for p in self._problems(-setting.id)]
+        return [Stored(p, False) for p in self.problems(setting)] + [Stored(p, True) for p in aside]
+
+    def _change_problems(self, setting: int, changed: Change, problems: Sequence[Problem]) -> None:
+        """Put `problems` in the place of a setting's, with the samples that they keep. Call it in a transaction."""
+        move = "UPDATE samples SET setting = ?, problem = ? WHERE setting = ? AND problem = ?"
+        moved = [(k.old, k.new.id) for k in changed.kept if k.old.aside or k.old.problem.id != k.new.id]
+        leaving = [old for old in (*changed.dropped, *(old for old, _ in moved)) if not old.aside]
+        # first all that leave their ids, which may be exchanged
+        self._db.executemany(move, [(-setting, old.key, setting, old.problem.id) for old in leaving])
+        self._db.executemany(move, [(setting, id, -setting, old.key) for old, id in moved])
+        anew = [(setting, k.new.id) for k in changed.kept if k.anew]
+        clear = (
+            "UPDATE samples SET outcome = NULL, extracted = NULL, rule = NULL "
+            "WHERE setting = ? AND problem = ? AND failure IS NULL"
+        )
+        self._db.executemany(clear, anew)
+        self._db.execute("DELETE FROM problems WHERE setting = ?", (setting,))
+        self._insert_problems(setting, enumerate(problems))
+        returned = [(-setting, k.old.key) for k in changed.kept if k.old.aside]
+        self._db.executemany("DELETE FROM problems WHERE setting = ? AND problem = ?", returned)
+        self._insert_problems(-setting, ((0, replace(old.problem, id=old.key)) for old in changed.dropped))
+
     def _holds_samples(self, setting: Setting) -> bool:
-        query = "SELECT 1 FROM samples WHERE setting = ? LIMIT 1"
-        return self._db.execute(query, (setting.id,)).fetchone() is not None
+        query = "SELECT 1 FROM samples WHERE setting IN (?, ?) LIMIT 1"
+        return self._db.execute(query, (setting.id, -setting.id)).fetchone() is not None
 
     def _delete(self, setting: Setting) -> None:
         with self._transaction():
             self._db.execute("DELETE FROM problems WHERE setting = ?", (setting.id,))
             self._db.execute("DELETE FROM settings WHERE id = ?", (setting.id,))
 
-    def _check_same(self, found: Setting, wanted: Mapping[str, Any]) -> None:
+    def _check_same(self, found: Setting, wanted: Mapping[str, Any], free: Sequence[str]) -> None:
         kept = {**found.record, "verifier": found.verifier}
         differing = [
             f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
             for key in dict.fromkeys([*kept, *wanted])
-            if kept.get(key, wanted.get(key)) != wanted.get(key)  # earlier versions recorded less
+            # earlier versions recorded less
+            if kept.get(key, wanted.get(key)) != wanted.get(key) and key not in free
         ]
         if differing:
             raise ValueError(
@@ -150,8 +207,11 @@ class SampleStore:
 
     def problems(self, setting: Setting) -> list[Problem]:
         """The problems of a setting, in the task's order."""
+        return self._problems(setting.id)
+
+    def _problems(self, setting: int) -> list[Problem]:
         query = "SELECT problem, prompt, answer, metadata FROM problems WHERE setting = ? ORDER BY position"
-        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting.id,))]
+        return [Problem(i, p, a, self._json(m)) for i, p, a, m in self._db.execute(query, (setting,))]
 
     def _json(self, text: str) -> dict[str, Any]:
         try:
@@ -172,6 +232,12 @@ class SampleStore:
             self._db.executemany(
                 "DELETE FROM samples WHERE setting = ? AND problem = ? AND sample = ? AND failure IS NOT NULL", keys
             )
+            self._db.executemany(_INSERT, rows)
+
+    def load(self, setting: Setting, pairs: Iterable[tuple[Sample, Verdict | None]]) -> None:
+        """Store samples with their verdicts as they come, all or none, so that they need not fit into memory."""
+        rows = (_inserted(setting, s, _FAILED if s.failure else v) for s, v in pairs)
+        with self._transaction():
             self._db.executemany(_INSERT, rows)
 
     def grade(self, setting: Setting, verdicts: Iterable[tuple[Sample, Verdict]]) -> None:
@@ -258,7 +324,10 @@ class SampleStore:
 
     def tally(self, setting: Setting) -> Tally:
         """The sums over all samples of a setting."""
-        query = "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(finish_reason = 'length'), 0) FROM samples WHERE setting = ?"
+        ends = (
+            "SUM(CASE finish_reason WHEN 'length' THEN 1 WHEN 'unknown' THEN NULL ELSE 0 END)"  # NULL if none is known
+        )
+        query = f"SELECT COUNT(*), NULLIF(SUM(tokens), 0), {ends} FROM samples WHERE setting = ?"
         samples, tokens, truncated = self._db.execute(query, (setting.id,)).fetchone()
         query = "SELECT COALESCE(outcome, 'ungraded'), COUNT(*) FROM samples WHERE setting = ? GROUP BY outcome"
         return Tally(samples, tokens, truncated, dict(self._db.execute(query, (setting.id,))))

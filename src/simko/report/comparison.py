@@ -15,9 +15,12 @@ from simko.evaluate.answers import (
     guessing_line,
     majority,
 )
+from simko.evaluate.bands import curve_band, whole_ks
 from simko.evaluate.crossing import Crossing, crossing
+from simko.evaluate.difficulty import Stratum, by_difficulty
+from simko.evaluate.extrapolation import Extrapolation, extrapolate
 from simko.evaluate.intervals import holm
-from simko.evaluate.passk import with_errors_as_correct
+from simko.evaluate.passk import Interval, values_by_seed, with_errors_as_correct
 from simko.report.measures import StepPoint, step_points
 from simko.report.runs import MatchedTask, RunEvaluation, RunGroup, match, parse_group
 
@@ -46,12 +49,16 @@ class Side:
     """The answer entropy in nats; None if the verifier extracts no answers, or n differs."""
     cover: tuple[tuple[float, float], ...] | None
     """(tau, Cover@tau); None if n differs."""
-    shares: Mapping[str, float]
-    """{"truncated" or an outcome: the share of samples}."""
-    tokens: float
-    """The tokens per sample."""
+    shares: Mapping[str, float | None]
+    """{"truncated" or an outcome: the share of samples}, with None for an unknown one."""
+    tokens: float | None
+    """The tokens per sample; None if unknown."""
     lacking: int
     """The number of problems with fewer samples than were asked for."""
+    band: Mapping[int, Interval]
+    """{k: the ends of the band that holds at all of them}, up to half of the samples of any side."""
+    model: Extrapolation | None
+    """The model beyond n; None if there is no fit."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Pair:
     """Whether the curves cross; None if a problem has a single sample."""
     p_holm: float
     """The p value at the headline K, adjusted over all tasks and pairs."""
+    strata: tuple[Stratum, ...]
+    """The pair by difficulty for the other, at the powers of two up to a quarter of the samples; empty for too few samples."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,10 @@ def _section(found: MatchedTask, names: Sequence[str], reference: str | None) ->
     sides = tuple(_side(name, group, ks, samples == most) for name, group in zip(names, groups, strict=True))
     headline_k = max((k for k in ks if reliable(samples, k)), default=1)
     pairs = tuple(_pair(other, ours, ks) for other, ours in _pairs(sides, reference))
-    choices: dict[str, int | None] = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
+    given = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
+    choices = {
+        i: number if isinstance(number, int) and number > 0 else None for i, number in given.items()
+    }  # or options
     return Section(
         task=found.task,
         setting=found.setting,
@@ -166,7 +178,7 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
         o: sum(e.tally.outcomes.get(o, 0) for e in group)
         for o in ("unparsed", "timeout", "error", "failed", "ungraded")
     }
-    truncated = sum(e.tally.truncated for e in group)
+    truncated, tokens = (_share([getattr(e.tally, what) for e in group], total) for what in ("truncated", "tokens"))
     # a user's verifier may return True or False only; then there are no answers to count
     extracts = any(answer.form is not None for e in group for rows in e.answers.values() for answer in rows)
     failed = {i for e in group for i in e.failures}
@@ -183,9 +195,11 @@ def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal:
         distinct=_mean([[distinct_answers(e.answers, ks[-1])] for e in group])[0] if extracts else None,
         entropy=_mean([[answer_entropy(e.answers)] for e in group])[0] if equal and extracts else None,
         cover=_cover(group) if equal else None,
-        shares={"truncated": truncated / total} | {o: count / total for o, count in outcomes.items()},
-        tokens=sum(e.tally.tokens for e in group) / total,
+        shares={"truncated": truncated} | {o: count / total for o, count in outcomes.items()},
+        tokens=tokens,
         lacking=sum(e.lacking for e in group),
+        band=_band(counts, ks[-1] // 2),
+        model=extrapolate(counts),
     )
 
 
@@ -193,7 +207,16 @@ def _pair(other: Side, ours: Side, ks: Sequence[int]) -> Pair:
     left: list[Counts] = [e.counts for e in ours.evaluations]
     right: list[Counts] = [e.counts for e in other.evaluations]
     crossed = crossing(left, right) if ks[-1] > 1 else None
-    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0)
+    quarter = [k for k in ks if 4 * k <= min(n for run in [*left, *right] for n, _ in run.values())]
+    strata = by_difficulty(left, right, quarter) if quarter else ()
+    return Pair(ours.name, other.name, paired_difference(left, right, ks), crossed, 1.0, strata)
+
+
+def _band(counts: Sequence[Counts], most: int) -> dict[int, Interval]:
+    ks = whole_ks(most)
+    if not ks:
+        return {}
+    return dict(zip(ks, map(tuple, curve_band(values_by_seed(counts, ks)[1]).tolist()), strict=True))
 
 
 def _adjust_p(sections: Sequence[Section]) -> list[Section]:
@@ -217,6 +240,12 @@ def _majority(group: Sequence[RunEvaluation], ks: Sequence[int]) -> tuple[tuple[
 
 def _cover(group: Sequence[RunEvaluation]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(_TAUS, _mean([[c.share for c in cover_at_tau(e.counts, _TAUS)] for e in group]), strict=True))
+
+
+def _share(counts: Sequence[int | None], total: int) -> float | None:
+    """The sum over the samples, None if any is unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) / total if len(known) == len(counts) else None
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -4,8 +4,9 @@ import colorsys
 import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simko.evaluate import Curve, Difference
@@ -67,11 +68,17 @@ def draw_curves(
     rows: Sequence[tuple[str, str, Curve]],
     reliable_k: int,
     guessing: Sequence[float] | None = None,
+    bands: Mapping[str, Mapping[int, tuple[float, float]]] = MappingProxyType({}),
 ) -> None:
-    """pass@K by K. rows: (name, colour, curve). reliable_k: dashes begin there. guessing: blind guessing at the same ks."""
+    """pass@K by K.
+
+    rows: (name, colour, curve). reliable_k: dashes begin there. guessing: blind guessing at the same ks. bands: {name: {k: the
+    ends of a band}}.
+    """
     panel = axes(figure, "K", "pass@K, %")
     ends = []
     for name, hue, curve in rows:
+        _shade(panel, bands.get(name, {}), hue)
         ks, middle = [p.k for p in curve.points], [100 * p.estimate for p in curve.points]
         panel.fill_between(
             ks, [100 * p.low for p in curve.points], [100 * p.high for p in curve.points], color=hue, alpha=0.15, lw=0
@@ -92,14 +99,41 @@ def draw_curves(
     label_ends(panel, ends)
 
 
-def draw_differences(figure: "Figure", rows: Sequence[tuple[str, str, Sequence[Difference]]]) -> None:
-    """Differences in points by K with their intervals. rows: (label, colour, points)."""
+def draw_model(
+    figure: "Figure", rows: Sequence[tuple[str, str, Mapping[int, float], Mapping[int, float]]], samples: int
+) -> None:
+    """pass@K as measured, solid, and by a model, dashed. rows: (name, colour, {K: measured}, {K: by the model})."""
+    panel = axes(figure, "K", "pass@K, %")
+    panel.axvline(samples, color=RULE, linewidth=1.0)
+    ends = []
+    for name, hue, measured, model in rows:
+        panel.plot(list(measured), [100 * x for x in measured.values()], color=hue)
+        panel.plot(list(model), [100 * x for x in model.values()], color=hue, linestyle=(0, (5, 3)), linewidth=1.3)
+        ends.append((f"{brief(name)} (model)", 100 * list(model.values())[-1], hue))
+    panel.set_ylim(0, 102)
+    log2_ticks(panel, list(rows[0][3])[::2])
+    label_ends(panel, ends)
+
+
+def _shade(panel: "Axes", band: Mapping[int, tuple[float, float]], hue: str) -> None:
+    if band:
+        low, high = zip(*band.values(), strict=True)
+        panel.fill_between(list(band), [100 * x for x in low], [100 * x for x in high], color=hue, alpha=0.09, lw=0)
+
+
+def draw_differences(
+    figure: "Figure",
+    rows: Sequence[tuple[str, str, Sequence[Difference]]],
+    bands: Mapping[str, Mapping[int, tuple[float, float]]] = MappingProxyType({}),
+) -> None:
+    """Differences in points by K with their intervals. rows: (label, colour, points). bands: {label: {k: the ends of a band}}."""
     panel = axes(figure, "K", "difference in points")
     panel.axhline(0, color=INK, linewidth=0.9)
     offsets = [1.045 ** (i - (len(rows) - 1) / 2) for i in range(len(rows))]
     for (label, hue, points), offset, style in zip(
         rows, offsets, ("o", "s", "D", "^", "v", "P", "X") * 9, strict=False
     ):
+        _shade(panel, bands.get(label, {}), hue)
         middle = [100 * d.difference for d in points]
         arms = [[100 * (d.difference - d.low) for d in points], [100 * (d.high - d.difference) for d in points]]
         panel.errorbar(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simko.evaluate import Answer, Counts, Failures, SampleStore, Setting, Tally
+from simko.generations import UNKNOWN
 from simko.records import Problem
 
 _COMPARED_KEYS = (
@@ -216,7 +217,8 @@ def _matches_mark(e: RunEvaluation, mark: str, text: str, found: Sequence[RunEva
     try:
         if name == "step":
             return e.step == int(value)
-        return e.temperature == f"T={float(value if name == 'T' else mark):g}"
+        word = value if name == "T" else mark
+        return e.temperature == f"T={word if word == UNKNOWN else f'{float(word):g}'}"
     except ValueError:
         holds = _list_settings(e.setting for e in found)
         raise ValueError(f"{text}: {mark!r} is no temperature and no step; {_SYNTAX}; the run holds {holds}") from None

@@ -1,18 +1,19 @@
 """Evaluation runs -> a self-contained HTML page, of one run or several side by side."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simko.evaluate import Difference, Point, SampleStore
+from simko.evaluate import Crossing, Difference, Point, SampleStore, Stratum
 from simko.evaluate.files import write_whole
-from simko.report.comparison import Section, Side
+from simko.generations import UNKNOWN
+from simko.report.comparison import Pair, Section, Side
 from simko.report.figures import steps_figure
 from simko.report.findings import percent, points_apart, with_interval
 from simko.report.page import OptionRow, option_rows
-from simko.report.plots import brief, colour, draw_curves, draw_differences, pair_colours, svg
+from simko.report.plots import brief, colour, draw_curves, draw_differences, draw_model, pair_colours, svg
 from simko.report.runs import RunEvaluation
 from simko.report.template import markup, render
 
@@ -31,6 +32,15 @@ _SHARES = {
     "unparsed": "hold no answer",
     "timeout": "exhausted the grader’s limits and count as incorrect",
     "ungraded": "are not graded yet",
+}
+
+
+_DRAWS = {
+    "model": "model",
+    "temperature": "temperature",
+    "top_p": "top-p",
+    "max_new_tokens": "token limit",
+    "seed": "seed",
 }
 
 
@@ -68,7 +78,11 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
         "headlines": [headline(section) for section in sections],
         "notes": [notes(section) for section in sections],
     }
-    filters = {"colour": lambda name: colour(name, names), "zipped": lambda columns: list(zip(*columns, strict=True))}
+    filters: dict[str, Callable[..., Any]] = {
+        "colour": lambda name: colour(name, names),
+        "ends": _ends,
+        "zipped": lambda columns: list(zip(*columns, strict=True)),
+    }
     page = render("runs.html.jinja", context, filters)
     write_whole(path, page)
     return path
@@ -87,9 +101,17 @@ def headline(section: Section) -> list[str]:
         said.append(
             f"{pair.ours} against {pair.other} at K = {section.headline_k}: {points_apart(d.difference)} points "
             f"({points_apart(d.low)} to {points_apart(d.high)}), {words}; p = {pair.p_holm:.3f} after Holm over all tasks "
-            f"and pairs shown.{f' {pair.crossing.describe(pair.ours, pair.other)}' if pair.crossing else ''}"
+            f"and pairs shown.{f' {_crossing_words(pair)}' if pair.crossing else ''}"
         )
     return said
+
+
+def _crossing_words(pair: Pair) -> str:
+    assert pair.crossing is not None
+    said = [pair.crossing.describe(pair.ours, pair.other)]
+    if pair.crossing.first_loss[1] is not None:
+        said.append(pair.crossing.describe_first_loss(pair.ours, pair.other))
+    return " ".join(said)
 
 
 def notes(section: Section) -> list[str]:
@@ -116,23 +138,36 @@ def notes(section: Section) -> list[str]:
         if side.lacking:
             wanted = max(e.setting.n for e in side.evaluations)
             said.append(f"{side.name} is unfinished: {side.lacking} problems lack samples of the {wanted} asked for.")
-        shares = [f"{percent(side.shares[o])} {words}" for o, words in _SHARES.items() if side.shares[o] >= 0.005]
+        shares = [f"{percent(s)} {words}" for o, words in _SHARES.items() if (s := side.shares[o]) and s >= 0.005]
         if side.errors_as_correct is not None:
             best = at(side.errors_as_correct.points, section.headline_k)
             shares.append(
-                f"{side.shares['error']:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
+                f"{side.shares['error'] or 0:.2%} could not be graded, by our own fault, and count as not correct (as correct, "
                 f"pass@{section.headline_k} would be {percent(best.estimate)})"
             )
         failures = {i: f for e in side.evaluations for i, f in e.failures.items()}
         if failures:
             problem, first = next(iter(failures.items()))
             shares.append(
-                f"{side.shares['failed']:.2%} never came and count as incorrect ({len(failures)} problems, {problem} first: "
+                f"{side.shares['failed'] or 0:.2%} never came and count as incorrect ({len(failures)} problems, {problem} first: "
                 f"{first.words})"
             )
         if shares:
             said.append(f"{side.name}: of its responses {', '.join(shares)}.")
+        if unsaid := _unsaid(side):
+            said.append(f"{side.name} was graded from files that do not say its {', '.join(unsaid)}.")
+        if side.model is not None and not side.model.fits:
+            said.append(
+                f"{side.name}: one Beta distribution over the problems leaves the band (at K = {side.model.worst_k} it is "
+                f"{points_apart(side.model.worst_gap)} points off), so no model is drawn beyond n."
+            )
     return said
+
+
+def _unsaid(side: Side) -> list[str]:
+    """What the files of a side do not say of its draws."""
+    records = [e.setting.record for e in side.evaluations]
+    return [words for key, words in _DRAWS.items() if any(record.get(key) == UNKNOWN for record in records)]
 
 
 def at(points: Sequence[Any], k: int) -> Any:
@@ -168,18 +203,46 @@ def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
         for p, hue in zip(section.pairs, hues, strict=True)
     ]
     course = [(name, colour(name, names), points) for name, points in section.course.items()]
+    bands = {side.name: side.band for side in section.sides}
+    apart = {shown[0]: _ends(pair.crossing) for shown, pair in zip(pairs, section.pairs, strict=True) if pair.crossing}
+    beyond = [_beyond(side, colour(side.name, names), section.ks) for side in section.sides if _fits(side)]
     drawn = {
-        "curves": svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line)),
-        "differences": svg(f"differences, {label}", lambda figure: draw_differences(figure, pairs)) if pairs else None,
+        "curves": svg(f"pass@K, {label}", lambda figure: draw_curves(figure, rows, section.headline_k, line, bands)),
+        "differences": svg(f"differences, {label}", lambda figure: draw_differences(figure, pairs, apart))
+        if pairs
+        else None,
+        "model": svg(f"model beyond n, {label}", lambda figure: draw_model(figure, beyond, section.samples))
+        if beyond
+        else None,
         "first_by_step": steps_figure(course, True) if course else None,
         "largest_by_step": steps_figure(course, False) if course and section.headline_k > 1 else None,
     }
     return {key: markup(value) for key, value in drawn.items()}
 
 
+def _ends(found: Crossing) -> dict[int, tuple[float, float]]:
+    return {point.k: (point.low, point.high) for point in found.points}
+
+
+def _fits(side: Side) -> bool:
+    return side.model is not None and side.model.fits
+
+
+def _beyond(side: Side, hue: str, ks: Sequence[int]) -> tuple[str, str, dict[int, float], dict[int, float]]:
+    """The name, colour, measured curve and model of a side, the model up to 16 times as many samples."""
+    assert side.model is not None
+    model = {k: side.model.pass_at_k(k) for k in [*ks, *(ks[-1] * 2**i for i in range(1, 5))]}
+    return side.name, hue, {p.k: p.estimate for p in side.curve.points}, model
+
+
 def _graded_responses(section: Section) -> list[GradedResponse]:
     """The first response of each side and outcome, by problem and index."""
-    return [found for side in section.sides for kind in _KINDS if (found := _first(side, side.evaluations[0], kind))]
+    return [
+        found
+        for side in section.sides
+        for kind in _KINDS
+        if not side.evaluations[0].setting.holds_counts and (found := _first(side, side.evaluations[0], kind))
+    ]
 
 
 def _first(side: Side, e: RunEvaluation, outcome: str) -> GradedResponse | None:
@@ -227,6 +290,7 @@ def as_json(sections: Sequence[Section]) -> str:
                 "distinct_answers": {"among": s.distinct_among, "mean": side.distinct},
                 "answer_entropy": side.entropy,
                 "shares": dict(side.shares),
+                "band": dict(side.band),
             }
             for side in s.sides
         }
@@ -237,6 +301,9 @@ def as_json(sections: Sequence[Section]) -> str:
                 "difference": {d.k: [d.difference, d.low, d.high] for d in p.comparison.points},
                 "p_holm": p.p_holm,
                 "crossing": p.crossing and p.crossing.describe(p.ours, p.other),
+                "band": p.crossing and _ends(p.crossing),
+                "first_loss": p.crossing and p.crossing.first_loss,
+                "by_difficulty": {x.name: _stratum(x) for x in p.strata},
                 "newly_solved": p.comparison.newly_solved if s.samples == s.most_samples else None,
                 "newly_lost": p.comparison.newly_lost if s.samples == s.most_samples else None,
             }
@@ -262,3 +329,12 @@ def as_json(sections: Sequence[Section]) -> str:
             }
         )
     return json.dumps(rows, indent=2) + "\n"
+
+
+def _stratum(stratum: Stratum) -> dict[str, Any]:
+    return {
+        "problems": stratum.problems,
+        "ours": {p.k: [p.estimate, p.low, p.high] for p in stratum.ours},
+        "reference": {p.k: [p.estimate, p.low, p.high] for p in stratum.reference},
+        "difference": {d.k: [d.difference, d.low, d.high] for d in stratum.differences},
+    }

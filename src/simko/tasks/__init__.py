@@ -1,13 +1,13 @@
 """Tasks: problems at a revision or from a seed, a prompt, and a verifier's name. TASKS and PREFIXES list them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 from simko.tasks.code_file import code_task
+from simko.tasks.columns import parse_columns
 from simko.tasks.countdown import COUNTDOWN, countdown_traces
 from simko.tasks.deepcoder import DEEPCODER
-from simko.tasks.file_rows import check_file
 from simko.tasks.graph_paths import GRAPH_PATHS, graph_paths_traces
 from simko.tasks.ifeval_file import ifeval_task
 from simko.tasks.local_file import file_task
@@ -17,6 +17,7 @@ from simko.tasks.mini_sudoku import MINI_SUDOKU, mini_sudoku_traces
 from simko.tasks.multiplication import MULTIPLICATION
 from simko.tasks.operator_puzzle import OPERATOR_PUZZLE, operator_puzzle_traces
 from simko.tasks.reasoning_gym import reasoning_gym_task
+from simko.tasks.table_files import check_file
 from simko.tasks.task import Loader, Split, Task
 from simko.tasks.verl_rows import verl_rows, write_verl_rows
 
@@ -35,6 +36,7 @@ __all__ = [
     "is_file_name",
     "mini_sudoku_traces",
     "operator_puzzle_traces",
+    "parse_columns",
     "read_file",
     "verl_rows",
     "write_verl_rows",
@@ -78,19 +80,29 @@ def is_file_name(name: str) -> bool:
     return bool(Path(name).suffix) or Path(name).exists()
 
 
-def read_file(path: Path | str, verifier: str, template: str | None = None, *, chat: bool | None = None) -> Task:
+def read_file(
+    path: Path | str,
+    verifier: str | None,
+    template: str | None = None,
+    *,
+    chat: bool | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Task:
     """The task over a file in the form that its verifier reads.
 
     The form is programs for "code", IFEval's rows for "instructions", and otherwise prompts and answers (see `file_task`).
 
     Args:
         path: the file.
-        verifier: the verifier's name.
-        template: the text around each prompt. ValueError if the form takes none.
+        verifier: the verifier's name, or None: see `file_task`.
+        template: the text around each prompt. ValueError if the form takes none, as for columns.
         chat: write the prompts for a chat model, if the form has prompts for base models too; None for the form's usual.
+        columns: where prompts, answers and ids stand, if not under their usual names: see `file_task`.
     """
     if verifier not in FORMS:
-        return file_task(path, verifier, template="{problem}" if template is None else template)
+        return file_task(path, verifier, template="{problem}" if template is None else template, columns=columns)
     if template is not None:
         raise ValueError(f"the prompts of a file for the verifier {verifier!r} take no template")
+    if columns:
+        raise ValueError(f"a file for the verifier {verifier!r} has columns of its own: rename those in it")
     return FORMS[verifier](path, chat is not False)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simko.records import Problem
-from simko.tasks.file_rows import Row, problems_task, text_of
+from simko.tasks.columns import text_of
+from simko.tasks.file_rows import problems_task
+from simko.tasks.table_files import Row
 from simko.tasks.task import Task
 
 ANSWER_FORMAT = "Answer with the whole program in one block that starts with ```python and ends with ```."

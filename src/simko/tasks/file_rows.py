@@ -1,20 +1,15 @@
 """Local files as tasks: rows of JSONL, CSV or Parquet -> problems."""
 
-import csv
 import hashlib
-import json
-import math
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simko.records import Problem
+from simko.tasks.table_files import Row, as_json, check_file, file_rows, suffix_of
 from simko.tasks.task import Split, Task, check_request
 
-FILE_SUFFIXES = (".jsonl", ".csv", ".parquet")
-
-Row = dict[str, Any]
 Reader = Callable[[Row, int], Problem]
 """(row, its number from 1) -> problem. KeyError for a missing column, ValueError for a value that does not fit."""
 
@@ -32,7 +27,7 @@ def problems_task(path: Path | str, read: Reader, **fields: Any) -> Task:
         return read_problems(path, read)[:limit]
 
     return Task(
-        name=path.stem,
+        name=path.name[: len(path.name) - len(suffix_of(path))],
         load=load,
         source=str(path),
         licence="the file's own",
@@ -51,7 +46,8 @@ def read_problems(path: Path, read: Reader) -> list[Problem]:
     for place, number, row in file_rows(path):
         try:
             problem = read(row, number)
-            _check_characters(problem)
+            check_characters(problem)
+            problem = replace(problem, metadata=as_json(problem.metadata))
         except KeyError as error:
             raise ValueError(f"{place}: the column {error} is missing") from error
         except ValueError as error:
@@ -64,66 +60,7 @@ def read_problems(path: Path, read: Reader) -> list[Problem]:
     return list(problems.values())
 
 
-def file_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
-    """(place for messages, number, row) of each row that is not blank. Numbers start at 1; in a JSONL file they are the lines'.
-
-    ValueError names the place of an unreadable row.
-    """
-    check_file(path)
-    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    try:
-        yield from readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the file is not UTF-8 ({error})") from error
-
-
-def check_file(path: Path) -> None:
-    """ValueError unless the file exists and is of a kind that can be read."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give one file of problems in it ({', '.join(FILE_SUFFIXES)})")
-    if path.suffix.lower() == ".json" and path.is_file():
-        raise ValueError(f"{path} cannot be read: write a JSON object a line, for each problem, into a .jsonl file")
-    if path.suffix.lower() not in FILE_SUFFIXES:
-        raise ValueError(
-            f"{path}: cannot read files that end in {path.suffix!r}; give one of: {', '.join(FILE_SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-
-
-def text_of(row: Row, column: str) -> str:
-    """The text in a column. KeyError if the column is missing, ValueError if it is not a text."""
-    value = row[column]
-    if not isinstance(value, str):
-        raise ValueError(f"the column {column!r} must be a text, not {type(value).__name__}")
-    return value
-
-
-def text_or_number_of(row: Row, column: str) -> str:
-    """The text in a column, or a number as the file writes it (in Parquet the shortest form). Errors as in `text_of`."""
-    value = row[column]
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise ValueError(f"the column {column!r} must be a text or a number, not {type(value).__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"the column {column!r} must be a text or a finite number, not {value}")
-    return repr(value).removesuffix(".0") if type(value) is float else str(value)
-
-
-class _LiteralFloat(float):
-    """A number that is printed as in its file: 5e-1 or 0.50, not 0.5."""
-
-    def __new__(cls, text: str) -> "_LiteralFloat":
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def _check_characters(problem: Problem) -> None:
+def check_characters(problem: Problem) -> None:
     """ValueError for an empty prompt, and for half of a surrogate pair, which tokenizers and databases do not accept."""
     if not problem.prompt:
         raise ValueError("the prompt is empty")
@@ -138,45 +75,3 @@ def _digest(path: Path) -> str:
     check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line, parse_float=_LiteralFloat)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{place}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: expected an object, not {type(row).__name__}")
-            yield place, number, row
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for number, row in enumerate(reader, start=1):
-                place = f"{path}, row {number}"
-                if None in row or None in row.values():
-                    raise ValueError(f"{place}: it has not as many cells as the header has columns")
-                yield place, number, row
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as missing:
-        raise RuntimeError("reading Parquet needs the package datasets: pip install 'simko[eval]'") from missing
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a Parquet file ({error})") from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{path}, row {number}", number, row

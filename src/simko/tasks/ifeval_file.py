@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from simko.records import Problem
-from simko.tasks.file_rows import Row, problems_task, text_of
+from simko.tasks.columns import text_of
+from simko.tasks.file_rows import problems_task
+from simko.tasks.table_files import Row
 from simko.tasks.task import Task
 from simko.verifiers import verify_instructions
 

@@ -41,6 +41,12 @@ class RunArguments:
         default=None,
         metadata={"help": "Instead of a task: a JSONL file with prompt, answer[, id], here or beside the recipe."},
     )
+    columns: str | None = field(
+        default=None,
+        metadata={
+            "help": "For files: where the parts of a problem stand, e.g. prompt=Question,answer=Final.Answer,id=uid."
+        },
+    )
     verifier: str | None = field(
         default=None,
         metadata={

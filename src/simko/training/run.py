@@ -33,7 +33,7 @@ from simko.evaluate.files import append, locked
 from simko.evaluate.run import digest
 from simko.records import Problem, Verifier
 from simko.sampling.transformers_sampler import stop_tokens
-from simko.tasks import Task, get_task, read_file
+from simko.tasks import Task, get_task, parse_columns, read_file
 from simko.training.loading import load_model, reference_kwargs
 from simko.training.recipe import Recipe, TrainingConfig, is_file
 from simko.training.run_directory import (
@@ -54,7 +54,7 @@ logger = logging.getLogger("simko")
 
 _BOOKKEEPING_OPTIONS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
-    "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
+    "columns", "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
 }  # fmt: skip
 _ENDLESS_SCHEDULES = ("constant", "constant_with_warmup", "inverse_sqrt")
 _OTHER_LENGTH = (
@@ -193,19 +193,20 @@ def _end_at_stop_strings(model: Any, tokenizer: Any, stop: tuple[str, ...]) -> N
 def _held_out(recipe: Recipe) -> tuple[list[Problem], str | Verifier]:
     """The problems on which pass@K is measured during training, and their verifier."""
     name = str(recipe.run.passk_task or recipe.run.task)
-    task = read_file(name, _file_verifier(recipe.run.passk_verifier)) if is_file(name) else get_task(name)
+    task = _read_file(recipe, name, recipe.run.passk_verifier) if is_file(name) else get_task(name)
     return task.load("test", recipe.run.passk_problems), recipe.verifier("passk_verifier", task.verifier)
 
 
 def _task(recipe: Recipe) -> Task:
     if recipe.run.task:
         return get_task(recipe.run.task)
-    return read_file(str(recipe.run.train_file), _file_verifier(recipe.run.verifier))
+    return _read_file(recipe, str(recipe.run.train_file), recipe.run.verifier)
 
 
-def _file_verifier(verifier: str | None) -> str:
-    """The verifier that decides how a file's rows are read. A user's own reads prompts and answers, as last_box does."""
-    return verifier if verifier in VERIFIERS else "last_box"
+def _read_file(recipe: Recipe, file: str, verifier: str | None) -> Task:
+    """The task over a file. A verifier of the user's own takes answers as they are."""
+    known = verifier if verifier in VERIFIERS else None
+    return read_file(file, known, columns=parse_columns(recipe.run.columns))
 
 
 def _function_name(recipe: Recipe) -> str:

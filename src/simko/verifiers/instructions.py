@@ -8,6 +8,7 @@ and english_lowercase look at the case alone. Keywords are texts, not patterns.
 
 import importlib.util
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -34,15 +35,15 @@ def verify_instructions(problem: Problem) -> Judge:
     """Whether a response keeps every instruction in problem.metadata["instruction_id_list"], with ["kwargs"] beside it.
 
     "unparsed": an empty response; `extracted` names the instructions that are broken, or says "all kept". Arguments
-    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction, a wrong argument,
-    or one that needs a package that is not installed.
+    that are None count as absent. Raises ValueError, naming the problem, for an unknown instruction, an argument that
+    lacks or is of the wrong kind (see `ARGUMENTS`), or an instruction whose package is not installed.
     """
     instructions = _instructions(problem)
 
     def judge(response: str) -> Verdict:
         if not response.strip():
             return Verdict("unparsed")
-        broken = [name for name, arguments in instructions if not _keeps(name, response, arguments, problem)]
+        broken = [name for name, arguments in instructions if not CONSTRAINTS[name](response, arguments)]
         return Verdict("wrong" if broken else "correct", f"broken: {', '.join(broken)}" if broken else "all kept")
 
     return judge
@@ -65,16 +66,69 @@ def _instructions(problem: Problem) -> list[tuple[str, Arguments]]:
         if name == "language:response_language" and importlib.util.find_spec("langdetect") is None:
             raise ValueError(f"problem {problem.id!r}: {name} needs a package: pip install 'simko[instructions]'")
     kept = [{key: value for key, value in (given or {}).items() if value is not None} for given in arguments]
+    for name, given in zip(names, kept, strict=True):
+        _check_arguments(name, given, problem)
     return list(zip(names, kept, strict=True))
 
 
-def _keeps(name: str, text: str, arguments: Arguments, problem: Problem) -> bool:
-    try:
-        return CONSTRAINTS[name](text, arguments)
-    except KeyError as error:
-        raise ValueError(f"problem {problem.id!r}: {name} lacks the argument {error} or a known value of it") from error
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"problem {problem.id!r}: {name} has an argument of the wrong kind: {error}") from error
+def _check_arguments(name: str, arguments: Arguments, problem: Problem) -> None:
+    """ValueError, naming the problem, for an argument that an instruction needs and does not have, or cannot use."""
+    for argument, kind in ARGUMENTS.get(name, {}).items():
+        if argument not in arguments:
+            raise ValueError(f"problem {problem.id!r}: {name} lacks the argument {argument!r}")
+        if not _KINDS[kind](arguments[argument]):
+            raise ValueError(
+                f"problem {problem.id!r}: the argument {argument!r} of {name} must be {kind}, not {arguments[argument]!r:.80}"
+            )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 and value == int(value)
+
+
+def _is_language(value: object) -> bool:
+    from langdetect.detector_factory import PROFILES_DIRECTORY
+
+    return value in os.listdir(PROFILES_DIRECTORY)
+
+
+_TEXT, _NUMBER, _RELATION = "a text that is not empty", "a whole number", '"less than" or "at least"'
+_TEXTS, _LANGUAGE = "a list of texts that are not empty", "a language's code that langdetect knows, such as de or zh-cn"
+_KINDS: dict[str, Callable[[object], bool]] = {
+    _TEXT: _is_text,
+    _NUMBER: _is_number,
+    _RELATION: lambda value: isinstance(value, str) and value in _RELATIONS,
+    _TEXTS: lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
+    _LANGUAGE: _is_language,
+}
+ARGUMENTS: dict[str, Mapping[str, str]] = {
+    "keywords:existence": {"keywords": _TEXTS},
+    "keywords:frequency": {"keyword": _TEXT, "relation": _RELATION, "frequency": _NUMBER},
+    "keywords:forbidden_words": {"forbidden_words": _TEXTS},
+    "keywords:letter_frequency": {"letter": _TEXT, "let_relation": _RELATION, "let_frequency": _NUMBER},
+    "language:response_language": {"language": _LANGUAGE},
+    "length_constraints:number_sentences": {"relation": _RELATION, "num_sentences": _NUMBER},
+    "length_constraints:number_paragraphs": {"num_paragraphs": _NUMBER},
+    "length_constraints:number_words": {"relation": _RELATION, "num_words": _NUMBER},
+    "length_constraints:nth_paragraph_first_word": {
+        "num_paragraphs": _NUMBER,
+        "nth_paragraph": _NUMBER,
+        "first_word": _TEXT,
+    },
+    "detectable_content:number_placeholders": {"num_placeholders": _NUMBER},
+    "detectable_content:postscript": {"postscript_marker": _TEXT},
+    "detectable_format:number_bullet_lists": {"num_bullets": _NUMBER},
+    "detectable_format:number_highlighted_sections": {"num_highlights": _NUMBER},
+    "detectable_format:multiple_sections": {"section_spliter": _TEXT, "num_sections": _NUMBER},
+    "combination:repeat_prompt": {"prompt_to_repeat": _TEXT},
+    "startend:end_checker": {"end_phrase": _TEXT},
+    "change_case:capital_word_frequency": {"capital_relation": _RELATION, "capital_frequency": _NUMBER},
+}
+"""{instruction: {each argument that it needs: its kind, in words}}."""
 
 
 # -- instructions that take more than a line: (text, arguments) -> kept? -----------------------------------------------

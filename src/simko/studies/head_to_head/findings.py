@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from simko.evaluate import BandPoint, Curve, Point, band_over_seeds, pass_at_k_curve, reliable
+from simko.evaluate import BandPoint, Curve, Point, pass_at_k_curve, reliable, simultaneous_band
 from simko.evaluate.intervals import holm
 from simko.studies.head_to_head.rows import BASE, GRPO, OUTCOMES, Results, Seeds
 
@@ -68,7 +68,7 @@ class Difference:
     difference: float
     """Mean over problems and seeds of pass@k(ours) - pass@k(other)."""
     band: BandPoint | None
-    """Its band over problems and seeds, for all ks at once; None for one seed or if fewer than five problems differ."""
+    """Its band over problems and seeds, for all ks at once; None for one seed or if fewer than eight problems differ."""
     over_seeds: float | None
     """The standard deviation over seeds of the mean over problems; None for one seed."""
     p: float
@@ -211,7 +211,7 @@ def _paired(values: Mapping[str, Mapping[int, np.ndarray]], ours: str, other: st
 
 def _banded(by_seed: Float[np.ndarray, "S P K"], ks: Sequence[int]) -> dict[int, Difference]:
     """The difference at each k, with the band's p not adjusted yet."""
-    points = band_over_seeds(by_seed, ks) if len(by_seed) > 1 else ()
+    points = simultaneous_band(by_seed, ks)[0] if len(by_seed) > 1 else ()
     band = {point.k: point for point in points}
     means = by_seed.mean(axis=1)
     spread = means.std(axis=0, ddof=1) if len(means) > 1 else [None] * len(ks)

@@ -132,7 +132,7 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
         Prose(
             "By problem and seed. Below each difference its 95 % band, which covers another draw of problems and of training seeds, "
             "for all K at once; sd: the standard deviation over seeds; p: of the band, adjusted by Holm over the methods of the "
-            "table at that K. Without a band: one seed, or fewer than five problems differ. Mean: of pass@K over the columns before it, "
+            "table at that K. Without a band: one seed, or fewer than eight problems differ. Mean: of pass@K over the columns before it, "
             "which tuning maximises; methods that are tuned to different places of the trade of pass@1 for pass@K are compared by it.",
             "caption",
         )

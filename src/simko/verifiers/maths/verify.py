@@ -32,7 +32,7 @@ def _gold(answer: str) -> str | None:
 
 
 def check_gold(problem: Problem) -> None:
-    """ValueError where the problem has no gold answer, or a tolerance that is no number."""
+    """ValueError where the problem has no gold answer, or a tolerance that is no number of at least 0."""
     gold_answer(problem)
     tolerance(problem)
 
@@ -41,9 +41,12 @@ def tolerance(problem: Problem) -> Fraction | None:
     """How far a number may be from the gold, absolute: metadata's "tolerance"; None for the usual relative ones."""
     given = problem.metadata.get("tolerance")
     try:
-        return None if given is None else Fraction(given)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"problem {problem.id!r}: its tolerance {given!r} is not a number") from error
+        number = None if given is None else Fraction(given)
+    except (TypeError, ValueError, ArithmeticError):
+        number = Fraction(-1)
+    if isinstance(given, bool) or (number is not None and number < 0):
+        raise ValueError(f"problem {problem.id!r}: its tolerance {given!r:.80} is not a number of at least 0")
+    return number
 
 
 def _extract(response: str, problem: Problem) -> Span | None:

@@ -1,0 +1,152 @@
+"""Rows that anyone writes: a problem and a response, a problem and a list of responses, or counts that are judged already."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from simko.generations.rows import Response, Row, draws, finish_reason, whole_number
+from simko.tasks.columns import RECOGNISED, Cell, Columns, cell_answer
+from simko.tasks.local_file import meaning
+from simko.tasks.table_files import Row as Cells
+
+_RESPONSE = ("response", "completion", "output", "generation", "generated_text", "model_output")
+_RESPONSES = tuple(f"{name}s" for name in _RESPONSE)
+ROLES: Mapping[str, Sequence[str]] = {
+    **RECOGNISED,
+    "answer": ("answer", "gold", "target", "ground_truth", "gold_answer", "expected_answer", "reference_answer"),
+    "id": ("id", "problem_id", "question_id", "task_id", "unique_id", "doc_id"),
+    "response": (*_RESPONSE, *_RESPONSES),
+}
+"""{what a row needs: the columns in which it is looked for, whatever the case of their names}."""
+VERIFIER_COLUMNS = ("tolerance", "run_on", "choices", "answer_type")
+"""What simko's verifiers and pages read beside the answer, where it is no more than a cell."""
+MOST_COUNTED = 1_000_000
+"""The largest n of a problem in counts."""
+
+
+def is_counts(cells: Cells) -> bool:
+    """Whether a file's first row has the columns id, c and n, and no response."""
+    return {"id", "c", "n"} <= cells.keys() and Columns({}, ROLES).find(cells, "response") is None
+
+
+def counts_row(cells: Cells, place: str) -> Row:
+    """A row of counts: n responses without a text, c of them correct. ValueError for other numbers than 0 <= c <= n."""
+    n, c = whole_number(cells.get("n"), "n"), whole_number(cells.get("c"), "c")
+    if n is None or c is None or not c <= n or not 1 <= n <= MOST_COUNTED:
+        raise ValueError(f"c is {c} and n is {n}: give 0 <= c <= n, and n from 1 to {MOST_COUNTED:,}")
+    judged = [Response("", outcome="correct")] * c + [Response("", outcome="wrong")] * (n - c)
+    return Row(
+        place, judged, id=cell_answer(Cell("id", True, cells.get("id"))), prompt="", answer="", said=_said(cells)
+    )
+
+
+def flat_row(cells: Cells, place: str, columns: Columns) -> Row:
+    """A row with one response or a list of them. ValueError, saying what to do, if it does not fit."""
+    responses = _only(cells, columns, "response") or columns.needed(cells, "response")
+    prompt, answer, id = columns.find(cells, "prompt"), _only(cells, columns, "answer"), _only(cells, columns, "id")
+    if id is not None and (id.value is None or (prompt is not None and id.column == prompt.column)):
+        id = None
+    return Row(
+        place,
+        _responses(cells, responses),
+        id=None if id is None else cell_answer(id),
+        sure="id" in columns.names,
+        prompt=None if prompt is None else prompt_text(prompt.value),
+        answer=None if answer is None else _answer(answer),
+        metadata=dict(
+            meaning(key, value) for key, value in cells.items() if key.strip().casefold() in VERIFIER_COLUMNS
+        ),
+        said=_said(cells),
+    )
+
+
+def prompt_text(value: object) -> str:
+    """A prompt: a text, or the messages of a chat. ValueError for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(m, dict) and "content" in m for m in value):
+        if len(value) == 1:
+            return message_text(value[0]["content"])
+        return "\n\n".join(f"{m.get('role', '')}: {message_text(m['content'])}" for m in value)
+    raise ValueError(f"the problem must be a text or a list of messages, not {type(value).__name__}")
+
+
+def message_text(content: object) -> str:
+    """The text of a message's content, which may be a list of parts. ValueError if it has none."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    raise ValueError(
+        f'a response must be a text, not {type(content).__name__}: write "" for one that failed, which counts as incorrect'
+    )
+
+
+def gold_text(value: object) -> str:
+    """A gold answer: a text, a number, or a list of one. ValueError for anything else."""
+    return _answer(Cell("answer", True, value))
+
+
+def _answer(cell: Cell) -> str:
+    return cell_answer(
+        replace(cell, value=cell.value[0]) if isinstance(cell.value, list) and len(cell.value) == 1 else cell
+    )
+
+
+def _only(cells: Cells, columns: Columns, role: str) -> Cell | None:
+    """The cell of a role; None if there is none. ValueError if several columns may hold it and none is named."""
+    found = columns.find(cells, role)
+    if found is not None and role not in columns.names:
+        others = [c for c in cells if c != found.column and c.strip().casefold() in columns.recognised[role]]
+        if others:
+            raise ValueError(f"{found.column!r} and {others[0]!r} may be the {role}: name one, --columns {role}=NAME")
+    return found
+
+
+def _responses(cells: Cells, cell: Cell) -> list[Response]:
+    value = cell.value
+    if isinstance(value, str) and cell.column.strip().casefold() in _RESPONSES:
+        value = _json_list(value, cell.column)
+    several = value if isinstance(value, list) else [value]
+    if not several:
+        raise ValueError(f"the column {cell.column!r} holds no response: give every problem at least one")
+    ends, tokens, seeds = (_each(cells, key, len(several)) for key in ("finish_reason", "tokens", "seed"))
+    return [_response(one, *about) for one, *about in zip(several, ends, tokens, seeds, strict=True)]
+
+
+def _json_list(text: str, column: str) -> list[Any]:
+    """The list in a cell of CSV."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise ValueError(
+            f"the column {column!r} must hold a list of responses, in CSV as JSON; one is a {column[:-1]!r}"
+        )
+    return found
+
+
+def _each(cells: Cells, column: str, count: int) -> Sequence[object]:
+    """What a cell says of each of several responses. ValueError for a list of another length."""
+    value = cells.get(column)
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"the column {column!r} has {len(value)} entries for {count} responses")
+    return value
+
+
+def _response(value: object, end: object, tokens: object, seed: object) -> Response:
+    """A response from its text, or from an object with text, content or message, as servers give it."""
+    if isinstance(value, dict):
+        end = value.get("finish_reason", end)
+        inner = value["message"] if isinstance(value.get("message"), dict) else value
+        value = next((inner[key] for key in ("text", "content", "response") if key in inner), None)
+    text = message_text(value)
+    return Response(text, finish_reason(end), whole_number(tokens, "tokens") or 0, whole_number(seed, "seed"))
+
+
+def _said(cells: Cells) -> dict[str, Any]:
+    return draws(**{key: cells.get(key) for key in ("model", "temperature", "top_p", "top_k")})
