@@ -294,7 +294,7 @@ def test_parquet_columns_of_every_type_load_and_can_be_stored(tmp_path: Path) ->
         (b"\xff\xfe", "bytes"),
         ({"value": 4}, "dict; read a part of it, --columns answer=answer.value"),
         (["6"], "list of 1; read a part of it, --columns answer=answer.0"),
-        (["6", "7"], "one of 2 entries or all of them: write what a response has to give as one text"),
+        (["6", "7"], "a list of 2: write what a response has to give as one text, such as '3, 4'"),
         ([], "list of 0"),
         (None, "NoneType"),
     ],
@@ -350,7 +350,8 @@ def test_messages_that_were_written_as_text_are_no_prompt(tmp_path: Path) -> Non
 
 def test_one_of_several_golds_is_never_taken_in_silence(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"problem": "p", "golds": ["6"]}, {"problem": "q", "golds": ["6", "7"]}])
-    assert "line 2: the column 'golds.0' must be" in refusal(path, columns="answer=golds.0")
+    said = refusal(path, columns="answer=golds.0")
+    assert "line 2: the column 'golds.0' must be a text or a number, not one entry in a list of 2" in said
     assert load(write(path, [{"problem": "p", "golds": ["6"]}]), columns="answer=golds.0")[0].answer == "6"
 
 
@@ -373,6 +374,18 @@ def test_names_that_could_be_two_are_refused(tmp_path: Path) -> None:
     assert load(path, columns="answer=ANSWER")[0].answer == "5"
     (tmp_path / "b.csv").write_text("problem,answer,answer\nq,4,5\n")
     assert "two columns are called 'answer': rename one" in refusal(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("id", [{"a": 1}, [1], True])
+def test_an_id_is_a_text_or_a_number(tmp_path: Path, id: Any) -> None:
+    said = refusal(write(tmp_path / "a.jsonl", [{"problem": "q", "answer": "4", "id": id}]))
+    assert "line 1: the column 'id' must be a text or a number, not " in said
+
+
+def test_a_blank_prompt_is_refused_whatever_the_template(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"problem": " \n", "answer": "4"}])
+    with pytest.raises(ValueError, match="line 1: the prompt is empty"):
+        file_task(path, "math", template="Solve: {problem}").load("test")
 
 
 @pytest.mark.parametrize("text", ["prompt", "prompt=", "=x", "gold=x", "prompt=a,prompt=b", ""])
