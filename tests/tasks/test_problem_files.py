@@ -123,6 +123,11 @@ SENTENCES = [
     "Janet sells {} eggs every day",
     "The train travels {} miles.",
     "Answer: {}",
+    "Result: {}",
+    "2+2=4, so {}",
+    "{} is the solution.",
+    "Each child receives {} candies.",
+    "That leaves {} students.",
     "Final answer: {}",
     "La respuesta es {}",
     "答案是{}",
@@ -157,6 +162,8 @@ It is impossible. | infinitely many | Does not exist | \text{all real numbers} |
 n is odd or n = 2 | x is even | n is an odd integer greater than 3 | all positive integers $n$ with $n \equiv 1 \pmod 4$
 f(x)=ax+b, where b is an arbitrary integer | if n is even, n/2; if n is odd, 0 | a circle of radius 2 centered at the origin
 increasing on (0, 1) and decreasing on (1, 2) | circle with center (0,0) and radius 2 | The first player wins | Quadrant II
+n even, Alice wins; n odd, Bob wins | All integers $n \ge 2$ which are not powers of two | x is equal to 4 | 1 in 6
+$x$ is any real number, $y=0$ | n is divisible by 3 but not by 9 | a parabola with vertex (1, 2) | profit of $30 | SO(3) | it increases
 All primes p such that p is 1 mod 4 | I_{\max}=\frac{q_0}{\sqrt{2LC}} | N_{needed}=4 | None of the above | two thirds | 3 to 5
 """
 LEGITIMATE = [answer.strip() for line in ANSWERS.strip().splitlines() for answer in line.split(" | ")]
