@@ -101,9 +101,10 @@ def cell_answer(cell: Cell) -> str:
     value = cell.value
     several = value if isinstance(value, list) else cell.entries
     if len(several) > 1 and not any(isinstance(entry, Mapping | list) for entry in several):
+        what = f"a list of {len(value)}" if several is value else f"one entry in a list of {len(several)}"
         raise ValueError(
-            f"the column {cell.column!r} must be a text or a number, not one of {len(several)} entries or all of them: write "
-            "what a response has to give as one text, such as '3, 4'"
+            f"the column {cell.column!r} must be a text or a number, not {what}: write what a response has to give as one "
+            "text, such as '3, 4'"
         )
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(
@@ -112,6 +113,15 @@ def cell_answer(cell: Cell) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"the column {cell.column!r} must be a text or a finite number, not {value}")
     return repr(value).removesuffix(".0") if type(value) is float else str(value)
+
+
+def cell_id(cell: Cell) -> str:
+    """An id as text. ValueError for a list, an object, a truth value and bytes that are no text."""
+    if isinstance(cell.value, Mapping | list | bool | bytes):
+        raise ValueError(
+            f"the column {cell.column!r} must be a text or a number, not {_kind(cell.value)}{_parts(cell, 'id')}"
+        )
+    return str(cell.value)
 
 
 def _at(row: Row, name: str) -> Cell | None:

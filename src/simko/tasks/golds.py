@@ -79,7 +79,7 @@ _TELLING = vocabulary(
 """Words of one who tells how an answer was found. Beside a formula, none of them stands in an answer."""
 _CONDITIONS = vocabulary(
     """
-    if when where whenever otherwise all every any each only such except unless for with iff that which integer integers
+    if when where whenever otherwise all every any only such except unless for with iff which integer integers
     real positive negative prime primes odd even multiple multiples divisible increasing decreasing
     """
 )
@@ -93,6 +93,12 @@ _STATED = re.compile(
 )
 """What states the value of something: "the total is 12", "there are 4 ways"."""
 _HAS = re.compile(r"[A-Za-z]{2,}\s+(?:is|are|was|were|has|have|had)\s+[-+$]*[0-9]", re.IGNORECASE)
+_LABELLED = re.compile(
+    r"\A\s*(?:ans|result|solution|output|l\u00f6sung)\.?\s*:|(?:\A|[,.;])\s*(?:so|then|ergo)\s+[-$\\0-9(]"
+    r"|\bis the (?:final |only |correct )*(?:answer|solution|result)\b",
+    re.IGNORECASE,
+)
+"""What says that an answer comes, or was: "Result: 4", "so 4", "4 is the solution"."""
 _SENTENCE = re.compile(r"\s*[A-Z][a-z]*['\u2019]?[a-z]* .*[.!]\s*", re.DOTALL)
 _SOME, _LONG = 3, 8
 
@@ -106,6 +112,8 @@ def is_prose(text: str) -> bool:
     words = [word.casefold() for word in _WORD.findall(_FORMULAS.sub(" ", text))]
     told, conditions = _TELLING & set(words), _CONDITIONS & set(words)
     if re.search(r"[0-9=\\$]", text) is not None:
+        if _LABELLED.search(text):
+            return True
         if told and (len(words) > 1 or len(words[0]) > _SOME):
             return True
         if (stated := _STATED.match(text)) and not _CONDITIONS & set(stated[0].casefold().split()):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.records import Problem
-from simko.tasks.columns import Columns, cell_answer, cell_text
+from simko.tasks.columns import Columns, cell_answer, cell_id, cell_text
 from simko.tasks.file_rows import problems_task
 from simko.tasks.golds import eaten_latex, read_gold
 from simko.tasks.table_files import Row
@@ -82,6 +82,8 @@ def file_task(
 def _problem(row: Row, number: int, columns: Columns, template: str, verifier: str | None) -> Problem:
     prompt, answer, id = columns.needed(row, "prompt"), columns.needed(row, "answer"), columns.find(row, "id")
     text, raw = cell_text(prompt, "prompt"), cell_answer(answer)
+    if not text.strip():
+        raise ValueError("the prompt is empty")
     if (reason := eaten_latex(text)) is not None:
         raise ValueError(f"the column {prompt.column!r} {reason}")
     if _MESSAGES.match(text):
@@ -98,8 +100,8 @@ def _problem(row: Row, number: int, columns: Columns, template: str, verifier: s
     metadata = dict(meaning(key, value) for key, value in row.items() if key not in read_whole)
     if gold != raw:
         metadata = {"answer_raw": raw} | metadata
-    number_or_id = number if id is None or id.value is None else id.value
-    return Problem(str(number_or_id), fill(template, text), gold, metadata)
+    own_id = str(number) if id is None or id.value is None else cell_id(id)
+    return Problem(own_id, fill(template, text), gold, metadata)
 
 
 def meaning(column: str, value: Any) -> tuple[str, Any]:
