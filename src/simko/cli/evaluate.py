@@ -11,13 +11,25 @@ example:
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from simko.sampling import SamplingSettings
-    from simko.tasks import Task
-
-_BACKEND_OPTIONS = ("base_url", "concurrency", "timeout", "batch_size", "dtype", "revision")
+_OPTIONS = (
+    *(
+        "model",
+        "task",
+        "out",
+        "samples",
+        "seed",
+        "verifier",
+        "columns",
+        "template",
+        "split",
+        "limit",
+        "temperature",
+        "top_p",
+    ),
+    *("top_k", "max_new_tokens", "chat", "backend", "max_failed", "quiet"),
+    *("base_url", "concurrency", "timeout", "batch_size", "dtype", "revision"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,43 +101,11 @@ def _add_backend(group: "argparse._ArgumentGroup") -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.cli.tables import print_run
-    from simko.evaluate import SampleStore
-    from simko.evaluate.files import locked
-    from simko.evaluate.run import check_plan, evaluate
-    from simko.sampling import open_sampler
-    from simko.verifiers import get_verifier
+    from simko.cli.tables import print_sections
+    from simko.evaluate import evaluate
 
-    if args.out.exists() and not args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a file: give the directory of the evaluation")
-    if args.verifier is not None:
-        get_verifier(args.verifier)
-    tasks = [_task(name, args) for name in args.task.split(",")]
-    names = [task.name for task in tasks]
-    if len(set(names)) != len(names):
-        raise ValueError(f"two tasks are called {max(names, key=names.count)!r}: evaluate them in two directories")
-    planned = [(task, settings) for task in tasks for settings in _settings(task, args)]
-    problems = {task.name: task.load(args.split, args.limit) for task in tasks}
-    for task, settings in planned:
-        check_plan(problems[task.name], args.verifier or task.verifier, args.samples or task.samples, settings)
-    options = {name: getattr(args, name) for name in _BACKEND_OPTIONS}
-    with locked(args.out), SampleStore(args.out / "samples.db") as store:
-        sampler = open_sampler(args.backend, args.model, **options)
-        for task, settings in planned:
-            evaluate(
-                store,
-                sampler,
-                problems[task.name],
-                args.verifier or task.verifier,
-                args.samples or task.samples,
-                settings,
-                task=task.name,
-                revision=task.revision,
-                seed=args.seed,
-                progress=not args.quiet,
-                max_failed=args.max_failed,
-            )
-    print_run(args.out)
+    options = {name: value for name, value in vars(args).items() if name in _OPTIONS}
+    print_sections(evaluate(**options | {"task": args.task.split(",")}).sections)
 
 
 def _count(text: str) -> int:
@@ -153,38 +133,3 @@ def _numbers(text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor several, as in 0.2,0.6,1.0") from error
-
-
-def _task(name: str, args: argparse.Namespace) -> "Task":
-    from simko.tasks import check_file, get_task, is_file_name, parse_columns, read_file
-
-    if not is_file_name(name):
-        for option in ("template", "columns"):
-            if getattr(args, option):
-                raise ValueError(f"--{option} is for files: {name} has prompts of its own")
-        return get_task(name)
-    check_file(Path(name))
-    if not args.verifier:
-        raise ValueError(f"{name} needs --verifier, e.g. --verifier math")
-    return read_file(name, args.verifier, args.template, chat=args.chat, columns=parse_columns(args.columns))
-
-
-def _settings(task: "Task", args: argparse.Namespace) -> "list[SamplingSettings]":
-    from simko.evaluate.run import setting_name
-    from simko.sampling import SamplingSettings
-
-    settings = [
-        SamplingSettings(
-            temperature=temperature,
-            top_p=task.top_p if args.top_p is None else args.top_p,
-            top_k=args.top_k,
-            max_new_tokens=args.max_new_tokens or task.max_new_tokens,
-            stop=task.stop,
-            chat=task.chat if args.chat is None else args.chat,
-        )
-        for temperature in ([task.temperature] if args.temperature is None else args.temperature)
-    ]
-    names = [setting_name(s) for s in settings]
-    if len(set(names)) != len(names):
-        raise ValueError(f"--temperature names {max(names, key=names.count)} twice")
-    return settings

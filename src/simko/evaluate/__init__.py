@@ -13,6 +13,7 @@ from simko.evaluate.answers import (
     majority,
 )
 from simko.evaluate.bands import BandPoint, curve_band, multiplied_t, simultaneous_band
+from simko.evaluate.by_name import compare, evaluate
 from simko.evaluate.crossing import Crossing, crossing
 from simko.evaluate.difficulty import Stratum, by_difficulty
 from simko.evaluate.extrapolation import Extrapolation, extrapolate
@@ -52,10 +53,12 @@ __all__ = [
     "Tally",
     "answer_entropy",
     "by_difficulty",
+    "compare",
     "cover_at_tau",
     "crossing",
     "curve_band",
     "distinct_answers",
+    "evaluate",
     "extrapolate",
     "guessing_line",
     "holm_over",

@@ -47,7 +47,7 @@ def simultaneous_band(
     """A band for all ks at once around the mean over seeds and problems of a difference.
 
     It covers another draw of problems, and another draw of training seeds of each side that has several. The band is
-    D(K) +- q e(K), with q the level-quantile over resamples of max_K |t* s + g| / e, and e^2 = s^2 / P + v.
+    D(K) +- q e(K), with q the level-quantile over resamples of max_K |t* s + g| / e, and e^2 = s^2 / (P - 1) + v.
 
     - t* s is the error of another draw of problems, from the studentised bootstrap.
     - g is that of another draw of seeds: multivariate t with S - 1 degrees of freedom. Its variance v(K) is that of the seeds'

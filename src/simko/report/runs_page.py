@@ -66,12 +66,18 @@ class GradedResponse:
 
 def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
     """Write the page of `sections` to path, whole or not at all."""
+    write_whole(path, render_runs(sections))
+    return path
+
+
+def render_runs(sections: Sequence[Section]) -> str:
+    """The page of `sections`."""
     names = [side.name for side in sections[0].sides]
     context = {
         "title": " against ".join(names) if len(names) < 4 else f"{len(names)} models",
         "sections": sections,
         "names": names,
-        "figures": [_figures(section, names) for section in sections],
+        "figures": [section_figures(section, names) for section in sections],
         "seen": [_graded_responses(section) for section in sections],
         "settings": [_settings(section) for section in sections],
         "sweeps": sweeps(sections),
@@ -83,9 +89,7 @@ def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
         "ends": _ends,
         "zipped": lambda columns: list(zip(*columns, strict=True)),
     }
-    page = render("runs.html.jinja", context, filters)
-    write_whole(path, page)
-    return path
+    return render("runs.html.jinja", context, filters)
 
 
 def headline(section: Section) -> list[str]:
@@ -193,7 +197,8 @@ def sweeps(sections: Sequence[Section]) -> list[dict[str, Any]]:
     return found
 
 
-def _figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
+def section_figures(section: Section, names: Sequence[str]) -> dict[str, Any]:
+    """The figures of a section as markup, None for one that it lacks."""
     rows = [(side.name, colour(side.name, names), side.curve) for side in section.sides]
     line = section.guessing.values if section.guessing else None
     label = f"{section.task} {section.setting}"
