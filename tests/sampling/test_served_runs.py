@@ -135,7 +135,13 @@ def test_no_finished_response_is_lost(serve: Callable[..., Server], tmp_path: Pa
     server, out = serve(), tmp_path / "run"
     server.respond = sums = Sums(set(), stop_after=70, released=server.released)
     given = [sys.executable, "-m", "simko.cli", *command(server, out)]
-    with subprocess.Popen(given, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def heeded() -> None:
+        """A shell's background jobs are started with Ctrl-C ignored."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(given, env=environment, stderr=subprocess.DEVNULL, preexec_fn=heeded) as process:
         for _ in range(600):
             time.sleep(0.1)
             if sum(sums.answered.values()) >= 70:
