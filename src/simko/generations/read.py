@@ -72,8 +72,7 @@ class Generations:
 
     Args:
         files: the files.
-        columns: {"prompt", "answer", "response" or "id": its column} in rows that are no package's log. The others are
-            recognised by their names.
+        columns: {a key of ROLES: its column} in rows that are no package's log. The others are recognised by their names.
         task: the name of the set of problems; None for that of the rows, or "generations".
         problems: the problems that the rows answer, found by id or else by prompt; None for the problems in the rows.
         verifier: the verifier's name, which decides how gold answers are read (see `tasks.file_task`).
@@ -257,10 +256,11 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
         if fits(first[1]) and not columns.names:
             yield from read(every, path)
             return
-    counted = is_counts(first[1]) and not columns.names
+    with reading(first[0]):
+        read_row = counts_row if is_counts(first[1], columns) else flat_row
     for place, cells in every:
         with reading(place):
-            yield counts_row(cells, place) if counted else flat_row(cells, place, columns)
+            yield read_row(cells, place, columns)
 
 
 def _check_there(path: Path) -> None:
