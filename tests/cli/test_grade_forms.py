@@ -1,6 +1,5 @@
-"""Forms of the same rows for `simko grade`: other cases and names of columns, and numbers as pandas writes them."""
+"""Forms of the same rows for `simko grade`: names of columns, numbers as pandas writes them, messages, simko's own exports."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from kinds import write_rows
 from test_grade import C_OF_FLAT, FLAT, counts, grade, kept, refusal
 
-from simko.cli.main import main
 from simko.evaluate import SampleStore
 
 DRAW = {"model": "m", "temperature": 0.5, "top_p": 0.9, "top_k": 5, "seed": 3, "tokens": 7, "finish_reason": "length"}
@@ -62,3 +60,59 @@ def test_counts_under_any_name(row: dict[str, Any], names: str | None, tmp_path:
     assert grade(path, "--out", tmp_path / "run", *(["--columns", names] if names else []), verifier=None) == 0
     with SampleStore(tmp_path / "run" / "samples.db", read_only=True) as store:
         assert store.counts(store.settings()[0]) == {"a": (8, 3)}
+
+
+def said(text: str, **more: object) -> dict[str, object]:
+    return {"role": "assistant", "content": text, **more}
+
+
+RESPONSES: dict[str, Callable[[str], object]] = {
+    "a message in a list": lambda text: [said(text)],
+    "a chat": lambda text: [{"role": "user", "content": r"\boxed{2}?"}, said(text)],
+    "a chat with a tool": lambda text: [said(r"\boxed{2}"), {"role": "tool", "content": "2"}, said(text)],
+    "a chat in a list": lambda text: [[said(text)]],
+    "a list of text": lambda text: [[{"type": "text", "text": text}]],
+    "a pipeline's": lambda text: [{"generated_text": text}],
+    "a choice that thought": lambda text: {"message": said(text, reasoning_content=r"\boxed{2}")},
+}
+
+
+@pytest.mark.parametrize("form", RESPONSES)
+def test_forms_of_one_response(form: str, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "mine.jsonl", [r | {"response": RESPONSES[form](r["response"])} for r in FLAT])
+    assert grade(rows, "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == C_OF_FLAT
+    ((_, _, samples),) = kept(tmp_path / "run")
+    assert {s.thinking for s, _ in samples} == {r"\boxed{2}" if "thought" in form else None}
+
+
+def test_forms_of_several_responses(tmp_path: Path) -> None:
+    """A list of chats, as TRL gives them; a list of answers; and one that was cut off while it thought."""
+    forms = [[said("1")], [{"role": "user", "content": "?"}, said("2")]], [said("1"), said("2"), said("3")]
+    cut = [{"message": {"role": "assistant", "content": None, "reasoning": "hm"}, "finish_reason": "length"}]
+    rows = [FLAT[0] | {"problem": str(i), "response": form} for i, form in enumerate([*forms, cut])]
+    assert grade(write_rows(tmp_path / "mine.jsonl", rows), "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == {"0": (2, 1), "1": (3, 1), "2": (1, 0)}
+    ((_, problems, samples),) = kept(tmp_path / "run")
+    (last,) = [s for s, _ in samples if problems[s.problem_id].prompt == "2"]
+    assert (last.response, last.thinking, last.finish_reason) == ("", "hm", "length")
+
+
+@pytest.mark.parametrize(
+    ("response", "what"),
+    [
+        (
+            [said("1"), {"role": "user", "content": "2"}],
+            "must end with the assistant's response, not with a message of 'user'",
+        ),
+        ({"answer": "1"}, "a response must be a text, not dict with 'answer'"),
+        ([[{"value": "1"}]], "a response must be a text, not list"),
+    ],
+)
+def test_forms_that_are_no_response(
+    response: object, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write_rows(tmp_path / "mine.jsonl", [FLAT[0], FLAT[1] | {"response": response}])
+    line = refusal(tmp_path / "run", capsys, rows)
+    assert "line 2: " in line
+    assert what in line

@@ -12,6 +12,10 @@ from simko.tasks.table_files import Row as Cells
 
 _RESPONSE = ("response", "completion", "output", "generation", "generated_text", "model_output")
 _RESPONSES = tuple(f"{name}s" for name in _RESPONSE)
+_TEXTS = ("text", "content", *_RESPONSE)
+"""Where an object holds a response's text."""
+_THINKING = ("reasoning_content", "reasoning", "thinking")
+"""Where an object holds the thinking that a server kept apart."""
 _DRAW = ("model", "temperature", "top_p", "top_k")
 ROLES: Mapping[str, Sequence[str]] = {
     **RECOGNISED,
@@ -83,11 +87,13 @@ def message_text(content: object) -> str:
     """The text of a message's content, which may be a list of parts. ValueError if it has none."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+    if isinstance(content, list) and all(isinstance(part, dict) and part.keys() & {"type", "text"} for part in content):
         return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    raise ValueError(
-        f'a response must be a text, not {type(content).__name__}: write "" for one that failed, which counts as incorrect'
-    )
+    if content is None:
+        todo = ': write "" for one that failed, which counts as incorrect'
+    else:
+        todo = f" with {', '.join(map(repr, content))}" if isinstance(content, dict) else ""
+    raise ValueError(f"a response must be a text, not {type(content).__name__}{todo}")
 
 
 def gold_text(value: object) -> str:
@@ -115,7 +121,7 @@ def _responses(cells: Cells, cell: Cell, columns: Columns) -> list[Response]:
     value = cell.value
     if isinstance(value, str) and cell.column.strip().casefold() in _RESPONSES:
         value = _json_list(value, cell.column)
-    several = value if isinstance(value, list) else [value]
+    several = value if isinstance(value, list) and not _is_conversation(value) else [value]
     if not several:
         raise ValueError(f"the column {cell.column!r} holds no response: give every problem at least one")
     ends, tokens, seeds = (
@@ -146,14 +152,31 @@ def _each(cell: Cell | None, count: int) -> Sequence[object]:
     return cell.value
 
 
+def _is_conversation(value: object) -> bool:
+    """Whether a list holds the messages of one chat, and not several answers."""
+    messages = isinstance(value, list) and all(isinstance(m, dict) and "role" in m for m in value)
+    return messages and bool(value) and (len(value) == 1 or any(m["role"] != "assistant" for m in value))
+
+
 def _response(value: object, end: object, tokens: object, seed: object) -> Response:
-    """A response from its text, or from an object with text, content or message, as servers give it."""
+    """A response from its text, from an object that holds it, as servers give it, or from the chat that it ends."""
+    thinking = None
+    if _is_conversation(value):
+        value = value[-1]
+        if value["role"] != "assistant":
+            raise ValueError(
+                f"the chat must end with the assistant's response, not with a message of {value['role']!r:.40}"
+            )
     if isinstance(value, dict):
         end = value.get("finish_reason", end)
         inner = value["message"] if isinstance(value.get("message"), dict) else value
-        value = next((inner[key] for key in ("text", "content", "response") if key in inner), None)
-    text = message_text(value)
-    return Response(text, finish_reason(end), whole_number(tokens, "tokens") or 0, whole_number(seed, "seed"))
+        thinking = next((inner[key] for key in _THINKING if inner.get(key) and isinstance(inner[key], str)), None)
+        held = next((key for key in _TEXTS if key in inner), None)
+        value = inner if held is None else inner[held]
+    text = "" if value is None and thinking else message_text(value)
+    return Response(
+        text, finish_reason(end), whole_number(tokens, "tokens") or 0, whole_number(seed, "seed"), thinking=thinking
+    )
 
 
 def _said(cells: Cells, columns: Columns) -> dict[str, Any]:

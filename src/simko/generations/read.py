@@ -123,7 +123,8 @@ class Generations:
                 continue
             id = self._problem(row).id
             for r in row.responses:
-                sample = Sample(id, drawn[id], r.text, r.tokens, r.finish_reason, seed=r.seed, failure=r.failure)
+                drawing = r.tokens, r.finish_reason, r.prompt_tokens, r.seed, r.thinking, r.failure
+                sample = Sample(id, drawn[id], r.text, *drawing)
                 yield sample, r.outcome and Verdict(r.outcome)
                 drawn[id] += 1
 

@@ -40,6 +40,10 @@ class Response:
     """How it was judged, for counts; None for a response that is to be graded."""
     failure: str | None = None
     """Why no response came, in the words of the file; None if one came."""
+    thinking: str | None = None
+    """The thinking that is kept apart from the response; None if none is."""
+    prompt_tokens: int = 0
+    """The number of the prompt's tokens; 0 if unknown."""
 
 
 @dataclass(frozen=True)
