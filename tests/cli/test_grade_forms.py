@@ -1,5 +1,6 @@
 """Forms of the same rows for `simko grade`: names of columns, numbers as pandas writes them, messages, simko's own exports."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from kinds import write_rows
 from test_grade import C_OF_FLAT, FLAT, counts, grade, kept, refusal
 
+from simko.cli.main import main
 from simko.evaluate import SampleStore
+from simko.records import Problem, Sample
 
 DRAW = {"model": "m", "temperature": 0.5, "top_p": 0.9, "top_k": 5, "seed": 3, "tokens": 7, "finish_reason": "length"}
 
@@ -116,3 +119,52 @@ def test_forms_that_are_no_response(
     line = refusal(tmp_path / "run", capsys, rows)
     assert "line 2: " in line
     assert what in line
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_export_is_read_as_the_run_that_it_was(suffix: str, tmp_path: Path) -> None:
+    """Two temperatures, a step, a failed sample, thinking, and a tolerance that decides a verdict."""
+    problems = [Problem("a", "pi?", "3.14", {"tolerance": 0.1}), Problem("b\n", "say 'e'", "3")]
+    (tmp_path / "run").mkdir()
+    with SampleStore(tmp_path / "run" / "samples.db") as store:
+        for name, temperature in (("T=0.5", 0.5), ("T=1", 1.0), ("step=40, T=1", 1.0)):
+            record = {"backend": "openai", "model": "m", "temperature": temperature, "top_p": 0.9, "top_k": 0}
+            record |= {"max_new_tokens": 8, "stop": ["\n"], "seed": 3, "do_sample": True}
+            setting = store.begin("sums", name, record, "last_box", problems, 2)
+            store.add(setting, [Sample(p.id, 0, r"\\boxed{3.1}", 4, "stop", 9, 2**62, "hm") for p in problems])
+            store.add(setting, [Sample(p.id, 1, "", 0, "failed", failure="400 too long") for p in problems])
+        before = [list(store.rows(s)) for s in store.settings()]
+    path = tmp_path / f"all{suffix}"
+    assert main(["export", str(tmp_path / "run"), "--to", str(path)]) == 0
+    assert grade(path, "--out", tmp_path / "again") == 0
+    again = kept(tmp_path / "again")
+    assert [(s.task, s.name, s.n) for s, *_ in again] == [("sums", n, 2) for n in ("T=0.5", "T=1", "step=40, T=1")]
+    for (setting, found, samples), old in zip(again, before, strict=True):
+        assert found == {p.id: p for p in problems}
+        assert [s for s, _ in samples] == [s for s, _ in old]
+        assert [v and v.outcome for _, v in samples] == ["correct", "failed", "wrong", "failed"]
+        assert {"model": "m", "top_p": 0.9, "top_k": 0, "max_new_tokens": 8, "stop": ["\n"], "seed": 3}.items() <= (
+            setting.record.items()
+        )
+
+
+def test_an_export_of_counts_is_read_as_counts(tmp_path: Path) -> None:
+    given = write_rows(tmp_path / "counts.jsonl", [{"id": "a", "c": 3, "n": 8}, {"id": "b", "c": 0, "n": 9}])
+    assert grade(given, "--out", tmp_path / "run", verifier=None) == 0
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "out.jsonl")]) == 0
+    assert grade(tmp_path / "out.jsonl", "--out", tmp_path / "again", verifier=None) == 0
+    with SampleStore(tmp_path / "again" / "samples.db", read_only=True) as store:
+        assert store.counts(store.settings()[0]) == {"a": (8, 3), "b": (9, 0)}
+
+
+@pytest.mark.parametrize(
+    "change", [{"record": "{"}, {"record": "[1]"}, {"record": None}, {"setting": 3}, {"response": None}]
+)
+def test_exports_that_cannot_be_read(
+    change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grade(write_rows(tmp_path / "mine.jsonl", FLAT), "--out", tmp_path / "run") == 0
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "out.jsonl")]) == 0
+    first, *rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    path = write_rows(tmp_path / "edited.jsonl", [first, rows[0] | change, *rows[1:]])
+    assert "edited.jsonl, line 2: " in refusal(tmp_path / "again", capsys, path)

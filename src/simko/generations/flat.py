@@ -152,13 +152,13 @@ def _each(cell: Cell | None, count: int) -> Sequence[object]:
     return cell.value
 
 
-def _is_conversation(value: object) -> bool:
+def _is_conversation(value: Any) -> bool:
     """Whether a list holds the messages of one chat, and not several answers."""
-    messages = isinstance(value, list) and all(isinstance(m, dict) and "role" in m for m in value)
-    return messages and bool(value) and (len(value) == 1 or any(m["role"] != "assistant" for m in value))
+    messages = isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+    return messages and (len(value) == 1 or any(m["role"] != "assistant" for m in value))
 
 
-def _response(value: object, end: object, tokens: object, seed: object) -> Response:
+def _response(value: Any, end: object, tokens: object, seed: object) -> Response:
     """A response from its text, from an object that holds it, as servers give it, or from the chat that it ends."""
     thinking = None
     if _is_conversation(value):

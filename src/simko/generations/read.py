@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import ROLES, counts_row, flat_row, is_counts
-from simko.generations.harnesses import is_lighteval, is_lm_eval, is_verl, lighteval_rows, lm_eval_rows, verl_rows
+from simko.generations.harnesses import (
+    export_rows,
+    is_export,
+    is_lighteval,
+    is_lm_eval,
+    is_verl,
+    lighteval_rows,
+    lm_eval_rows,
+    verl_rows,
+)
 from simko.generations.inspect_log import inspect_rows
 from simko.generations.rows import UNKNOWN, Row, draws, reading
 from simko.records import Problem, Sample, Verdict
@@ -23,6 +32,7 @@ LOGS = {
     "lighteval": (is_lighteval, lighteval_rows),
     "lm-evaluation-harness": (is_lm_eval, lm_eval_rows),
     "verl": (is_verl, verl_rows),
+    "simko": (is_export, export_rows),
 }
 """{format: (whether a file's first row is of it, what reads such rows)}, beside inspect_ai's, which its suffix tells."""
 
