@@ -168,3 +168,10 @@ def test_exports_that_cannot_be_read(
     first, *rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     path = write_rows(tmp_path / "edited.jsonl", [first, rows[0] | change, *rows[1:]])
     assert "edited.jsonl, line 2: " in refusal(tmp_path / "again", capsys, path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_an_empty_id_is_none(suffix: str, tmp_path: Path) -> None:
+    rows = [row | {"id": "" if suffix == ".csv" else None} for row in FLAT]
+    assert grade(write_rows(tmp_path / f"mine{suffix}", rows), "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == C_OF_FLAT

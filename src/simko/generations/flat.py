@@ -56,7 +56,7 @@ def flat_row(cells: Cells, place: str, columns: Columns) -> Row:
     """A row with one response or a list of them. ValueError, saying what to do, if it does not fit."""
     responses = _only(cells, columns, "response") or columns.needed(cells, "response")
     prompt, answer, id = columns.find(cells, "prompt"), _only(cells, columns, "answer"), _only(cells, columns, "id")
-    if id is not None and (id.value is None or (prompt is not None and id.column == prompt.column)):
+    if id is not None and (id.value in (None, "") or (prompt is not None and id.column == prompt.column)):
         id = None
     return Row(
         place,
