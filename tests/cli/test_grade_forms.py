@@ -175,3 +175,12 @@ def test_an_empty_id_is_none(suffix: str, tmp_path: Path) -> None:
     rows = [row | {"id": "" if suffix == ".csv" else None} for row in FLAT]
     assert grade(write_rows(tmp_path / f"mine{suffix}", rows), "--out", tmp_path / "run") == 0
     assert counts(tmp_path / "run") == C_OF_FLAT
+
+
+def test_counts_of_a_tasks_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = write_rows(tmp_path / "sums.jsonl", [{"id": i, "problem": f"1+{i}=", "answer": 1 + i} for i in range(2)])
+    given = [{"id": i, "c": i, "n": 4} for i in (1, 0)]
+    assert grade(write_rows(tmp_path / "counts.jsonl", given), "--task", task, "--out", tmp_path / "run") == 0
+    assert counts(tmp_path / "run") == {"1+0=": (4, 0), "1+1=": (4, 1)}
+    rows = write_rows(tmp_path / "more.jsonl", [*given, {"id": 2, "c": 0, "n": 4}])
+    assert "the id '2'" in refusal(tmp_path / "other", capsys, rows, "--task", task)

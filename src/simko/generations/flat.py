@@ -46,8 +46,6 @@ def counts_row(cells: Cells, place: str, columns: Columns) -> Row:
         place,
         judged,
         id=cell_answer(columns.needed(cells, "id")),
-        prompt="",
-        answer="",
         said=_said(cells, columns),
     )
 

@@ -130,7 +130,7 @@ def export_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
                 place,
                 [_exported(cells, counts=record.get("backend") == "counts")],
                 id=str(cells["problem_id"]),
-                prompt=cells["prompt"],
+                prompt=cells["prompt"] or None,
                 answer=cells["answer"],
                 metadata=json.loads(cells.get("metadata") or "{}"),  # earlier versions wrote none
                 task=cells["task"],

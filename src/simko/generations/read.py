@@ -197,14 +197,14 @@ class Generations:
     def _problem(self, row: Row) -> Problem:
         if self._by_id is not None:
             return self._of_task(row, self._by_id)
+        if row.responses[0].outcome is not None and row.id is not None:
+            return Problem(row.id, row.prompt or "", row.answer or "")
         if row.prompt is None or row.answer is None:
             what = "prompt" if row.prompt is None else "answer"
             raise ValueError(
                 f"there is no {what}: name its column, --columns {what}=NAME, or give the problems with --task"
             )
         id = hashlib.sha256(row.prompt.encode("utf-8", "replace")).hexdigest()[:12] if row.id is None else row.id
-        if row.responses[0].outcome is not None:
-            return Problem(id, row.prompt, row.answer)
         if (reason := eaten_latex(row.prompt)) is not None:
             raise ValueError(f"the problem {reason}")
         gold = read_gold(row.answer, self._verifier)
