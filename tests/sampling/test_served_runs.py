@@ -121,6 +121,27 @@ def test_a_limit_on_failures_ends_the_run_and_the_same_command_goes_on(
     assert sum(verdict is not None and verdict.outcome == "correct" for _, verdict in rows) == 80
 
 
+def test_a_key_that_expires_ends_the_run_at_once_and_fails_no_sample(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums, out, valid = Sums(bad=set()), tmp_path / "run", [40]
+
+    def respond(path: str, body: dict[str, Any]) -> Any:
+        if sum(sums.answered.values()) >= valid[0]:
+            return 401, {"error": {"message": "token expired"}}, {}
+        return sums(path, body)
+
+    server = serve(respond=respond)
+    assert main(command(server, out, "--concurrency", "4")) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "refused the key (401 token expired)" in line
+    assert not [sample for sample, _ in kept(out)[1] if sample.failure]
+    valid[0] = 10**6
+    assert main(command(server, out)) == 0
+    assert set(sums.answered.values()) == {1}
+    assert len(kept(out)[1]) == 4 * PROBLEMS
+
+
 def test_a_run_of_which_all_fails_ends(
     serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

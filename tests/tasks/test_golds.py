@@ -165,6 +165,17 @@ def test_a_list_that_was_written_as_text_is_no_gold(tmp_path: Path, answer: str)
     assert "is a list of quoted texts" in said
 
 
+@pytest.mark.parametrize("verifier", ["math", "last_box"])
+@pytest.mark.parametrize(
+    "answer",
+    ["6<|im_end|>", "6</s>", "<think>3 + 3</think>6", "<think>6", "6<|eot_id|>\n", "## 6", "### $6$", "1" * 1001],
+)
+def test_what_no_answer_can_equal_is_no_gold(tmp_path: Path, verifier: str, answer: str) -> None:
+    """A response's own answer is judged without thoughts and tokens, and a long one not at all."""
+    with pytest.raises(ValueError, match=r"(?s)line 1: .*where the verifier"):
+        gold(tmp_path, answer, verifier)
+
+
 def test_a_verifier_of_ones_own_gets_the_column_as_it_is(tmp_path: Path) -> None:
     for answer in ("Two bags.\n#### 6", "The answer is 4.", r"\boxed{4}"):
         (problem,) = load(write(tmp_path / "a.jsonl", [{"problem": "q", "answer": answer}]), None)

@@ -73,6 +73,20 @@ def test_parquet_columns_of_every_type_load_and_can_be_stored(tmp_path: Path) ->
     assert expected.items() <= problem.metadata.items()
 
 
+def test_numbers_of_single_precision_are_read_as_they_were_written(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    given = [0.1, 3.14, 1e-5, 2.5, 16777216.0]
+    table = pa.table(
+        {"prompt": ["?"] * 5, "answer": pa.array(given, pa.float32()), "x": pa.array([None] * 5, pa.float32())}
+    )
+    parquet.write_table(table, tmp_path / "single.parquet")
+    problems = file_task(tmp_path / "single.parquet", "math").load("test")
+    assert [float(p.answer) for p in problems] == given
+    assert [p.metadata["x"] for p in problems] == [None] * 5
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         metavar="ROLE=NAME,...",
-        help="where the parts of a row stand that are not recognised by their names: prompt=question,answer=doc.gold,"
-        "response=texts,id=uid",
+        help="where the parts of a row stand that are not recognised by their names: prompt=doc.text,answer=doc.gold,"
+        "response=texts,id=uid,temperature=sampling.t; of counts c=correct,n=total",
     )
     _add_stated(
         parser.add_argument_group("what you know of the draws", "It is recorded, and must not contradict the files.")

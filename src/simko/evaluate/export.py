@@ -15,9 +15,10 @@ _ROWS_AT_ONCE = 4096
 def export(store: SampleStore, path: Path) -> int:
     """Write every sample of every setting to a .jsonl or .parquet file, and return the number of rows.
 
-    The file is written whole or not at all. Columns: task, setting, problem_id, sample, prompt, answer, response, thinking
-    (what a server keeps apart from the response), failure (why no response came), outcome (null: not graded), extracted, rule (where
-    the answer stood), verifier, tokens, prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON text). ValueError for another suffix.
+    The file is written whole or not at all, and `simko grade` reads it. Columns: task, setting, problem_id, sample, prompt, answer,
+    metadata (what verifiers read beside the answer, as JSON text), response, thinking (what a server keeps apart from the response),
+    failure (why no response came), outcome (null: not graded), extracted, rule (where the answer stood), verifier, tokens,
+    prompt_tokens, finish_reason, seed, record (the setting's fingerprint as JSON text). ValueError for another suffix.
     """
     kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in kinds:
@@ -42,6 +43,7 @@ def _setting_rows(store: SampleStore, setting: Setting) -> Iterator[dict[str, An
             "sample": sample.index,
             "prompt": problems[sample.problem_id].prompt,
             "answer": problems[sample.problem_id].answer,
+            "metadata": json.dumps(dict(problems[sample.problem_id].metadata)),
             "response": sample.response,
             "thinking": sample.thinking,
             "failure": sample.failure,
@@ -77,6 +79,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
         "problem_id",
         "prompt",
         "answer",
+        "metadata",
         "response",
         "thinking",
         "failure",

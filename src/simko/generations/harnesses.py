@@ -1,5 +1,6 @@
-"""The logs of lighteval (Parquet details), lm-evaluation-harness (--log_samples) and verl (validation dumps)."""
+"""The logs of lighteval (Parquet details), lm-evaluation-harness (--log_samples) and verl (validation dumps), and simko's exports."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import gold_text, message_text, prompt_text
-from simko.generations.rows import Response, Row, draws, reading, whole_number
+from simko.generations.rows import Response, Row, draws, finish_reason, reading, whole_number
 from simko.tasks.table_files import Row as Cells
 
 Cell = tuple[str, Cells]
@@ -112,3 +113,43 @@ def verl_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
 def _session(place: str, cells: Cells) -> str:
     uid = cells.get("uid")
     return uid.rpartition("_")[0] if isinstance(uid, str) and uid.count("_") >= 2 else place
+
+
+def is_export(cells: Cells) -> bool:
+    """Whether a file's first row is one of simko export."""
+    return {"problem_id", "sample", "setting", "outcome", "record"} <= cells.keys()
+
+
+def export_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
+    """The rows of a file of simko export, one per sample. Verdicts are left out, but for counts, which cannot be judged again."""
+    for place, cells in rows:
+        with reading(place, "simko export"):
+            record = json.loads(cells["record"])
+            step = re.match(r"step=(\d+)", cells["setting"])
+            yield Row(
+                place,
+                [_exported(cells, counts=record.get("backend") == "counts")],
+                id=str(cells["problem_id"]),
+                prompt=cells["prompt"] or None,
+                answer=cells["answer"],
+                metadata=json.loads(cells.get("metadata") or "{}"),  # earlier versions wrote none
+                task=cells["task"],
+                said=draws(step=step and step[1], **{key: record.get(key) for key in _EXPORTED}),
+            )
+
+
+_EXPORTED = ("model", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "seed")
+
+
+def _exported(cells: Cells, *, counts: bool) -> Response:
+    failure = cells.get("failure")
+    return Response(
+        message_text(cells["response"]),
+        "failed" if failure else finish_reason(cells["finish_reason"]),
+        whole_number(cells["tokens"], "tokens") or 0,
+        whole_number(cells["seed"], "seed"),
+        outcome=cells["outcome"] if counts else None,
+        failure=failure,
+        thinking=cells.get("thinking"),
+        prompt_tokens=whole_number(cells.get("prompt_tokens"), "prompt_tokens") or 0,
+    )

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import ROLES, counts_row, flat_row, is_counts
-from simko.generations.harnesses import is_lighteval, is_lm_eval, is_verl, lighteval_rows, lm_eval_rows, verl_rows
+from simko.generations.harnesses import (
+    export_rows,
+    is_export,
+    is_lighteval,
+    is_lm_eval,
+    is_verl,
+    lighteval_rows,
+    lm_eval_rows,
+    verl_rows,
+)
 from simko.generations.inspect_log import inspect_rows
 from simko.generations.rows import UNKNOWN, Row, draws, reading
 from simko.records import Problem, Sample, Verdict
@@ -23,6 +32,7 @@ LOGS = {
     "lighteval": (is_lighteval, lighteval_rows),
     "lm-evaluation-harness": (is_lm_eval, lm_eval_rows),
     "verl": (is_verl, verl_rows),
+    "simko": (is_export, export_rows),
 }
 """{format: (whether a file's first row is of it, what reads such rows)}, beside inspect_ai's, which its suffix tells."""
 
@@ -72,8 +82,7 @@ class Generations:
 
     Args:
         files: the files.
-        columns: {"prompt", "answer", "response" or "id": its column} in rows that are no package's log. The others are
-            recognised by their names.
+        columns: {a key of ROLES: its column} in rows that are no package's log. The others are recognised by their names.
         task: the name of the set of problems; None for that of the rows, or "generations".
         problems: the problems that the rows answer, found by id or else by prompt; None for the problems in the rows.
         verifier: the verifier's name, which decides how gold answers are read (see `tasks.file_task`).
@@ -124,7 +133,8 @@ class Generations:
                 continue
             id = self._problem(row).id
             for r in row.responses:
-                sample = Sample(id, drawn[id], r.text, r.tokens, r.finish_reason, seed=r.seed, failure=r.failure)
+                drawing = r.tokens, r.finish_reason, r.prompt_tokens, r.seed, r.thinking, r.failure
+                sample = Sample(id, drawn[id], r.text, *drawing)
                 yield sample, r.outcome and Verdict(r.outcome)
                 drawn[id] += 1
 
@@ -187,14 +197,14 @@ class Generations:
     def _problem(self, row: Row) -> Problem:
         if self._by_id is not None:
             return self._of_task(row, self._by_id)
+        if row.responses[0].outcome is not None and row.id is not None:
+            return Problem(row.id, row.prompt or "", row.answer or "")
         if row.prompt is None or row.answer is None:
             what = "prompt" if row.prompt is None else "answer"
             raise ValueError(
                 f"there is no {what}: name its column, --columns {what}=NAME, or give the problems with --task"
             )
         id = hashlib.sha256(row.prompt.encode("utf-8", "replace")).hexdigest()[:12] if row.id is None else row.id
-        if row.responses[0].outcome is not None:
-            return Problem(id, row.prompt, row.answer)
         if (reason := eaten_latex(row.prompt)) is not None:
             raise ValueError(f"the problem {reason}")
         gold = read_gold(row.answer, self._verifier)
@@ -257,10 +267,11 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
         if fits(first[1]) and not columns.names:
             yield from read(every, path)
             return
-    counted = is_counts(first[1]) and not columns.names
+    with reading(first[0]):
+        read_row = counts_row if is_counts(first[1], columns) else flat_row
     for place, cells in every:
         with reading(place):
-            yield counts_row(cells, place) if counted else flat_row(cells, place, columns)
+            yield read_row(cells, place, columns)
 
 
 def _check_there(path: Path) -> None:

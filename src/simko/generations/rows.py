@@ -40,6 +40,10 @@ class Response:
     """How it was judged, for counts; None for a response that is to be graded."""
     failure: str | None = None
     """Why no response came, in the words of the file; None if one came."""
+    thinking: str | None = None
+    """The thinking that is kept apart from the response; None if none is."""
+    prompt_tokens: int = 0
+    """The number of the prompt's tokens; 0 if unknown."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,15 @@ def finish_reason(value: object) -> FinishReason:
 
 
 def whole_number(value: object, what: str) -> int | None:
-    """A whole number of at least 0 from a cell, None for an empty one. ValueError, with what it is, for anything else."""
+    """A whole number of at least 0 from a cell, None for an empty one. ValueError, with what it is, for anything else.
+
+    3.0 is 3: pandas writes numbers so in a column with an empty cell.
+    """
     if value in (None, "", UNKNOWN):
         return None
+    text = str(value)
     try:
-        number = int(str(value))
+        number = int(text.removesuffix(".0"))
     except ValueError:
         number = -1
     if not 0 <= number <= _LARGEST:

@@ -290,6 +290,8 @@ class _Draw:
 
     def _check_alive(self, failure: ServerFailure, problem: Problem) -> None:
         """Raise the failure if it is the server's, whatever the prompt."""
+        if failure.status == 401:  # the key has expired
+            raise failure
         if not failure.of_server:
             self._silent.clear()
             return

@@ -6,14 +6,16 @@ A verifier that compares answers needs the answer alone. A worked solution that 
 
 import re
 
-from simko.verifiers.extract import find_answer
+from simko.verifiers.extract import MAX_ANSWER, find_answer
 from simko.verifiers.maths.reading.words import vocabulary
+from simko.verifiers.parts import final_part
 
 COMPARING = ("math", "last_box", "last_integer", "exact", "choice")
 """The verifiers to which a gold is the answer alone."""
 _MATHEMATICAL = ("math", "last_box")
 
 _MARK = re.compile(r"(?<!#)#{4}(?!#)")
+_HEADING = re.compile(r"\s*#{1,6}\s")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _QUOTED_LIST = re.compile(r"""\s*[\[{(]\s*(['"]).*\1\s*,?\s*[\])}]\s*""", re.DOTALL)
 
@@ -55,6 +57,12 @@ def _no_answer(gold: str) -> str | None:
     """What a gold is instead of an answer, in words; None if it may be one."""
     if _QUOTED_LIST.fullmatch(gold):
         return "a list of quoted texts"
+    if final_part(gold) != gold:
+        return "a text with a thought or a chat template's token"
+    if _HEADING.match(gold):
+        return "a heading of Markdown"
+    if len(gold) > MAX_ANSWER:
+        return f"a text of {len(gold):,} characters, more than the {MAX_ANSWER:,} of the longest answer that is judged,"
     found = find_answer(gold)
     if found is not None and found.rule not in ("box", "whole response"):
         return f"a text that states its answer, {found.text!r:.40}"

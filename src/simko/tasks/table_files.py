@@ -127,6 +127,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, int, Row]]:
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a Parquet file ({error})") from error
     _check_names(path, table.column_names)
+    for i, field in enumerate(table.schema):
+        if field.type == pa.float32():  # by its shortest form: 0.1, not 0.10000000149011612
+            table = table.set_column(i, field.name, table.column(i).cast(pa.string()).cast(pa.float64()))
     for number, cells in enumerate(zip(*table.columns, strict=True), start=1):
         place = f"{path}, row {number}"
         row: Row = {}
