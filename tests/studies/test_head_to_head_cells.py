@@ -127,7 +127,7 @@ def test_a_task_may_be_files_and_its_base_a_folder(tmp_path, tiny_base, here):
         "problems": files | {"verifier": "last_integer", "template": "{problem}"},
     }
     changes = {"tasks": {"sums": task}, "problems": {"train": 2, "validation": 1, "test": 1}}
-    changes |= {"training": TINY["training"] | {"problems": 2}}
+    changes |= {"training": TINY["training"] | {"problems": 2}, "sensitivity": TINY["sensitivity"] | {"tasks": []}}
     (tmp_path / "files.yaml").write_text(yaml.safe_dump(TINY | changes))
     protocol = read_protocol(tmp_path / "files.yaml")
     wanted = {("base", "base"), ("tuning", "nsr")}
@@ -336,7 +336,7 @@ def test_the_command_refuses_in_one_line(protocol, tmp_path, capsys, words):
     [
         {"training": TINY["training"] | {"responses": 8}},
         {"evaluated_after": [2]},
-        {"tasks": {"countdown": {"warm_start": {}}}},
+        {"tasks": {"countdown": {"warm_start": {}}}, "sensitivity": TINY["sensitivity"] | {"tasks": ["countdown"]}},
     ],
 )
 def test_rows_of_another_protocol_are_never_mixed(protocol, tmp_path, here, capsys, change):

@@ -48,9 +48,8 @@ def run(args: argparse.Namespace) -> None:
 
     started = time.monotonic()
     protocol = read_protocol(args.file or SHIPPED)
-    chosen = {
-        name: getattr(args, name).split(",") for name in ("stage", "task", "method", "seed") if getattr(args, name)
-    }
+    given = {name: getattr(args, name) for name in ("stage", "task", "method", "seed")}
+    chosen = {name: text.split(",") for name, text in given.items() if text is not None}
     seeds = {protocol.tuning_seed, *protocol.final_seeds, *protocol.sensitivity["seeds"]}
     names = {
         "stage": STAGES,
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         workers = (os.cpu_count() or 1) if args.workers is None else args.workers
         if workers < 1:
             raise ValueError(f"--workers must be at least 1, got {workers}")
-        if args.minutes is not None and args.minutes <= 0:
+        if args.minutes is not None and not args.minutes > 0:
             raise ValueError(f"--minutes must be above 0, got {args.minutes:g}")
         run_cells(protocol, args.out, workers, wanted, started + 60 * (args.minutes or math.inf))
     elif args.action == "status":
@@ -102,7 +101,7 @@ def report(protocol: "Protocol", kept: "Kept", args: argparse.Namespace) -> None
     from simko.report.document import as_markdown, write_document
     from simko.studies.head_to_head.page import document
 
-    found = document(kept.rows, protocol.mapping)
+    found = document(kept.rows, protocol.mapping, kept.failed)
     rows = args.rows or args.out / "rows.parquet"
     kept.collect(rows)
     print(rows)

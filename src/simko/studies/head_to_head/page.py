@@ -11,8 +11,8 @@ from simko.studies.head_to_head.rows import BASE, Results, Row
 from simko.studies.head_to_head.words import summary
 
 
-def document(rows: Sequence[Row], protocol: Mapping[str, Any]) -> Document:
-    """The page. A section without rows is one line that says so."""
+def document(rows: Sequence[Row], protocol: Mapping[str, Any], failed: Mapping[str, str] | None = None) -> Document:
+    """The page. A section without rows is one line that says so. failed: {cell that has no rows: why}."""
     if not rows:
         raise ValueError("there are no rows yet: run a cell first")
     for row in rows:
@@ -31,19 +31,20 @@ def document(rows: Sequence[Row], protocol: Mapping[str, Any]) -> Document:
         else:
             blocks += [Heading(task), Prose("No model was evaluated on test problems yet.", "missing")]
     means = {task: mean_differences(results, task) for task in compared}
-    head: list[Block] = [*summary(compared, means), *_absent(results, protocol)]
+    head: list[Block] = [*summary(compared, means), *_absent(results, protocol, failed or {})]
     colours = {name: colour(name, names) for name in names}
     return Document(protocol["title"], [*head, *blocks, *_protocol(protocol)], colours)
 
 
-def _absent(results: Results, protocol: Mapping[str, Any]) -> list[Block]:
-    """The tasks and runs of the protocol that the rows lack."""
+def _absent(results: Results, protocol: Mapping[str, Any], failed: Mapping[str, str]) -> list[Block]:
+    """The tasks and runs of the protocol that the rows lack, and those that failed."""
     tasks = [task for task in protocol["tasks"] if not any(row.task == task for row in results.rows)]
     said = [f"No rows yet of {', '.join(tasks)}."] if tasks else []
     said += [
         f"Left out, because it is unfinished: {method}, seed {seed}, on {task}."
         for task, method, seed in sorted(results.unfinished)
     ]
+    said += [f"Failed, and in no table: {name}: {why}" for name, why in sorted(failed.items())]
     return [Bullets(said)] if said else []
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def read_protocol(path: Path) -> Protocol:
     try:
         protocol = Protocol(**_parsed(content), mapping=content)
         _check(protocol)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{path} does not read as a protocol: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -174,6 +175,7 @@ def _arena(name: str, task: Mapping[str, Any]) -> Arena:
 
 
 def _check(protocol: Protocol) -> None:
+    _check_numbers(protocol)
     for name, contestant in protocol.methods.items():
         known(contestant.row, METHODS, "row")
         if contestant.learning_rate_of is not None:
@@ -187,11 +189,63 @@ def _check(protocol: Protocol) -> None:
         for options in contestant.settings:
             if missing := protocol.method(name, options).missing_options:
                 raise ValueError(f"{name} needs {', '.join(missing)}")
+        if len({protocol.setting(name, 1.0, options) for options in contestant.settings}) < len(contestant.settings):
+            raise ValueError(f"{name} has two equal settings")
     if protocol.tuning_seed in protocol.final_seeds:
         raise ValueError("tuning_seed must not be one of final_seeds")
     if 1.0 not in protocol.temperatures:
         raise ValueError("temperatures must hold 1.0")
     for task in protocol.tasks:
         protocol.training_of(task, protocol.learning_rates[0])
-    if protocol.evaluated_after[-1] != protocol.training["rollouts"]:
+    if list(protocol.evaluated_after)[-1:] != [protocol.training["rollouts"]]:
         raise ValueError("evaluated_after must end with training.rollouts")
+    _check_sensitivity(protocol)
+
+
+def _check_numbers(protocol: Protocol) -> None:
+    """What YAML reads as text (1e-4), and what would be trained or drawn otherwise than the file says."""
+    for name, wanted in (
+        ("problems", {"train", "validation", "test"}),
+        ("evaluation", {"validation_samples", "test_samples"}),
+    ):
+        if set(getattr(protocol, name)) != wanted:
+            raise ValueError(f"{name} must have the keys {', '.join(sorted(wanted))}")
+    for name in ("training", "problems", "evaluation"):
+        _numbers(name, getattr(protocol, name).values(), int)
+    _numbers("evaluated_after", protocol.evaluated_after, int, distinct=True)
+    _numbers("temperatures", protocol.temperatures, float, distinct=True)
+    _numbers("learning_rates", protocol.learning_rates, float, distinct=True)
+    _numbers("tuning_seed", [protocol.tuning_seed], int, least=0)
+    _numbers("final_seeds", protocol.final_seeds, int, least=0, distinct=True)
+    _numbers("sensitivity.seeds", protocol.sensitivity["seeds"], int, least=0, distinct=True)
+    if protocol.problems["train"] < protocol.training["problems"]:
+        raise ValueError(f"problems.train must be at least training.problems, {protocol.training['problems']}")
+    if sorted(protocol.evaluated_after) != list(protocol.evaluated_after):
+        raise ValueError("evaluated_after must ascend")
+
+
+def _numbers(
+    name: str, values: Iterable[Any], kind: type[int] | type[float], least: int | None = None, distinct: bool = False
+) -> None:
+    """ValueError for a value that is no finite number of this kind from `least`, or above 0, and if distinct for one twice."""
+    values = list(values)
+    for value in values:
+        number = isinstance(value, int | kind) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or (value <= 0 if least is None else value < least):
+            sort = "whole number" if kind is int else "number, with its point (1.0e-4)"
+            raise ValueError(f"{name} holds {value!r}: give a {sort} {'above 0' if least is None else f'from {least}'}")
+    if distinct and len(set(values)) < len(values):
+        raise ValueError(f"{name} holds a value twice: {values}")
+
+
+def _check_sensitivity(protocol: Protocol) -> None:
+    """ValueError for names and options that no final has; nothing would run for them."""
+    for task in protocol.sensitivity["tasks"]:
+        known(task, protocol.tasks, "task")
+    for name in protocol.sensitivity["methods"]:
+        known(name, protocol.methods, "method")
+        for option, values in protocol.sensitivity["options"].items():
+            if any(values.count(value) > 1 for value in values):
+                raise ValueError(f"sensitivity.options.{option} holds a value twice: {values}")
+            for value in values:
+                protocol.method(name, {**protocol.methods[name].settings[0], option: value})
