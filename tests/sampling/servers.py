@@ -36,11 +36,17 @@ class Server:
     usage: bool = True
     delay: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    at_work: int = 0
     under_way: int = 0
     most_under_way: int = 0
     released: Any = field(default_factory=threading.Event)
     lock: Any = field(default_factory=threading.Lock)
     url: str = ""
+
+    def wait_until_idle(self) -> None:
+        """Return when no request is at work, those of a client that has gone included."""
+        while self.at_work:
+            time.sleep(0.01)
 
     def text(self, body: dict[str, Any], prompt: str) -> str:
         temperature = body.get("temperature", 1.0)
@@ -89,6 +95,15 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with server.lock:
+                server.at_work += 1
+            try:
+                self.meet(body)
+            finally:
+                with server.lock:
+                    server.at_work -= 1
+
+        def meet(self, body: dict[str, Any]) -> None:
             with server.lock:
                 server.bodies.append(body)
                 server.under_way += 1

@@ -107,6 +107,7 @@ def test_a_limit_on_failures_ends_the_run_and_the_same_command_goes_on(
     assert "limit of 10%" in line
     stored = kept(out)[1]
     assert stored
+    server.wait_until_idle()
     sums.answered.clear()
     assert main(command(server, out, "--max-failed", "0.25")) == 0
     assert len(sums.answered) == 120 - sum(sample.failure is None for sample, _ in stored), (
@@ -175,7 +176,7 @@ def test_no_finished_response_is_lost(serve: Callable[..., Server], tmp_path: Pa
     assert {(f"{int(s.problem_id[1:])} + 1 =", s.seed) for s, _ in rows} == answered
     sums.stop_after = None
     server.released.set()
-    time.sleep(0.2)  # what hung is answered to nobody
+    server.wait_until_idle()  # what hung is answered to nobody
     sums.answered = Counter(answered)
     assert main(command(server, out)) == 0
     assert set(sums.answered.values()) == {1}
