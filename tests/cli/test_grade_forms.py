@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grading import C_OF_FLAT, FLAT, counts, grade, kept, refusal
 from kinds import write_rows
-from test_grade import C_OF_FLAT, FLAT, counts, grade, kept, refusal
 
 from simko.cli.main import main
 from simko.evaluate import SampleStore
