@@ -5,8 +5,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -42,6 +42,17 @@ class Server:
     released: Any = field(default_factory=threading.Event)
     lock: Any = field(default_factory=threading.Lock)
     url: str = ""
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Counts a request as being at work."""
+        with self.lock:
+            self.at_work += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.at_work -= 1
 
     def wait_until_idle(self) -> None:
         """Return when no request is at work, those of a client that has gone included."""
@@ -95,13 +106,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with server.lock:
-                server.at_work += 1
-            try:
+            with server.working():
                 self.meet(body)
-            finally:
-                with server.lock:
-                    server.at_work -= 1
 
         def meet(self, body: dict[str, Any]) -> None:
             with server.lock:

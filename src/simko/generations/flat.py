@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from simko.generations.rows import Response, Row, draws, finish_reason, whole_number
+from simko.sampling.replies import THINKING
 from simko.tasks.columns import RECOGNISED, Cell, Columns, cell_answer
 from simko.tasks.local_file import meaning
 from simko.tasks.table_files import Row as Cells
@@ -14,8 +15,6 @@ _RESPONSE = ("response", "completion", "output", "generation", "generated_text",
 _RESPONSES = tuple(f"{name}s" for name in _RESPONSE)
 _TEXTS = ("text", "content", *_RESPONSE)
 """Where an object holds a response's text."""
-_THINKING = ("reasoning_content", "reasoning", "thinking")
-"""Where an object holds the thinking that a server kept apart."""
 _DRAW = ("model", "temperature", "top_p", "top_k")
 ROLES: Mapping[str, Sequence[str]] = {
     **RECOGNISED,
@@ -168,7 +167,7 @@ def _response(value: Any, end: object, tokens: object, seed: object) -> Response
     if isinstance(value, dict):
         end = value.get("finish_reason", end)
         inner = value["message"] if isinstance(value.get("message"), dict) else value
-        thinking = next((inner[key] for key in _THINKING if inner.get(key) and isinstance(inner[key], str)), None)
+        thinking = next((inner[key] for key in THINKING if inner.get(key) and isinstance(inner[key], str)), None)
         held = next((key for key in _TEXTS if key in inner), None)
         value = inner if held is None else inner[held]
     text = "" if value is None and thinking else message_text(value)

@@ -7,21 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simko.records import FinishReason, Outcome
+from simko.sampling.replies import FINISH_REASONS
 
 UNKNOWN = "unknown"
 """What a record holds where the files say nothing."""
 
 _LARGEST = 2**63 - 1  # of a database
-
-_FINISH_REASONS: Mapping[object, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,7 @@ class Row:
 
 def finish_reason(value: object) -> FinishReason:
     """A server's word for why a response ended."""
-    return _FINISH_REASONS.get(value if isinstance(value, str) else None, "unknown")
+    return FINISH_REASONS.get(str(value).lower(), "unknown")
 
 
 def whole_number(value: object, what: str) -> int | None:

@@ -14,20 +14,13 @@ import aiohttp
 import tenacity
 
 from simko.records import FinishReason
+from simko.sampling.replies import FINISH_REASONS, THINKING
 
 logger = logging.getLogger("simko")
 
 _CONNECT_SECONDS = 20.0
 _PATIENCE = 3600.0  # seconds for which a request is told to wait (429) before it fails
 _WORDS = 400  # the most characters that are kept of a server's message
-
-_FINISH_REASONS: dict[str, FinishReason] = {
-    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), "stop"),
-    **dict.fromkeys(("tool_calls", "function_call", "tool_use"), "stop"),
-    **dict.fromkeys(("length", "max_tokens", "max_length", "model_length"), "length"),
-}
-_THINKING = ("reasoning_content", "reasoning", "thinking")
-"""Fields of a message, and types of its parts, that hold thinking."""
 
 Kind = Literal["refused", "odd", "busy", "failing", "slow", "lost", "unreachable"]
 
@@ -168,27 +161,27 @@ def read_reply(data: bytes, *, chat: bool) -> Reply:
     name = str(reason or "").lower()
     if name == "content_filter":
         raise ServerFailure("refused", "200, but the response was filtered (finish_reason 'content_filter')")
-    if name and name not in _FINISH_REASONS:
+    if name and name not in FINISH_REASONS:
         raise ServerFailure("odd", f"200, but the response ended for the reason {reason!r}")
     counts = usage if isinstance(usage, Mapping) else {}
     tokens, prompt_tokens = (_count(counts.get(name)) for name in ("completion_tokens", "prompt_tokens"))
-    return Reply(text, thinking, _FINISH_REASONS.get(name), tokens, prompt_tokens)
+    return Reply(text, thinking, FINISH_REASONS.get(name), tokens, prompt_tokens)
 
 
 def _message(message: Mapping[str, Any]) -> tuple[str, str | None]:
     """(answer, thinking) of a chat message, whose content may be null, a text, or parts. Some servers name thinking twice."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
-    thoughts = [part for part in parts if isinstance(part, Mapping) and part.get("type") in _THINKING]
+    thoughts = [part for part in parts if isinstance(part, Mapping) and part.get("type") in THINKING]
     answer = "".join(_text(part) for part in parts if part not in thoughts) or _text(message.get("refusal"))
-    thinking = dict.fromkeys(map(_text, [*thoughts, *(message.get(name) for name in _THINKING)]))
+    thinking = dict.fromkeys(map(_text, [*thoughts, *(message.get(name) for name in THINKING)]))
     return answer, "".join(thinking) or None
 
 
 def _text(value: Any) -> str:
     """The text of a part of a message. TypeError for what is neither null, a text, nor made of parts."""
     if isinstance(value, Mapping):
-        return _text(next((value[name] for name in ("text", *_THINKING, "refusal") if value.get(name)), None))
+        return _text(next((value[name] for name in ("text", *THINKING, "refusal") if value.get(name)), None))
     return value or "" if isinstance(value, str | None) else "".join(map(_text, value))
 
 
