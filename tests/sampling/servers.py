@@ -5,8 +5,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -36,28 +36,11 @@ class Server:
     usage: bool = True
     delay: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    at_work: int = 0
     under_way: int = 0
     most_under_way: int = 0
     released: Any = field(default_factory=threading.Event)
     lock: Any = field(default_factory=threading.Lock)
     url: str = ""
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Counts a request as being at work."""
-        with self.lock:
-            self.at_work += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.at_work -= 1
-
-    def wait_until_idle(self) -> None:
-        """Return when no request is at work, those of a client that has gone included."""
-        while self.at_work:
-            time.sleep(0.01)
 
     def text(self, body: dict[str, Any], prompt: str) -> str:
         temperature = body.get("temperature", 1.0)
@@ -106,10 +89,6 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with server.working():
-                self.meet(body)
-
-        def meet(self, body: dict[str, Any]) -> None:
             with server.lock:
                 server.bodies.append(body)
                 server.under_way += 1

@@ -153,7 +153,7 @@ def notes(section: Section) -> list[str]:
         if failures:
             problem, first = next(iter(failures.items()))
             shares.append(
-                f"{side.shares['failed'] or 0:.2%} never came and count as incorrect ({len(failures)} problems, {problem} first: "
+                f"{side.shares['failed'] or 0:.2%} never came and count as incorrect (problems: {len(failures)}, {problem} first: "
                 f"{first.words})"
             )
         if shares:
