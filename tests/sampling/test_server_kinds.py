@@ -84,7 +84,8 @@ def test_the_dialect_is_found_in_any_words_told_once_and_recorded(
         assert len(drawn(sampler, settings, 2)) == 8
     assert identity["dialect"] == REFUSED[refused]
     assert identity["seeds"] == ("not honoured" if "seed" in refused else "honoured")
-    (line,) = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records]
+    (line,) = [line for line in said if "has not answered" not in line]  # a busy machine's
     assert REFUSED[refused] in line
     assert server.url in line
 
