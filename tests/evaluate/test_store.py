@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,16 @@ def test_readers_are_free_while_one_writes_and_change_nothing(tmp_path):
             assert reader.tally(setting).samples == 6
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
                 reader.add(setting, batch(2, 1))
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "PRAGMA journal_mode=WAL"])
+def test_a_reader_that_comes_before_the_tables_sees_no_samples(tmp_path, statement):
+    path = tmp_path / "s.db"
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute(statement)
+        with SampleStore(path, read_only=True) as reader:
+            assert reader.settings() == []
 
 
 def test_a_finished_store_is_read_where_nothing_can_be_written(tmp_path, bwrap):

@@ -24,6 +24,10 @@ def test_files_that_are_no_store_are_refused(tmp_path):
     old.close()
     with pytest.raises(ValueError, match="older version"):
         SampleStore(tmp_path / "old.db")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("CREATE TABLE photos (name TEXT)")
+    with pytest.raises(ValueError, match="other.db is no store of samples"):
+        SampleStore(tmp_path / "other.db", read_only=True)
 
 
 def versioned(path: Path, version: int) -> None:

@@ -80,7 +80,10 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A read-only connection, even in a read-only directory. ValueError as in `open_writer`."""
+    """A read-only connection, even in a read-only directory. ValueError as in `open_writer`.
+
+    A store whose writer has not made its tables yet is read as one without samples.
+    """
     if not path.is_file():
         raise ValueError(f"{path.parent} holds no samples: it has no {path.name}")
     uri = path.resolve().as_uri()
@@ -101,7 +104,9 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
             _check_version(path, db)
             columns = _columns(db)
             if not columns["settings"]:
-                raise ValueError(f"{path} holds no evaluation")
+                if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    raise ValueError(f"{path} is no store of samples: choose another file")
+                db.executescript(_SCHEMA.replace("CREATE TABLE", "CREATE TEMP TABLE").replace("outcomes", "temp.outcomes"))
             if lacking := _lacking(columns):  # the file may not change: the view stands before the table of its name
                 nulls = ", ".join(f"NULL AS {name}" for name in lacking)
                 db.execute(f"CREATE TEMP VIEW samples AS SELECT *, {nulls} FROM main.samples")
