@@ -26,7 +26,7 @@ def test_files_that_are_no_store_are_refused(tmp_path):
         SampleStore(tmp_path / "old.db")
     with closing(sqlite3.connect(tmp_path / "other.db")) as db:
         db.execute("CREATE TABLE photos (name TEXT)")
-    with pytest.raises(ValueError, match="other.db is no store of samples"):
+    with pytest.raises(ValueError, match=r"other\.db is no store of samples"):
         SampleStore(tmp_path / "other.db", read_only=True)
 
 

@@ -106,7 +106,9 @@ def _read(path: Path, uri: str) -> sqlite3.Connection:
             if not columns["settings"]:
                 if db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     raise ValueError(f"{path} is no store of samples: choose another file")
-                db.executescript(_SCHEMA.replace("CREATE TABLE", "CREATE TEMP TABLE").replace("outcomes", "temp.outcomes"))
+                db.executescript(
+                    _SCHEMA.replace("CREATE TABLE", "CREATE TEMP TABLE").replace("outcomes", "temp.outcomes")
+                )
             if lacking := _lacking(columns):  # the file may not change: the view stands before the table of its name
                 nulls = ", ".join(f"NULL AS {name}" for name in lacking)
                 db.execute(f"CREATE TEMP VIEW samples AS SELECT *, {nulls} FROM main.samples")
