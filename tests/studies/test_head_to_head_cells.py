@@ -14,7 +14,7 @@ from simko.cli.main import main
 from simko.studies import loop
 from simko.studies.head_to_head import cells
 from simko.studies.head_to_head import run as runner
-from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, criterion, problems_of, run_cell
+from simko.studies.head_to_head.cells import Cell, all_cells, cell_of, problems_of, run_cell
 from simko.studies.head_to_head.measure import measure
 from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
 from simko.studies.head_to_head.rows import parsed_row, read_rows
@@ -34,6 +34,7 @@ TINY = {
     "final_seeds": [1, 2],
     "methods": {
         "grpo": {"row": "grpo"},
+        "grpo_stopped": {"row": "grpo", "stopped": True},
         "nsr": {"row": "nsr"},
         "simko": {"row": "simko", "settings": [{"alpha": 0.1}, {"alpha": 0.3}]},
         "simko_untuned": {"row": "simko", "learning_rate_of": "grpo"},
@@ -144,6 +145,8 @@ def test_a_task_may_be_files_and_its_base_a_folder(tmp_path, tiny_base, here):
         ({"methods": {"p": {"row": "pkpo"}}}, "p needs k"),
         ({"methods": {"p": {"row": "pkpo", "settings": [{"k": 2, "tau": 1}]}}}, "has no option 'tau'"),
         ({"methods": {"g": {"row": "grpo", "learning_rate_of": "x"}}}, "no method is called 'x'"),
+        ({"methods": {"g": {"row": "grpo", "stoped": True}}}, "does not read as a protocol.*stoped"),
+        ({"methods": {"g": {"row": "grpo", "stopped": "yes"}}}, "g: stopped is 'yes': give true or false"),
         ({"tasks": {"puzzle": {"warm_start": {}}}}, "no task is called 'puzzle'"),
         ({"tasks": {"operator_puzzle": {"warm_start": {"lr": 1}}}}, "does not read as a protocol"),
         ({"tasks": {"operator_puzzle": {}}}, "must have one of warm_start, supervised_start, pretrained"),
@@ -190,27 +193,42 @@ def test_every_method_is_tuned_on_as_many_runs_and_the_best_goes_to_the_finals(p
             worst = json.loads(cell.setting)["learning_rate"] == 4e-4
             correct = (0,) * 6 if worst else (4,) * (next(values) % 7)
             correct = (*correct, *(0,) * (6 - len(correct)))
-            rows.append(replace(template, **vars(cell), split="validation", correct=correct))
-    counts = {name: sum(row.method == name for row in rows) for name in protocol.methods}
-    assert counts == {"grpo": 3, "nsr": 3, "simko": 3, "simko_untuned": 0, "simko_itself": 0}
+            rows.append(replace(template, **vars(cell), split="validation", correct=correct, step=2))
+            if cell.method == "grpo_stopped" and worst:  # it is the best before its end
+                rows.append(replace(rows[-1], correct=(4,) * 6, step=1))
+    counts = {name: sum(row.method == name and row.step == 2 for row in rows) for name in protocol.methods}
+    assert counts == {"grpo": 3, "grpo_stopped": 3, "nsr": 3, "simko": 3, "simko_untuned": 0, "simko_itself": 0}
     simko = [json.loads(row.setting) for row in rows if row.method == "simko"]
     assert [(s["alpha"], s["learning_rate"]) for s in simko[:2]] == [(0.1, 2e-4), (0.3, 2e-4)]
     best_alpha = max(
-        (row for row in rows if row.method == "simko" and row.options["learning_rate"] == 2e-4), key=criterion
+        (row for row in rows if row.method == "simko" and row.options["learning_rate"] == 2e-4),
+        key=lambda row: row.criterion,
     )
     assert simko[2] == best_alpha.options | {"learning_rate": 1e-4}
     finals = [c for c in all_cells(protocol, rows) if c.stage == "final"]
-    assert len(finals) == 5 * 2
+    assert len(finals) == 6 * 2
+    assert {json.loads(c.setting)["learning_rate"] for c in finals if c.method == "grpo_stopped"} == {4e-4}
     for name in ("grpo", "nsr", "simko"):
-        best = max((row for row in rows if row.method == name), key=criterion)
+        best = max((row for row in rows if row.method == name), key=lambda row: row.criterion)
         assert {c.setting for c in finals if c.method == name} == {best.setting}
     of_grpo, untuned = (next(json.loads(c.setting) for c in finals if c.method == m) for m in ("grpo", "simko_untuned"))
     assert untuned["learning_rate"] == of_grpo["learning_rate"]
     assert untuned["alpha"] == 0.01
     around = [json.loads(c.setting) for c in all_cells(protocol, rows) if c.stage == "sensitivity"]
-    center = max((row for row in rows if row.method == "simko"), key=criterion).options
+    center = max((row for row in rows if row.method == "simko"), key=lambda row: row.criterion).options
     assert [s["alpha"] for s in around] == [a for a in (0.0, 0.1, 0.3) if a != center["alpha"]]
     assert all(s == center | {"alpha": s["alpha"]} for s in around)
+
+
+def test_a_method_that_is_stopped_is_evaluated_at_every_step_of_its_tuning(protocol):
+    rows = {
+        method: rows_of(protocol, Cell("tuning", "operator_puzzle", method, protocol.setting(method, 2e-4, {}), 9))
+        for method in ("grpo", "grpo_stopped")
+    }
+    at = {m: [(row.split, row.step, row.temperature) for row in found] for m, found in rows.items()}
+    assert at == {"grpo": [("validation", 2, 1.0)], "grpo_stopped": [("validation", 1, 1.0), ("validation", 2, 1.0)]}
+    ends = [replace(found[-1], method="", seconds=0) for found in rows.values()]
+    assert ends[0] == ends[1]
 
 
 def test_a_cell_repeats_bit_for_bit(protocol):

@@ -94,6 +94,9 @@ def test_grpo_is_stopped_for_each_seed_where_its_validation_pass_at_64_is_best()
     early = Results(rows, []).end(TASK, EARLY)
     assert {seed: r.step for seed, r in early.items()} == best
     assert all(r.split == "test" and r.mean_pass(64) < 0.2 for r in early.values())
+    stopped = Results(rows, [], ["grpo"])
+    assert {seed: r.step for seed, r in stopped.end(TASK, "grpo").items()} == best
+    assert stopped.without_course == {"base", EARLY, "grpo"}
     untested = [r for r in rows if r.split == "validation" or r.step != 20]
     assert {r.step for r in Results(untested, []).end(TASK, EARLY).values()} <= {40, 60}
 

@@ -2,7 +2,8 @@
 
 Tuning of a method on a task: its settings at the first learning rate, then the best of them at the next learning rates, until
 as many runs are done as there are learning rates. Every method thus has the same number of runs. The best has the largest
-mean of pass@1, pass@16 and pass@64 on the validation problems. Finals follow at the best setting.
+mean of pass@1, pass@16 and pass@64 on the validation problems, after the last rollout, or at any evaluation for a method that is
+stopped. Finals follow at the best setting.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from simko.evaluate.files import read_json, write_whole
 from simko.records import Problem
 from simko.studies.head_to_head.measure import measure
 from simko.studies.head_to_head.protocol import Protocol
-from simko.studies.head_to_head.rows import BASE, OUTCOMES, Row
+from simko.studies.head_to_head.rows import BASE, Row
 from simko.studies.loop import Run, train
 from simko.studies.saved_run import load_run, save_run
 
@@ -60,7 +61,8 @@ def all_cells(protocol: Protocol, rows: Iterable[Row], failed: Iterable[str] = (
     scores = dict.fromkeys(failed, -1.0)
     for row in rows:
         if row.stage == "tuning":
-            scores[cell_of(row).name] = criterion(row)
+            name = cell_of(row).name
+            scores[name] = max(row.criterion, scores.get(name, 0.0))
     for task in protocol.tasks:
         yield Cell("base", task, BASE, "{}", 0)
     chosen: dict[tuple[str, str], str] = {}
@@ -74,11 +76,6 @@ def all_cells(protocol: Protocol, rows: Iterable[Row], failed: Iterable[str] = (
         for (task, name), setting in chosen.items():
             yield Cell("final", task, name, setting, seed)
     yield from _sensitivity(protocol, chosen)
-
-
-def criterion(row: Row) -> float:
-    """What tuning maximises: the mean of pass@1, pass@16 and pass@64."""
-    return sum(row.mean_pass(k) for k in OUTCOMES) / len(OUTCOMES)
 
 
 def cell_of(row: Row) -> Cell:
@@ -196,7 +193,8 @@ def _begun(protocol: Protocol, cell: Cell, model: PreTrainedModel, kept: Path) -
 def _evaluations(protocol: Protocol, cell: Cell, step: int) -> list[dict[str, Any]]:
     """The split, samples and temperature of each evaluation after this rollout."""
     last = step == protocol.training["rollouts"]
-    if not (last or cell.stage == "base" or (cell.stage == "final" and step in protocol.evaluated_after)):
+    followed = cell.stage == "final" or (cell.stage == "tuning" and protocol.methods[cell.method].stopped)
+    if not (last or cell.stage == "base" or (followed and step in protocol.evaluated_after)):
         return []
     splits = ("validation",) if cell.stage == "tuning" else ("validation", "test")
     everywhere = cell.stage == "base" or (cell.stage == "final" and last)

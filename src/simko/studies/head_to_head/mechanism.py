@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from simko.report.measures import StepPoint
 from simko.studies.head_to_head.findings import curve_of, outcomes
-from simko.studies.head_to_head.rows import BASE, EARLY, Results, Row, Seeds, Setting
+from simko.studies.head_to_head.rows import BASE, Results, Row, Seeds, Setting
 
 RANKS = 6
 TUNED = {"alpha": "alpha", "top_penalty": "lambda", "top_k": "N", "gate_quantile": "q"}
@@ -84,8 +84,8 @@ class Effect:
 
 
 def trained(results: Results, task: str) -> tuple[str, ...]:
-    """The methods that have a training of their own."""
-    return tuple(method for method in results.methods(task) if method not in (BASE, EARLY))
+    """The methods that have a training of their own, up to the last rollout."""
+    return tuple(method for method in results.methods(task) if method not in results.without_course)
 
 
 def courses(results: Results, task: str) -> dict[str, list[StepPoint]]:

@@ -20,7 +20,8 @@ def document(rows: Sequence[Row], protocol: Mapping[str, Any], failed: Mapping[s
             raise ValueError(
                 f"a row is of {row.method} on {row.task}, which the protocol lacks: give the rows’ own protocol"
             )
-    results = Results(rows, list(protocol["methods"]))
+    methods = protocol["methods"]
+    results = Results(rows, list(methods), [name for name, method in methods.items() if method.get("stopped")])
     tasks = [task for task in protocol["tasks"] if any(row.task == task for row in rows)]
     names = list(dict.fromkeys(name for task in tasks for name in results.methods(task)))
     compared = {task: differences(results, task, at_best=False) for task in tasks if results.methods(task)}

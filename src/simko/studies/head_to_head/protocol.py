@@ -37,6 +37,8 @@ class Contestant:
     """The options to tune over, the usual ones first. One setting: the learning rate alone is tuned."""
     learning_rate_of: str | None = None
     """The method whose tuned learning rate is taken; then nothing is tuned."""
+    stopped: bool = False
+    """Whether a run ends at the evaluation with the best validation criterion, in tuning and in finals."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,7 @@ def read_protocol(path: Path) -> Protocol:
 def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
     tasks = {name: _arena(name, task) for name, task in content["tasks"].items()}
     methods = {
-        name: Contestant(m["row"], tuple(m.get("settings", [{}])), m.get("learning_rate_of"))
-        for name, m in content["methods"].items()
+        name: Contestant(**{**m, "settings": tuple(m.get("settings", [{}]))}) for name, m in content["methods"].items()
     }
     lists = {
         name: tuple(content[name]) for name in ("evaluated_after", "temperatures", "learning_rates", "final_seeds")
@@ -178,6 +179,8 @@ def _check(protocol: Protocol) -> None:
     _check_numbers(protocol)
     for name, contestant in protocol.methods.items():
         known(contestant.row, METHODS, "row")
+        if not isinstance(contestant.stopped, bool):
+            raise ValueError(f"{name}: stopped is {contestant.stopped!r}: give true or false")
         if contestant.learning_rate_of is not None:
             known(contestant.learning_rate_of, protocol.methods, "method")
             if len(contestant.settings) > 1:

@@ -1,13 +1,13 @@
 """The raw rows of the study: how they are read, and which belong to a model at the end of its training.
 
 A row is one evaluation of one model. Two rivals need no training of their own and are named here: the base, and GRPO at the
-step of its best validation pass@64.
+step of its best validation pass@64. Methods that the protocol stops end at the step of the best validation criterion.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +88,11 @@ class Row:
         """The mean over problems of pass@k; of all samples if there are fewer than k."""
         return float(self.passes([min(k, self.samples)]).mean())
 
+    @property
+    def criterion(self) -> float:
+        """What tuning maximises: the mean of pass@1, pass@16 and pass@64."""
+        return sum(self.mean_pass(k) for k in OUTCOMES) / len(OUTCOMES)
+
 
 Seeds = Mapping[int, Row]
 """{training seed: the row of its model}."""
@@ -143,14 +148,23 @@ def parsed_row(row: Mapping[str, Any]) -> Row:
 class Results:
     """The rows by what they are for. The derived rivals are finals like the others."""
 
-    def __init__(self, rows: Sequence[Row], order: Sequence[str]) -> None:
-        """order: the methods in the order of the tables. ValueError for two rows of one evaluation, and as in `_check`."""
+    def __init__(self, rows: Sequence[Row], order: Sequence[str], stopped: Collection[str] = ()) -> None:
+        """order: the methods in the order of the tables. stopped: those that are stopped by the criterion.
+
+        ValueError for two rows of one evaluation, and as in `_check`.
+        """
         _check(rows)
         self._order = {name: i for i, name in enumerate(dict.fromkeys((BASE, GRPO, EARLY, *order)))}
         self.unfinished = _unfinished(rows)
         kept = [row for row in rows if (row.task, row.method, row.seed) not in self.unfinished or row.stage != "final"]
         bases = [replace(row, stage="final", method=BASE) for row in rows if row.stage == "base"]
-        self.rows = [*(row for row in kept if row.stage != "base"), *bases, *_stopped_early(kept)]
+        grpo = [row for row in kept if row.stage == "final" and row.method == GRPO]
+        early = [replace(row, method=EARLY) for row in _at_best(grpo, lambda row: row.mean_pass(OUTCOMES[-1]))]
+        whole = [row for row in kept if row.stage != "base" and row.method not in stopped]
+        cut = _at_best([row for row in kept if row.method in stopped], lambda row: row.criterion)
+        self.rows = [*whole, *bases, *early, *cut]
+        self.stopped = set(stopped)
+        self.without_course = {BASE, EARLY, *stopped}
         self._finals: dict[tuple[str, str, str, float], dict[int, dict[int, Row]]] = {}
         for row in sorted(self.rows, key=lambda row: (row.seed, row.step)):
             if row.stage == "final":
@@ -180,7 +194,7 @@ class Results:
         runs = [
             runs
             for (t, m, split, at), runs in self._finals.items()
-            if (t, split, at) == (task, "test", 1.0) and m not in (BASE, EARLY)
+            if (t, split, at) == (task, "test", 1.0) and m not in self.without_course
         ]
         return "test" if any(len(steps) > 1 for seeds in runs for steps in seeds.values()) else "validation"
 
@@ -244,18 +258,17 @@ def _unfinished(rows: Iterable[Row]) -> set[tuple[str, str, int]]:
     return {run for run, step in ends.items() if step < last[run[0]]}
 
 
-def _stopped_early(rows: Iterable[Row]) -> list[Row]:
-    """The rows of GRPO, for each seed those at the step of best validation pass@64 among steps that were tested too."""
-    runs: dict[tuple[str, int], list[Row]] = {}
+def _at_best(rows: Iterable[Row], score: Callable[[Row], float]) -> list[Row]:
+    """For each run its rows at the step of the best validation score at temperature 1; a final's step must be tested too."""
+    runs: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        if row.stage == "final" and row.method == GRPO:
-            runs.setdefault((row.task, row.seed), []).append(row)
+        runs.setdefault((row.task, row.method, row.setting, row.stage, row.seed), []).append(row)
     found = []
     for run in runs.values():
         at_1 = [row for row in run if row.temperature == 1.0]
-        tested = {row.step for row in at_1 if row.split == "test"}
+        tested = {row.step for row in at_1 if row.split == "test" or row.stage == "tuning"}
         choices = [row for row in at_1 if row.split == "validation" and row.step in tested]
         if len(choices) > 1:
-            best = max(choices, key=lambda row: (row.mean_pass(OUTCOMES[-1]), -row.step)).step
-            found += [replace(row, method=EARLY) for row in run if row.step == best]
+            best = max(choices, key=lambda row: (score(row), -row.step)).step
+            found += [row for row in run if row.step == best]
     return found

@@ -84,6 +84,8 @@ def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Bl
         "for each method and K the temperature with the best pass@K on validation problems, mean over seeds. "
         f"{EARLY}: GRPO, for each seed at the step of best validation pass@{OUTCOMES[-1]}. Seconds: training alone, mean over seeds."
     )
+    if stopped := [end.method for end in ends if end.method in results.stopped]:
+        caption += f" {', '.join(stopped)}: for each seed at the step of the best validation mean, by which the setting was tuned too."
     blocks: list[Block] = [Heading(f"{task}: finals", 3), Table([*header, "training, s"], rows, caption)]
     if not any(end.at_best for end in ends):
         blocks.append(
