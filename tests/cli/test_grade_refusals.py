@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grading import FLAT, LOGS, inspect_log, refusal
+from grading import FLAT, LOGS, grade, inspect_log, refusal
 from kinds import write_rows
 
 
@@ -23,6 +23,17 @@ def edited(*changes: object) -> list[object]:
     return [*FLAT[:5], FLAT[5] | change if isinstance(change, dict) else change, *FLAT[6:]]
 
 
+def listed(text: str) -> list[object]:
+    return [row | {"response": text} for row in FLAT]
+
+
+TEXTS = [
+    "['1', '2']",
+    "[\"It's 2.\", '2']",
+    "['1'\n '2']",
+    "[{'role': 'assistant', 'content': '2'}]",
+    '[{"role": "user"}, {"a": 1}]',
+]
 BROKEN: dict[str, tuple[list[object], str]] = {
     "no JSON": (edited("{"), "line 6: not JSON"),
     "no object": (edited("[1]"), "line 6: expected an object"),
@@ -48,6 +59,11 @@ BROKEN: dict[str, tuple[list[object], str]] = {
         "line 2: the model is 'b'",
     ),
     "two top-p": ([FLAT[0] | {"top_p": 1}, FLAT[0] | {"top_p": 0.5}], "line 2: top_p is 0.5 here and 1.0 in"),
+    "a top-p of 3": (edited({"top_p": 3}), "line 6: top_p must be a number from 0 to 1"),
+    **{
+        f"only lists as text, {i}": (listed(text), "every response is a list written as a text")
+        for i, text in enumerate(TEXTS)
+    },
     "two gold columns": (edited({"gold": "1"}), "line 6: 'answer' and 'gold' may be the answer"),
     "two response columns": (edited({"output": "1"}), "line 6: 'response' and 'output' may be the response"),
     "ids of responses": (
@@ -110,6 +126,22 @@ def test_words_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str
     bare = write_rows(tmp_path / "bare.jsonl", [{"problem": "1+1=", "response": "2"}])
     assert "there is no answer" in refusal(run, capsys, bare)
     assert "give the problems with --task" in refusal(run, capsys, bare, "--task", "a name")
+
+
+@pytest.mark.parametrize("text", [r"\[x = 2\] so [1, 2]", "[2]", "[]", "['1'] and ['2'] are 2"])
+def test_a_response_may_look_like_a_list(text: str, tmp_path: Path) -> None:
+    assert grade(write_rows(tmp_path / "mine.jsonl", listed(text)), "--out", tmp_path / "run") == 0
+    one = [*listed("['1', '2']")[:5], *FLAT[5:]]
+    assert grade(write_rows(tmp_path / "one.jsonl", one), "--out", tmp_path / "one") == 0
+
+
+def test_the_columns_of_a_log_are_not_the_users_to_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for log in (next(LOGS.glob("samples_*.jsonl")), LOGS / "verl" / "1.jsonl", LOGS / "lighteval_details_sums.parquet"):
+        said = refusal(tmp_path / "run", capsys, log, "--columns", "answer=target")
+        assert "whose columns are known: leave --columns out" in said
+    with pytest.raises(SystemExit):
+        grade(log, "--out", tmp_path / "run", "--top-p", "3")
+    assert "no number from 0 to 1" in capsys.readouterr().err
 
 
 def test_a_gold_that_cannot_be_judged_is_refused_before_anything_is_written(

@@ -220,6 +220,7 @@ ODD: dict[str, Any] = {
     "a number": b"7",
     "not UTF-8": b'{"choices": [{"text": "\xff\xfe"',
     "deep": b"[" * 100_000,
+    "endless": b"{" + b" " * (33 << 20),
     "events": b'data: {"choices": [{"delta": {"content": "so"}}]}\n\ndata: [DONE]\n\n',
 }
 

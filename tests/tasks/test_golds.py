@@ -129,6 +129,7 @@ increasing on (0, 1) and decreasing on (1, 2) | circle with center (0,0) and rad
 n even, Alice wins; n odd, Bob wins | All integers $n \ge 2$ which are not powers of two | x is equal to 4 | 1 in 6
 $x$ is any real number, $y=0$ | n is divisible by 3 but not by 9 | a parabola with vertex (1, 2) | profit of $30 | SO(3) | it increases
 All primes p such that p is 1 mod 4 | I_{\max}=\frac{q_0}{\sqrt{2LC}} | N_{needed}=4 | None of the above | two thirds | 3 to 5
+1 < x | x<y>z | a<b | 0 < x < 1 and y > 2 | \begin{pmatrix}1&2\\3&4\end{pmatrix} | None of them | \begin{matrix}a&b;c\end{matrix}
 """
 LEGITIMATE = [answer.strip() for line in ANSWERS.strip().splitlines() for answer in line.split(" | ")]
 
@@ -165,10 +166,25 @@ def test_a_list_that_was_written_as_text_is_no_gold(tmp_path: Path, answer: str)
     assert "is a list of quoted texts" in said
 
 
+HTML = ["<b>6</b>", "6<br/>", "<math>6</math>", '<span class="a">6</span>', "6&nbsp;", "&lt; 6", "6 &#215; 7"]
+MISSING = ["nan", "NaN", "None", "null", " N/A ", "<NA>", "NaT"]
+
+
 @pytest.mark.parametrize("verifier", ["math", "last_box"])
 @pytest.mark.parametrize(
     "answer",
-    ["6<|im_end|>", "6</s>", "<think>3 + 3</think>6", "<think>6", "6<|eot_id|>\n", "## 6", "### $6$", "1" * 1001],
+    [
+        "6<|im_end|>",
+        "6</s>",
+        "<think>3 + 3</think>6",
+        "<think>6",
+        "6<|eot_id|>\n",
+        "## 6",
+        "### $6$",
+        "1" * 1001,
+        *HTML,
+        *MISSING,
+    ],
 )
 def test_what_no_answer_can_equal_is_no_gold(tmp_path: Path, verifier: str, answer: str) -> None:
     """A response's own answer is judged without thoughts and tokens, and a long one not at all."""

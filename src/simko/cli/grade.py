@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_stated(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--model", help="the model's name")
     group.add_argument("--temperature", type=_number, metavar="T", help="0 is greedy")
-    group.add_argument("--top-p", type=_number, metavar="P")
+    group.add_argument("--top-p", type=_share, metavar="P")
     group.add_argument("--top-k", type=int, metavar="K")
     group.add_argument("--max-new-tokens", type=int, metavar="N", help="the length at which responses were truncated")
     group.add_argument("--seed", type=int, metavar="SEED", help="the seed of the draws")
@@ -109,6 +109,12 @@ def _task(args: argparse.Namespace) -> "Task | None":
             raise ValueError(f"{args.task} needs --verifier, e.g. --verifier math")
         return read_file(args.task, args.verifier)
     return get_task(args.task) if args.task in TASKS or args.task.partition("/")[0] in PREFIXES else None
+
+
+def _share(text: str) -> float:
+    if (number := _number(text)) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return number
 
 
 def _number(text: str) -> float:

@@ -1,6 +1,7 @@
 """Files of generations -> sets of problems with their samples, read twice: once to check, once to store."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -35,6 +36,9 @@ LOGS = {
     "simko": (is_export, export_rows),
 }
 """{format: (whether a file's first row is of it, what reads such rows)}, beside inspect_ai's, which its suffix tells."""
+
+_LIST = re.compile(r"""\s*\[\s*(?:['"].*['"]|\{\s*(['"])role\1.*\})\s*\]\s*""", re.DOTALL)
+"""A list of texts or messages as Python or JSON write it."""
 
 Key = tuple[str, float | str, int | None]
 """(task, temperature, step): responses that differ in one are never counted together."""
@@ -202,7 +206,8 @@ class Generations:
         if row.prompt is None or row.answer is None:
             what = "prompt" if row.prompt is None else "answer"
             raise ValueError(
-                f"there is no {what}: name its column, --columns {what}=NAME, or give the problems with --task"
+                f"there is no {what}: give the problems with --task, or, if the file is no package's log, name the column, "
+                f"--columns {what}=NAME"
             )
         id = hashlib.sha256(row.prompt.encode("utf-8", "replace")).hexdigest()[:12] if row.id is None else row.id
         if (reason := eaten_latex(row.prompt)) is not None:
@@ -263,15 +268,27 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
     if first is None:
         raise ValueError(f"{path}: the file holds no rows")
     every = chain([first], rows)
-    for fits, read in LOGS.values():
-        if fits(first[1]) and not columns.names:
+    for writer, (fits, read) in LOGS.items():
+        if fits(first[1]):
+            if columns.names:
+                raise ValueError(
+                    f"{path} is a file of {writer}, whose columns are known: leave --columns out, and give what it lacks by --task"
+                )
             yield from read(every, path)
             return
     with reading(first[0]):
         read_row = counts_row if is_counts(first[1], columns) else flat_row
+    lists_alone = True
     for place, cells in every:
         with reading(place):
-            yield read_row(cells, place, columns)
+            row = read_row(cells, place, columns)
+        lists_alone = lists_alone and _LIST.fullmatch(row.responses[0].text) is not None
+        yield row
+    if lists_alone:
+        raise ValueError(
+            f"{path}: every response is a list written as a text ({row.responses[0].text!r:.60}): write several responses as a JSON "
+            "list, in .csv in a column 'responses', and a chat as the text of its last message"
+        )
 
 
 def _check_there(path: Path) -> None:

@@ -98,6 +98,13 @@ def _number(value: object, what: str) -> float:
     return number
 
 
+def _share(value: object, what: str) -> float:
+    number = _number(value, what)
+    if number > 1:
+        raise ValueError(f"{what} must be a number from 0 to 1, not {value!r:.40}")
+    return number
+
+
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{what} must be a text, not {value!r:.40}")
@@ -111,7 +118,7 @@ def _texts(value: object, what: str) -> list[str]:
 _FORMS: Mapping[str, Callable[[object, str], Any]] = {
     "model": _text,
     "temperature": _number,
-    "top_p": _number,
+    "top_p": _share,
     "top_k": whole_number,
     "max_new_tokens": whole_number,
     "stop": _texts,

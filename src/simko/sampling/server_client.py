@@ -20,6 +20,7 @@ logger = logging.getLogger("simko")
 
 _CONNECT_SECONDS = 20.0
 _PATIENCE = 3600.0  # seconds for which a request is told to wait (429) before it fails
+_MOST_BYTES = 32 << 20  # of one answer; a million tokens are about 4 MiB
 _WORDS = 400  # the most characters that are kept of a server's message
 
 Kind = Literal["refused", "odd", "busy", "failing", "slow", "lost", "unreachable"]
@@ -113,7 +114,7 @@ class ServerClient:
     async def _once(self, path: str, body: Mapping[str, Any]) -> Reply:
         try:
             async with self._session.post(self._base_url + path, json=body) as response:
-                data = await response.read()
+                data = await _body(response)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ServerFailure("unreachable", str(error)) from error
@@ -139,6 +140,16 @@ class ServerClient:
         if failure.status not in self._told and pause >= 1:
             self._told.add(failure.status)
             logger.info("%s: %s; asking again in %.0f s, and so on", self._base_url, failure, pause)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer. ServerFailure of the kind "odd" for one that never ends, which would fill the memory."""
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > _MOST_BYTES:
+            raise ServerFailure("odd", f"{response.status} with more than {_MOST_BYTES >> 20} MiB")
+    return bytes(data)
 
 
 def _kind(status: int) -> Kind:

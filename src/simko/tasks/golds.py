@@ -5,6 +5,7 @@ A verifier that compares answers needs the answer alone. A worked solution that 
 """
 
 import re
+from html import unescape
 
 from simko.verifiers.extract import MAX_ANSWER, find_answer
 from simko.verifiers.maths.reading.words import vocabulary
@@ -16,6 +17,13 @@ _MATHEMATICAL = ("math", "last_box")
 
 _MARK = re.compile(r"(?<!#)#{4}(?!#)")
 _HEADING = re.compile(r"\s*#{1,6}\s")
+_NAME = "[A-Za-z][A-Za-z0-9]*"
+_MARKUP = re.compile(
+    rf"</{_NAME}>|<{_NAME}\s*/>|<{_NAME}\s+[a-z]+=[^<>]*>|<[A-Za-z]{{2}}[A-Za-z0-9]*>|&(?:[A-Za-z]+|#x?[0-9A-Fa-f]+);"
+)
+"""What HTML writes. <y> alone may be an inequality's."""
+_MISSING = ("nan", "nat", "none", "null", "n/a", "na", "<na>")
+"""How tables spell a cell without a value."""
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _QUOTED_LIST = re.compile(r"""\s*[\[{(]\s*(['"]).*\1\s*,?\s*[\])}]\s*""", re.DOTALL)
 
@@ -59,13 +67,17 @@ def _no_answer(gold: str) -> str | None:
         return "a list of quoted texts"
     if final_part(gold) != gold:
         return "a text with a thought or a chat template's token"
+    if gold.strip().casefold() in _MISSING:
+        return "the mark of a missing value"
+    if (found := _MARKUP.search(gold)) is not None and (found[0][0] == "<" or unescape(found[0]) != found[0]):
+        return f"a text with HTML, {found[0]!r:.40},"
     if _HEADING.match(gold):
         return "a heading of Markdown"
     if len(gold) > MAX_ANSWER:
         return f"a text of {len(gold):,} characters, more than the {MAX_ANSWER:,} of the longest answer that is judged,"
-    found = find_answer(gold)
-    if found is not None and found.rule not in ("box", "whole response"):
-        return f"a text that states its answer, {found.text!r:.40}"
+    stated = find_answer(gold)
+    if stated is not None and stated.rule not in ("box", "whole response"):
+        return f"a text that states its answer, {stated.text!r:.40}"
     return "prose" if is_prose(gold) else None
 
 
