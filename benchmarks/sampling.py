@@ -2,8 +2,8 @@
 
     python benchmarks/sampling.py MODEL_FOLDER --tokens 32 256 1024 [--before SRC] [--lighteval PYTHON] [--threads 1]
 
-Every response has exactly so many tokens (no token ends it), float32, temperature 1. Each peer draws --samples responses to each
-of 32 prompts, 32 rows at a time, in a process of its own, the peers in turn. `before` is this sampler in another checkout's src.
+Every response has exactly so many tokens (no token ends it), float32, temperature 1. Each peer draws a response to each of
+--rows prompts, all at once, in a process of its own, the peers in turn. `before` is this sampler in another checkout's src.
 The server is asked through simko's own client, and its start is not counted; its CPU time is its own and the client's.
 `lighteval` runs under the Python of an environment that has it.
 """
@@ -20,55 +20,55 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROMPTS = [f"Question: What is {a} times {100 - a}?\nAnswer:" for a in range(10, 42)]
+PROMPTS = [f"Question: What is {a} times {100 - a}?\nAnswer:" for a in range(10, 74)]
 RARE = 5  # the token that ends a response to lighteval, which has no run without one
 PEERS = ("ours", "before", "generate", "generate_batch", "serve", "lighteval")
 
 
-def draw(peer: str, folder: str, tokens: int, samples: int, threads: int) -> tuple[int, float, float]:
+def draw(peer: str, folder: str, tokens: int, rows: int, threads: int) -> tuple[int, float, float]:
     """(tokens drawn, seconds, CPU-seconds of this process)."""
     import torch
 
     torch.set_num_threads(threads)
     run = {"generate": with_generate, "generate_batch": with_generate_batch, "lighteval": with_lighteval}
-    call = run[peer](folder, tokens, samples) if peer in run else with_sampler(folder, tokens, samples, peer == "serve")
+    call = run[peer](folder, tokens, rows) if peer in run else with_sampler(folder, tokens, rows, peer == "serve")
     start, cpu = time.perf_counter(), time.process_time()
     drawn = call()
     return drawn, time.perf_counter() - start, time.process_time() - cpu
 
 
-def with_sampler(folder: str, tokens: int, samples: int, served: bool) -> Callable[[], int]:
+def with_sampler(folder: str, tokens: int, rows: int, served: bool) -> Callable[[], int]:
     from simko.records import Problem
     from simko.sampling import SamplingSettings, open_sampler
 
-    rows = [Problem(str(i), prompt, "0") for i, prompt in enumerate(PROMPTS)]
-    count = len(PROMPTS) * samples
+    problems = [Problem(str(i), prompt, "0") for i, prompt in enumerate(PROMPTS[:rows])]
     if served:
-        sampler = open_sampler("openai", folder, base_url=os.environ["SERVER"], concurrency=count)
+        sampler = open_sampler("openai", folder, base_url=os.environ["SERVER"], concurrency=rows)
     else:
-        sampler = open_sampler("transformers", folder, batch_size=len(PROMPTS), dtype="float32")
-    wanted, settings = {row.id: range(samples) for row in rows}, SamplingSettings(max_new_tokens=tokens)
-    one = {row.id: range(1) for row in rows}
-    list(sampler.sample(rows, one, SamplingSettings(max_new_tokens=2), seed=1))  # loads the model, or finds the dialect
-    return lambda: sum(s.tokens for part in sampler.sample(rows, wanted, settings, seed=0) for s in part)
+        sampler = open_sampler("transformers", folder, batch_size=rows, dtype="float32")
+    wanted, settings = {p.id: range(1) for p in problems}, SamplingSettings(max_new_tokens=tokens)
+    list(
+        sampler.sample(problems, wanted, SamplingSettings(max_new_tokens=2), seed=1)
+    )  # loads the model, or finds the dialect
+    return lambda: sum(s.tokens for part in sampler.sample(problems, wanted, settings, seed=0) for s in part)
 
 
-def with_generate(folder: str, tokens: int, samples: int) -> Callable[[], int]:
+def with_generate(folder: str, tokens: int, rows: int) -> Callable[[], int]:
     model, tokenizer, drawing = loaded(folder, tokens)
 
     def call() -> int:
-        batch = tokenizer(PROMPTS, padding=True, padding_side="left", return_tensors="pt")
-        found = model.generate(**batch, **drawing, num_return_sequences=samples)
+        batch = tokenizer(PROMPTS[:rows], padding=True, padding_side="left", return_tensors="pt")
+        found = model.generate(**batch, **drawing)
         return len(found) * (found.shape[1] - batch["input_ids"].shape[1])
 
     return call
 
 
-def with_generate_batch(folder: str, tokens: int, samples: int) -> Callable[[], int]:
+def with_generate_batch(folder: str, tokens: int, rows: int) -> Callable[[], int]:
     from transformers import GenerationConfig
 
     model, tokenizer, drawing = loaded(folder, tokens)
-    ids = [ids for ids in tokenizer(PROMPTS)["input_ids"] for _ in range(samples)]
+    ids = tokenizer(PROMPTS[:rows])["input_ids"]
     config = GenerationConfig(**drawing, eos_token_id=-1)
     return lambda: sum(len(o.generated_tokens) for o in model.generate_batch(ids, generation_config=config).values())
 
@@ -83,7 +83,7 @@ def loaded(folder: str, tokens: int) -> tuple[Any, Any, dict[str, Any]]:
     return model, tokenizer, drawing
 
 
-def with_lighteval(folder: str, tokens: int, samples: int) -> Callable[[], int]:
+def with_lighteval(folder: str, tokens: int, rows: int) -> Callable[[], int]:
     from lighteval.models.model_input import GenerationParameters
     from lighteval.models.transformers.transformers_model import TransformersModel, TransformersModelConfig
     from lighteval.tasks.requests import Doc, SamplingMethod
@@ -92,14 +92,14 @@ def with_lighteval(folder: str, tokens: int, samples: int) -> Callable[[], int]:
         model_name=folder,
         dtype="float32",
         device="cpu",
-        batch_size=len(PROMPTS),
+        batch_size=rows,
         generation_parameters=GenerationParameters(temperature=1.0, top_k=0, max_new_tokens=tokens),
     )
     model = TransformersModel(config)
     model.tokenizer.eos_token = model.tokenizer.pad_token = model.tokenizer.convert_ids_to_tokens(RARE)
     docs = [
-        Doc(prompt, ["0"], 0, id=str(i), task_name="t", num_samples=samples, generation_size=tokens, stop_sequences=[])
-        for i, prompt in enumerate(PROMPTS)
+        Doc(prompt, ["0"], 0, id=str(i), task_name="t", generation_size=tokens, stop_sequences=[])
+        for i, prompt in enumerate(PROMPTS[:rows])
     ]
     for doc in docs:
         doc.sampling_methods = [SamplingMethod.GENERATIVE]
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="a checkpoint")
     parser.add_argument("--tokens", type=int, nargs="+", default=[32, 256, 1024])
-    parser.add_argument("--samples", type=int, default=1, help="responses to each of the prompts")
+    parser.add_argument("--rows", type=int, default=32, help=f"prompts, up to {len(PROMPTS)}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--before", type=Path, help="the src folder of another checkout")
     parser.add_argument("--lighteval", type=Path, help="the Python of an environment that has lighteval")
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(draw(args.one, args.folder, args.tokens[0], args.samples, args.threads)))
+        print(json.dumps(draw(args.one, args.folder, args.tokens[0], args.rows, args.threads)))
         return
     with tempfile.TemporaryDirectory() as folder:
         endless(Path(args.folder), Path(folder))
@@ -152,7 +152,7 @@ def compare(args: argparse.Namespace, folder: str) -> None:
                 continue
             python = args.lighteval if peer == "lighteval" else sys.executable
             words = [python, __file__, folder, "--one", peer, "--tokens", str(tokens)]
-            words += ["--samples", str(args.samples), "--threads", str(args.threads)]
+            words += ["--rows", str(args.rows), "--threads", str(args.threads)]
             environment = dict(os.environ) | ({"PYTHONPATH": str(args.before)} if peer == "before" else {})
             environment |= {"SERVER": "http://127.0.0.1:8123/v1", "OMP_NUM_THREADS": str(args.threads)}
             server = _served(folder, args.threads) if peer == "serve" else None
