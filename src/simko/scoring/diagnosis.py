@@ -75,10 +75,13 @@ def summarise_records(directory: Path) -> dict[str, Any]:
         raise ValueError(f"{directory} holds no records of simko diagnose (no plan.json): give its --records directory")
     plan = read_json(directory / "plan.json")
     models = [_Model(Records(directory / name)) for name in plan["models"]]
-    keys = [tuple(key) for key in plan["show"]] or models[0].examples()
-    shown = [one for key in keys if (one := _shown(models, key, plan["prompts"])) is not None]
-    if plan["show"] and len(shown) < len(keys):
-        raise ValueError(f"--show: no model has scored all of {', '.join(f'{id}:{i}' for id, i in keys)}")
+    readers: dict[str, list[_Model]] = {}  # of the same responses
+    for m in models:
+        readers.setdefault(m.kept["responses_sha256"], []).append(m)
+    shown = []
+    for some in readers.values():
+        keys = [tuple(key) for key in plan["show"]] or some[0].examples()[: 2 if len(readers) == 1 else 1]
+        shown += [_shown(some, key, plan["prompts"]) for key in keys]
     summary = {"command": plan["command"], "models": [m.described for m in models], "shown": shown}
     summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
     write_whole(directory / "diagnosis.json", json.dumps(summary) + "\n")
@@ -132,26 +135,25 @@ class _Model:
             return [right[both], wrong[both]]
         return [*list(right.values())[:1], *list(wrong.values())[:1]] or list(unjudged.values())[:2]
 
-    def response(self, key: _Key) -> TokenRows | None:
-        """The rows of one response; None if it was not scored."""
-        if (path := self._place.get(key)) is None:
-            return None
-        return next(r for r in self.records.rows(path) if (r.problem_id, r.sample) == key)
+    def response(self, key: _Key) -> TokenRows:
+        """The rows of one response. ValueError if it was not scored."""
+        if key not in self._place:
+            raise ValueError(f"--show {key[0]}:{key[1]}: there is no such response in {self.kept['source']}")
+        return next(r for r in self.records.rows(self._place[key]) if (r.problem_id, r.sample) == key)
 
     def text(self, token: int) -> str:
         """A token's text."""
         return self.texts[token] if token < len(self.texts) else f"<{token}>"
 
 
-def _shown(models: Sequence[_Model], key: _Key, prompts: dict[str, str]) -> dict[str, Any] | None:
-    """One response as each model sees it: its tokens, and the candidates of its most uncertain segment."""
-    found = {m.name: (m, rows) for m in models if (rows := m.response(key)) is not None}
-    if not found:
-        return None
+def _shown(models: Sequence[_Model], key: _Key, prompts: dict[str, str]) -> dict[str, Any]:
+    """One response as each of its readers sees it: its tokens, and the candidates of its most uncertain segment."""
+    found = {m.name: (m, m.response(key)) for m in models}
     first, rows = next(iter(found.values()))
     start = _most_uncertain(rows.entropy)
     alike = {name: (m, r) for name, (m, r) in found.items() if np.array_equal(r.tokens, rows.tokens)}
     return {
+        "source": first.kept["source"],
         "problem_id": key[0],
         "sample": key[1],
         "correct": rows.correct,
