@@ -75,7 +75,6 @@ def _scored(args: argparse.Namespace, directory: Path) -> dict[str, object]:
 
     from simko.scoring import diagnose, read_responses
     from simko.scoring.scored import Scoring
-    from simko.verifiers import get_verifier
 
     if not args.samples:
         raise ValueError("say which responses the models read: --samples RUN_OR_FILE")
@@ -87,8 +86,9 @@ def _scored(args: argparse.Namespace, directory: Path) -> dict[str, object]:
         raise ValueError(f"--temperature is {args.temperature}: give a number above 0")
     if not 0 <= args.gate_quantile <= 1:
         raise ValueError(f"--gate-quantile is {args.gate_quantile}: give a number from 0 to 1")
-    judge = None if args.verifier is None else get_verifier(args.verifier)
-    read = {s: read_responses(s, verifier=judge, per_problem=args.per_problem) for s in dict.fromkeys(args.samples)}
+    read = {
+        s: read_responses(s, verifier=args.verifier, per_problem=args.per_problem) for s in dict.fromkeys(args.samples)
+    }
     options = ("candidates", "temperature", "gate_quantile", "chat", "batch_size", "dtype", "device")
     return diagnose(
         [_model(text) for text in args.model],

@@ -53,6 +53,11 @@ def diagnose(
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a folder: name the model, --model NAME=PATH")
     each = [*responses] * len(models) if len(responses) == 1 else [*responses]
+    for one in each:
+        there = {(r.problem.id, r.sample.index) for r in one.responses}
+        for id, index in show:
+            if (id, index) not in there:
+                raise ValueError(f"--show {id}:{index}: there is no such response in {one.source}")
     with locked(directory):
         for choice, own in zip(models, each, strict=True):
             score(choice, own, Records(directory / choice.name), options, progress=progress)
@@ -136,9 +141,7 @@ class _Model:
         return [*list(right.values())[:1], *list(wrong.values())[:1]] or list(unjudged.values())[:2]
 
     def response(self, key: _Key) -> TokenRows:
-        """The rows of one response. ValueError if it was not scored."""
-        if key not in self._place:
-            raise ValueError(f"--show {key[0]}:{key[1]}: there is no such response in {self.kept['source']}")
+        """The rows of one response."""
         return next(r for r in self.records.rows(self._place[key]) if (r.problem_id, r.sample) == key)
 
     def text(self, token: int) -> str:

@@ -1,10 +1,11 @@
 """The records of a diagnosis on disk: one Parquet row a token, in a file a batch of responses.
 
 DIRECTORY/
-  diagnosis.json              what the page shows: models, summaries, the samples of the token views
-  MODEL/model.json            what decides the rows: the model, the responses, the options
-  MODEL/vocabulary.json       the text of each token id
-  MODEL/batch-000000.parquet  rows, whole responses only
+  plan.json                          the models of the page, and which responses it shows
+  diagnosis.json                     what the page shows: models, summaries, the samples of the token views
+  MODEL/model.json                   what decides the rows: the model, the responses, the options
+  MODEL/vocabulary.json              the text of each token id
+  MODEL/tokens/batch-000000.parquet  rows, whole responses only
 """
 
 import json
@@ -91,7 +92,7 @@ class Records:
 
     def files(self) -> list[Path]:
         """The batches."""
-        return sorted(self.folder.glob("batch-*.parquet"))
+        return sorted((self.folder / "tokens").glob("batch-*.parquet"))
 
     def scored(self) -> set[int]:
         """The numbers of the responses that are there."""
@@ -139,7 +140,7 @@ class Records:
             }
         )
         last = max((int(path.stem.partition("-")[2]) for path in self.files()), default=-1)
-        with replacing(self.folder / _FILE.format(last + 1)) as new:
+        with replacing(self.folder / "tokens" / _FILE.format(last + 1)) as new:
             pq.write_table(table, new)
 
     def rows(self, file: Path) -> list[TokenRows]:
