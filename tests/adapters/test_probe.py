@@ -10,6 +10,9 @@ from trl import GRPOTrainer
 
 from simko.adapters.trl import ConcentrationCallback, RLVRTrainer
 from simko.adapters.trl.probe import verdicts
+from simko.cli.main import main
+from simko.evaluate import SampleStore
+from simko.records import Problem, Sample, Verdict
 
 
 def has_digit(completions, **_):
@@ -97,3 +100,61 @@ def test_what_the_callback_refuses(tmp_path):
     for words in ({"every": 0}, {"rows": 0}):
         with pytest.raises(ValueError, match="is 0: give a whole number"):
             ConcentrationCallback(trainer, **words)
+
+
+def test_teacher_forcing_gives_what_the_probe_logged(tmp_path):
+    """`simko diagnose` on the checkpoint and the responses of a probed rollout, read back as text."""
+    rollouts = []
+
+    generated = []
+
+    def reward(prompts, completions, completion_ids, **_):
+        generated[:] = zip(prompts, completions, completion_ids, has_digit(completions), strict=True)
+        return has_digit(completions)
+
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, reward=reward, max_steps=4, probe_every=2, probe_rows=8, save_strategy="steps", save_steps=2,
+        generation_kwargs={"suppress_tokens": [0, 2]},  # text does not keep padding and unknown tokens
+    )  # fmt: skip
+    measure = trainer.probe.measure
+    trainer.probe.measure = lambda *words: (
+        rollouts.append((trainer.state.global_step, list(generated))),
+        measure(*words),
+    )
+    trainer.train()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "diagnostics.jsonl").read_text().splitlines()]
+    (step, rows), line = rollouts[-1], lines[-1]
+    assert step == line["step"] == 2
+    problems = [Problem(prompt, prompt) for prompt in dict.fromkeys(prompt for prompt, *_ in rows)]
+    with SampleStore(tmp_path / "samples.db") as store:
+        setting = store.begin("rollout", "T=1", {"chat": False}, "has digit", problems, len(rows))
+        for i, (prompt, text, ids, right) in enumerate(rows):
+            sample = Sample(prompt, i, text, len(ids), "stop" if ids[-1] == 1 else "length")
+            store.add(setting, [sample], [Verdict("correct" if right else "wrong")])
+    words = [
+        "--samples",
+        str(tmp_path / "samples.db"),
+        "--out",
+        str(tmp_path / "page.html"),
+        "--candidates",
+        "6",
+        "--quiet",
+    ]
+    checkpoint = tmp_path / "out" / "checkpoint-2"
+    assert main(["diagnose", "--model", f"policy={checkpoint}", *words]) == 0
+    (model,) = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["models"]
+    assert (model["other_lengths"], model["left_out"]) == (0, {})
+    found = flat(model["summary"])
+    expected = flat({key: value for key, value in line.items() if key != "step"})
+    assert found.keys() == expected.keys()
+    assert line["correct"]["responses"] not in (0, 8)
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, abs=2e-5), key
+
+
+def flat(value, name=""):
+    if isinstance(value, dict):
+        return {k: v for key, x in value.items() for k, v in flat(x, f"{name}.{key}").items()}
+    if isinstance(value, list):
+        return {k: v for i, x in enumerate(value) for k, v in flat(x, f"{name}.{i}").items()}
+    return {name: value}
