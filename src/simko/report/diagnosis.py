@@ -371,14 +371,11 @@ def _token(t: Mapping[str, Any]) -> Token:
 
 
 def _column(text: str, column: Mapping[str, Any], own: str) -> Column:
+    elsewhere = {own: column["elsewhere"][own]} | column["elsewhere"]
     candidates = [
-        Candidate(
-            on_one_line(shown), p, n == column["sampled"],
-            {name: "less than its last candidate" if at[n] is None else f"{at[n]:.3f}"
-             for name, at in ({own: column["elsewhere"][own]} | column["elsewhere"]).items()},
-        )
+        Candidate(on_one_line(shown), p, n == column["sampled"], {name: at[n] for name, at in elsewhere.items()})
         for n, (shown, p) in enumerate(column["candidates"])
-    ]  # fmt: skip
+    ]
     return Column(on_one_line(text), f"{column['sampled_p']:.3f}", candidates, f"{column['rest']:.3f}")
 
 

@@ -222,10 +222,11 @@ def _matrix(
     return columns
 
 
-def _probability(rows: TokenRows, t: int, token: int) -> float | None:
-    """What a model gives to a token; None if it is not among its candidates."""
+def _probability(rows: TokenRows, t: int, token: int) -> str:
+    """What a model gives to a token; a bound if it is not among its candidates."""
+    p = np.exp(rows.candidate_logp[t])
     at = np.flatnonzero(rows.candidates[t] == token)
-    return _round(np.exp(rows.candidate_logp[t][at[0]])) if len(at) else None
+    return f"{p[at[0]]:.3f}" if len(at) else f"≤ {p[-1]:.3f}"
 
 
 def _round(x: Any) -> float:
