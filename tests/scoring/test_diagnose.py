@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from scipy.stats import ttest_1samp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.cli.main import main
@@ -92,6 +93,17 @@ def test_two_models_over_an_evaluation(tmp_path, tiny_base, other, run, capsys):
         assert model["summary"]["tokens"] == len(rows)
         assert model["summary"]["correct"]["responses"] == sum(r.correct for r in responses)
         assert (rows["candidate_logp"].map(np.exp).map(np.sum) <= 1 + 1e-5).all()
+    (difference,) = found["differences"]
+    by_problem = []
+    for name in ("base", "other"):
+        rows = records(tmp_path / "page.records" / name)
+        first = rows.assign(p=rows["candidate_logp"].map(lambda x: np.exp(x[0])))
+        by_problem.append(first.groupby(["problem_id", "sample"])["p"].mean().groupby("problem_id").mean())
+    apart = by_problem[1] - by_problem[0]
+    low, high = ttest_1samp(apart, 0).confidence_interval(0.95)
+    assert difference["numbers"]["probability of rank 1"] == pytest.approx([apart.mean(), low, high], abs=1e-6)
+    assert (difference["ours"], difference["other"], difference["problems"]) == ("other", "base", 5)
+    assert "other − base" in html
 
 
 def test_records_are_what_the_model_says(tmp_path, tiny_base, run):

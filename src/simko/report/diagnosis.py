@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simko.evaluate.files import read_json
-from simko.report.document import Block, Code, Document, Figures, Heading, Prose, Table, as_markdown, write_document
+from simko.report.document import (
+    Block,
+    Cell,
+    Code,
+    Document,
+    Figures,
+    Heading,
+    Prose,
+    Table,
+    as_markdown,
+    write_document,
+)
 from simko.report.plots import DASHED, axes, colour, label_ends, log2_ticks, step_axes, svg
 from simko.report.tokens import Candidate, Candidates, Column, Matrix, Reading, Token, TokenView, in_text, on_one_line
 
@@ -43,13 +54,13 @@ def write_diagnosis(summary: _Summary, path: Path) -> Path:
 
 def diagnosis_text(summary: _Summary) -> str:
     """The words and the numbers, for a terminal."""
-    return as_markdown([*_words(summary), _numbers(summary)])
+    return as_markdown([*_words(summary), _numbers(summary), *_differences(summary)])
 
 
 def diagnosis_blocks(summary: _Summary) -> list[Block]:
     """The blocks of a diagnosis: words, numbers, charts, candidate matrices and token views."""
     models = summary["models"]
-    blocks: list[Block] = [*_words(summary), _numbers(summary)]
+    blocks: list[Block] = [*_words(summary), _numbers(summary), *_differences(summary)]
     for heading, words, charts in _charts(models):
         if charts:
             blocks += [Heading(heading), Prose(words, "caption"), *_drawn(charts)]
@@ -128,6 +139,26 @@ def _numbers(summary: _Summary) -> Table:
         "Entropy in nats. Gated tokens are those of high entropy in their response, where SimKO acts."
     )
     return Table(header, rows, caption)
+
+
+def _differences(summary: _Summary) -> list[Block]:
+    """A table of differences from the first model; nothing for one model or one problem."""
+    found = summary["differences"]
+    if not found:
+        return []
+    rows: list[list[Cell]] = []
+    for d in found:
+        numbers = [(_signed(m), f"{_signed(low)} to {_signed(high)}") for m, low, high in d["numbers"].values()]
+        rows.append([f"{d['ours']} − {d['other']}", str(d["problems"]), *numbers])
+    caption = (
+        "Differences on the same problems: means over problems of means over responses of means over tokens, with 95 % t "
+        "intervals over problems."
+    )
+    return [Table(["difference", "problems", *found[0]["numbers"]], rows, caption)]
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.3f}".replace("-", "−")
 
 
 def _number(x: float | None) -> str:

@@ -1,6 +1,7 @@
 """Models over stored responses -> records and their summary, which the page is made of."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _SHOWN_TOKENS = 240
 _SHOWN_CANDIDATES = 5
 _SEGMENT = 12
+_COMPARED = ("Λ(1), log10", "probability of rank 1", "entropy, nats", "sampled at rank 1")
 _Key = tuple[str, int]
 
 
@@ -87,7 +89,12 @@ def summarise_records(directory: Path) -> dict[str, Any]:
     for some in readers.values():
         keys = [tuple(key) for key in plan["show"]] or some[0].examples()[: 2 if len(readers) == 1 else 1]
         shown += [_shown(some, key, plan["prompts"]) for key in keys]
-    summary = {"command": plan["command"], "models": [m.described for m in models], "shown": shown}
+    summary = {
+        "command": plan["command"],
+        "models": [m.described for m in models],
+        "differences": [found for m in models[1:] if (found := _difference(m, models[0])) is not None],
+        "shown": shown,
+    }
     summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
     write_whole(directory / "diagnosis.json", json.dumps(summary) + "\n")
     return summary
@@ -102,6 +109,7 @@ class _Model:
         sums = Concentration(int(self.kept["candidates"]), gate_quantile=self.kept["gate_quantile"])
         self.correct: dict[_Key, bool | None] = {}
         self._place: dict[_Key, Path] = {}
+        self._sums: dict[str, np.ndarray] = {}
         for path in records.files():
             rows = records.rows(path)
             for judged in (True, False):
@@ -112,6 +120,8 @@ class _Model:
             for r in rows:
                 self.correct[r.problem_id, r.sample] = r.correct
                 self._place[r.problem_id, r.sample] = path
+                total = self._sums.setdefault(r.problem_id, np.zeros(1 + len(_COMPARED)))
+                total += [1, *_means(r)]
         lacking = self.kept["responses"] - len(self.correct)
         if lacking:
             raise ValueError(
@@ -128,6 +138,10 @@ class _Model:
             "summary": sums.summary(),
         }
         self.texts = records.vocabulary
+
+    def problem_means(self) -> dict[str, np.ndarray]:
+        """{problem id: the numbers of `_COMPARED`, means over its responses of means over their tokens}."""
+        return {id: total[1:] / total[0] for id, total in self._sums.items()}
 
     def examples(self) -> list[_Key]:
         """A correct and an incorrect response to one problem if there are, else the first of each, else the first two."""
@@ -147,6 +161,28 @@ class _Model:
     def text(self, token: int) -> str:
         """A token's text."""
         return self.texts[token] if token < len(self.texts) else f"<{token}>"
+
+
+def _means(r: TokenRows) -> list[float]:
+    first = r.candidate_logp[:, 0].astype(float)
+    return [first.mean() / math.log(10), np.exp(first).mean(), r.entropy.astype(float).mean(), (r.rank == 1).mean()]
+
+
+def _difference(ours: _Model, other: _Model) -> dict[str, Any] | None:
+    """Paired differences over the problems that both models read, with t intervals; None for fewer than two problems.
+
+    m +- t(P - 1) sd / sqrt(P) of the P problems' differences.
+    """
+    from scipy.special import stdtrit
+
+    a, b = ours.problem_means(), other.problem_means()
+    apart = np.array([a[id] - b[id] for id in a if id in b])
+    if len(apart) < 2:
+        return None
+    arm = stdtrit(len(apart) - 1, 0.975) * apart.std(0, ddof=1) / math.sqrt(len(apart))
+    rows = zip(_COMPARED, apart.mean(0).tolist(), arm.tolist(), strict=True)
+    numbers = {name: [m, m - half, m + half] for name, m, half in rows}
+    return {"ours": ours.name, "other": other.name, "problems": len(apart), "numbers": numbers}
 
 
 def _shown(models: Sequence[_Model], key: _Key, prompts: dict[str, str]) -> dict[str, Any]:
