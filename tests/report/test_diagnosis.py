@@ -32,7 +32,7 @@ def write_records(root: Path, names, vocabulary, *, tokens=40, responses=4, judg
             "temperature": 1.0, "gate_quantile": 0.8,
         }  # fmt: skip
         records = Records(root / name)
-        records.begin(model, vocabulary)
+        records.begin(model, {}, vocabulary)
         rows = []
         for r in range(responses):
             p = np.sort(draw.dirichlet([0.3 + 0.2 * m] * V, tokens), -1)[:, ::-1]

@@ -1,12 +1,11 @@
 """A diagnosis -> the part of a page that shows where the probability of each model gathers."""
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simko.evaluate.files import read_json
+from simko.report.diagnosis_charts import Chart, charts, colours
 from simko.report.document import (
     Block,
     Cell,
@@ -19,15 +18,10 @@ from simko.report.document import (
     as_markdown,
     write_document,
 )
-from simko.report.plots import DASHED, axes, colour, label_ends, log2_ticks, step_axes, svg
+from simko.report.plots import svg
 from simko.report.tokens import Candidate, Candidates, Column, Matrix, Reading, Token, TokenView, in_text, on_one_line
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _SETS = {"": "all", "gated": "gated", "correct": "correct", "incorrect": "incorrect"}
-_RANKS = 10
-_LEAST = -12.0  # log10 of a probability, drawn
 _TOKENS_OF_PAGE = 3000
 _NONE = "—"
 _Summary = Mapping[str, Any]
@@ -49,7 +43,7 @@ def write_diagnosis(summary: _Summary, path: Path) -> Path:
     """Write the page to path, whole or not at all."""
     names = [m["name"] for m in summary["models"]]
     title = f"Where the probability gathers: {', '.join(names)}"
-    return write_document(Document(title, diagnosis_blocks(summary), _colours(names)), path)
+    return write_document(Document(title, diagnosis_blocks(summary), colours(names)), path)
 
 
 def diagnosis_text(summary: _Summary) -> str:
@@ -61,9 +55,9 @@ def diagnosis_blocks(summary: _Summary) -> list[Block]:
     """The blocks of a diagnosis: words, numbers, charts, candidate matrices and token views."""
     models = summary["models"]
     blocks: list[Block] = [*_words(summary), _numbers(summary), *_differences(summary)]
-    for heading, words, charts in _charts(models):
-        if charts:
-            blocks += [Heading(heading), Prose(words, "caption"), *_drawn(charts)]
+    for heading, words, drawn in charts(models):
+        if drawn:
+            blocks += [Heading(heading), Prose(words, "caption"), *_drawn(drawn)]
     if summary["shown"]:
         each = max(20, _TOKENS_OF_PAGE // max(1, sum(len(one["views"]) for one in summary["shown"])))
         alone = len({one["source"] for one in summary["shown"]}) == 1
@@ -165,207 +159,13 @@ def _number(x: float | None) -> str:
     return _NONE if x is None else f"{x:.3f}".replace("-", "−")
 
 
-# Charts.
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """A chart and its numbers."""
-
-    label: str
-    draw: Callable[["Figure"], None]
-    series: Mapping[str, Mapping[Any, float]]
-    x: str
-    caption: str
-
-
-def _drawn(charts: Sequence[_Chart]) -> list[Block]:
-    blocks: list[Block] = [Figures([(c.caption, svg(c.label, c.draw)) for c in charts])]
-    for c in charts:
+def _drawn(drawn: Sequence[Chart]) -> list[Block]:
+    blocks: list[Block] = [Figures([(c.caption, svg(c.label, c.draw)) for c in drawn])]
+    for c in drawn:
         places = list(dict.fromkeys(x for points in c.series.values() for x in points))
         rows = [[str(x), *(_number(points.get(x)) for points in c.series.values())] for x in places]
         blocks.append(Table([c.x, *c.series], rows, folded=f"Numbers: {c.label}"))
     return blocks
-
-
-def _charts(models: Sequence[_Summary]) -> list[tuple[str, str, list[_Chart]]]:
-    """(heading, words, charts)."""
-    histograms = [_rank_histogram(models, n) for n in range(3)]
-    judged = [m for m in models if "correct" in m["summary"]]
-    return [
-        (
-            "How the probability falls with the rank",
-            "As Λ(1) nears 0 and the others sink, there is little left to sample from: K draws show one token.",
-            [_by_rank(models, ""), _by_rank(models, "gated"), _distinct(models, ""), _distinct(models, "gated")],
-        ),
-        (
-            "Over the training",
-            "Checkpoints of one run, by step.",
-            [chart for n in (0, 1, 2) if (chart := _over_steps(models, n)) is not None],
-        ),
-        (
-            "How often each rank has how much",
-            "Share of all tokens by the entropy of their distribution, and by the probability of its first three candidates.",
-            [_entropy_histogram(models), *[h for h in histograms if h is not None]],
-        ),
-        (
-            "Correct and incorrect responses",
-            "The same by verdict: solid for correct responses, dashed for incorrect ones.",
-            [_by_verdict(judged)] if judged else [],
-        ),
-    ]
-
-
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    return {name: colour(name, names) for name in names}
-
-
-def _of(m: _Summary, key: str) -> _Summary:
-    found: _Summary = m["summary"][key] if key else m["summary"]
-    return found
-
-
-def _ranks(numbers: _Summary) -> dict[int, float]:
-    logs = numbers["concentration_log10"][:_RANKS]
-    return {n: max(_LEAST, x) for n, x in enumerate(logs, start=1) if x is not None}
-
-
-def _by_rank(models: Sequence[_Summary], key: str) -> _Chart:
-    hues, series = _colours([m["name"] for m in models]), {m["name"]: _ranks(_of(m, key)) for m in models}
-    sampled = {m["name"]: _of(m, key)["sampled_log10"] for m in models}
-    which = "gated tokens" if key else "all tokens"
-
-    def draw(figure: "Figure") -> None:
-        panel = axes(figure, "rank of the candidate", "Λ, log10 of probability")
-        for name, points in series.items():
-            panel.plot(list(points), list(points.values()), color=hues[name], marker="o", markersize=4)
-            if sampled[name] is not None:
-                panel.axhline(sampled[name], color=hues[name], linestyle=DASHED, linewidth=1.1)
-        panel.set_xticks(sorted({n for points in series.values() for n in points}))
-        label_ends(panel, [(name, list(points.values())[-1], hues[name]) for name, points in series.items() if points])
-
-    with_sampled = {name: points | {"sampled": sampled[name]} for name, points in series.items()}
-    caption = f"Mean log-probability of each rank, {which}. Dashed: of the sampled token."
-    return _Chart(f"log-probability by rank, {which}", draw, with_sampled, "rank", caption)
-
-
-def _distinct(models: Sequence[_Summary], key: str) -> _Chart:
-    hues, found = _colours([m["name"] for m in models]), {m["name"]: _of(m, key)["distinct"] for m in models}
-    which = "gated tokens" if key else "all tokens"
-
-    def draw(figure: "Figure") -> None:
-        panel = axes(figure, "draws K", "distinct next tokens")
-        ends = []
-        for name, d in found.items():
-            if None in (*d["low"], *d["high"]):
-                continue
-            panel.fill_between(d["draws"], d["low"], d["high"], color=hues[name], alpha=0.2, lw=0)
-            panel.plot(d["draws"], d["low"], color=hues[name], marker="o", markersize=3.5)
-            ends.append((name, d["low"][-1], hues[name]))
-        log2_ticks(panel, next(iter(found.values()))["draws"])
-        panel.set_ylim(bottom=1)
-        label_ends(panel, ends)
-
-    series = {
-        f"{name}, {end}": dict(zip(d["draws"], d[end], strict=True))
-        for name, d in found.items()
-        for end in ("low", "high")
-    }
-    caption = f"Distinct next tokens that K draws show in expectation, {which}: at least the line, at most the shade's upper edge."
-    return _Chart(f"distinct tokens in K draws, {which}", draw, series, "K", caption)
-
-
-def _over_steps(models: Sequence[_Summary], n: int) -> _Chart | None:
-    runs: dict[str, dict[int, float]] = {}
-    for m in models:
-        if m["step"] is not None and len(m["summary"]["concentration_log10"]) > n:
-            runs.setdefault(m["run"], {})[m["step"]] = m["summary"]["concentration_log10"][n]
-    runs = {run: dict(sorted(points.items())) for run, points in runs.items() if len(points) > 1}
-    if not runs:
-        return None
-
-    def draw(figure: "Figure") -> None:
-        panel, hues = step_axes(figure, f"Λ({n + 1}), log10"), _colours(list(runs))
-        for run, points in runs.items():
-            panel.plot(list(points), list(points.values()), color=hues[run], marker="o", markersize=4)
-        label_ends(panel, [(run, list(points.values())[-1], _colours(list(runs))[run]) for run, points in runs.items()])
-
-    return _Chart(
-        f"rank {n + 1} over the training", draw, runs, "step", f"Mean log-probability of rank {n + 1}, all tokens."
-    )
-
-
-def _bars(panel: Any, shares: Mapping[str, Sequence[float]], hues: Mapping[str, str]) -> None:
-    """Bars side by side for each bin."""
-    width = 0.84 / max(1, len(shares))
-    for i, (name, share) in enumerate(shares.items()):
-        at = [j + 0.08 + (i + 0.5) * width for j in range(len(share))]
-        panel.bar(at, share, width=width, color=hues[name], label=name)
-
-
-def _entropy_histogram(models: Sequence[_Summary]) -> _Chart:
-    hues, edges = _colours([m["name"] for m in models]), models[0]["summary"]["entropy_histogram"]["edges"]
-    shares = {m["name"]: [x or 0.0 for x in m["summary"]["entropy_histogram"]["share"]] for m in models}
-    named = [f"{a:g}+" if b is None else f"{a:g}–{b:g}" for a, b in itertools.pairwise(edges)]
-
-    def draw(figure: "Figure") -> None:
-        panel = axes(figure, "entropy, nats", "share of tokens")
-        _bars(panel, shares, hues)
-        panel.set_xticks([i + 0.5 for i in range(len(named))], named, fontsize=9, rotation=30)
-        panel.legend(frameon=False, fontsize=9)
-
-    series = {name: dict(zip(named, share, strict=True)) for name, share in shares.items()}
-    return _Chart("tokens by entropy", draw, series, "entropy", "Tokens by the entropy of their distribution.")
-
-
-def _rank_histogram(models: Sequence[_Summary], n: int) -> _Chart | None:
-    if any(len(m["summary"]["rank_histogram"]["share"]) <= n for m in models):
-        return None
-    hues, edges = _colours([m["name"] for m in models]), models[0]["summary"]["rank_histogram"]["edges"]
-    shares = {m["name"]: [x or 0.0 for x in m["summary"]["rank_histogram"]["share"][n]] for m in models}
-
-    def draw(figure: "Figure") -> None:
-        panel = axes(figure, f"probability of rank {n + 1}", "share of tokens")
-        for name, share in shares.items():
-            panel.stairs(share, edges, color=hues[name], linewidth=1.6, label=name)
-        panel.set_yscale("symlog", linthresh=0.001)
-        ticks = (0, 0.001, 0.01, 0.1, 1)
-        panel.set_yticks(ticks, [f"{x:g}" for x in ticks])
-        panel.set_ylim(0, 1.3)
-        panel.minorticks_off()
-        panel.legend(frameon=False, fontsize=9)
-
-    named = [f"{a:.2f}–{b:.2f}" for a, b in itertools.pairwise(edges)]
-    series = {name: dict(zip(named, share, strict=True)) for name, share in shares.items()}
-    end, where = (0, "Below 0.05") if n else (-1, "Above 0.95")
-    said = ", ".join(f"{name} {100 * share[end]:.0f} %" for name, share in shares.items())
-    caption = f"Tokens by the probability of their rank-{n + 1} candidate, bins of 0.05. {where}: {said}."
-    return _Chart(f"probability of rank {n + 1}", draw, series, "probability", caption)
-
-
-def _by_verdict(models: Sequence[_Summary]) -> _Chart:
-    hues = _colours([m["name"] for m in models])
-    sides = {(m["name"], key): _ranks(_of(m, key)) for m in models for key in ("correct", "incorrect")}
-
-    def draw(figure: "Figure") -> None:
-        panel = axes(figure, "rank of the candidate", "Λ, log10 of probability")
-        for (name, key), points in sides.items():
-            style: Any = "-" if key == "correct" else DASHED
-            panel.plot(
-                list(points), list(points.values()), color=hues[name], linestyle=style, marker="o", markersize=3.5
-            )
-        panel.set_xticks(sorted({n for points in sides.values() for n in points}))
-        ends = [
-            (name, list(points.values())[-1], hues[name])
-            for (name, key), points in sides.items()
-            if points and key == "correct"
-        ]
-        label_ends(panel, ends)
-
-    series = {f"{name}, {key}": points for (name, key), points in sides.items()}
-    return _Chart(
-        "log-probability by rank and verdict", draw, series, "rank", "Mean log-probability of each rank by verdict."
-    )
 
 
 # Tokens.
@@ -381,12 +181,15 @@ def _response(one: Mapping[str, Any], models: Sequence[_Summary], key: str, most
     ranks = {m["name"]: m["candidates"] for m in models}
     segment = one["segment"]
     matrices = [
-        Candidates(name, [_column(text, column, name) for text, column in zip(segment["path"], columns, strict=True)])
+        Candidates(
+            name,
+            [_column(text, column, name, ranks[name]) for text, column in zip(segment["path"], columns, strict=True)],
+        )
         for name, columns in segment["models"].items()
     ]
     caption = (
         f"The most uncertain {len(segment['path'])} tokens, from token {segment['start'] + 1}: candidates by rank until they "
-        "reach 95 %. The sampled path is framed."
+        "reach 95 %, at most eight. The sampled path is framed."
     )
     blocks.append(Matrix(f"{key}m", matrices, caption))
     readings = [Reading(name, [_token(t) for t in view[:most]], ranks[name]) for name, view in one["views"].items()]
@@ -401,13 +204,17 @@ def _token(t: Mapping[str, Any]) -> Token:
     return Token(*shown, t["p"], t["rank"], t["entropy"], t["gated"], t["acts"], candidates)
 
 
-def _column(text: str, column: Mapping[str, Any], own: str) -> Column:
+def _column(text: str, column: Mapping[str, Any], own: str, ranks: int) -> Column:
     elsewhere = {own: column["elsewhere"][own]} | column["elsewhere"]
     candidates = [
         Candidate(on_one_line(shown), p, n == column["sampled"], {name: at[n] for name, at in elsewhere.items()})
         for n, (shown, p) in enumerate(column["candidates"])
     ]
-    return Column(on_one_line(text), f"{column['sampled_p']:.3f}", candidates, f"{column['rest']:.3f}")
+    said = f"{column['sampled_p']:.3f}"
+    if column["sampled"] < 0:
+        rank = column["sampled_rank"]
+        said += f", rank {rank}" if rank <= ranks else f", rank > {ranks}"
+    return Column(on_one_line(text), said, candidates, f"{column['rest']:.3f}")
 
 
 # How it was measured.

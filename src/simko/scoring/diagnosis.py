@@ -21,6 +21,7 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _SHOWN_TOKENS = 240
 _SHOWN_CANDIDATES = 5
 _SEGMENT = 12
+_ROWS = 8
 _COMPARED = ("Λ(1), log10", "probability of rank 1", "entropy, nats", "sampled at rank 1")
 _Key = tuple[str, int]
 
@@ -237,12 +238,11 @@ def _matrix(
 ) -> list[dict[str, Any]]:
     """The columns of the candidate matrix: of each token the candidates, and what the models give to each."""
     at = slice(start, start + _SEGMENT)
-    found = candidate_matrix(
-        torch.tensor(rows.tokens[at]), torch.tensor(rows.candidate_logp[at]), torch.tensor(rows.candidates[at])
-    )
+    logp, ids = rows.candidate_logp[at, :_ROWS], rows.candidates[at, :_ROWS]
+    found = candidate_matrix(torch.tensor(rows.tokens[at]), torch.tensor(logp), torch.tensor(ids))
     columns = []
     for i, t in enumerate(range(start, min(start + _SEGMENT, len(rows.tokens)))):
-        shown = rows.candidates[t][found.shown[i].numpy()].tolist()
+        shown = ids[i][found.shown[i].numpy()].tolist()
         columns.append(
             {
                 "candidates": [

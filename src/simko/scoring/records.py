@@ -59,25 +59,31 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, fingerprint: Mapping[str, Any], vocabulary: Sequence[str]) -> None:
-        """Start the records, or continue them. ValueError that names what differs if they are of something else."""
-        path, wanted = self.folder / "model.json", json.loads(json.dumps(dict(fingerprint)))
+    def begin(self, decides: Mapping[str, Any], says: Mapping[str, Any], vocabulary: Sequence[str]) -> None:
+        """Start the records, or continue them.
+
+        Args:
+            decides: what decides the rows. ValueError that names what differs if the records there are of something else.
+            says: what else there is to say of them.
+            vocabulary: the text of each token id.
+        """
+        path, wanted = self.folder / "model.json", json.loads(json.dumps(dict(decides)))
         if path.is_file():
             kept = read_json(path)
             differing = [
-                f"{key} is {kept.get(key)!r} there and {wanted.get(key)!r} here"
-                for key in dict.fromkeys([*kept, *wanted])
-                if kept.get(key) != wanted.get(key)
+                f"{key} is {kept.get(key)!r} there and {value!r} here"
+                for key, value in wanted.items()
+                if kept.get(key) != value
             ]
             if differing:
                 raise ValueError(
                     f"{self.folder} holds records of something else ({'; '.join(differing)}): choose another --records "
                     "directory, or restore the options to continue"
                 )
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "vocabulary.json", json.dumps(list(vocabulary)))
-        write_whole(path, json.dumps(wanted, indent=1) + "\n")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / "vocabulary.json", json.dumps(list(vocabulary)))
+        write_whole(path, json.dumps(wanted | dict(says), indent=1) + "\n")
 
     @property
     def model(self) -> dict[str, Any]:

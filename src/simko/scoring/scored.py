@@ -76,42 +76,38 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
     loaded, for records of something else, and where a chat template is in doubt.
     """
     check_folder(choice.path)
-    source = {"revision": choice.revision}
     try:
         identity = model_identity(choice.path, choice.revision)
-        tokenizer = AutoTokenizer.from_pretrained(choice.path, **source)
+        tokenizer = AutoTokenizer.from_pretrained(choice.path, revision=choice.revision)
     except (ImportError, OSError) as error:
         raise ValueError(f"the model {choice.path} cannot be loaded: {error}") from error
     encoding = _encode(tokenizer, responses, options)
-    fingerprint = {
-        "model": identity.name,
-        "path": choice.path,
+    decides = {
         "weights": identity.weights,
         "tokenizer_and_config": identity.tokenizer_and_config,
-        "source": responses.source,
-        "settings": list(responses.settings),
-        "judge": responses.judge,
-        "responses": len(encoding.kept),
         "responses_sha256": responses.digest,
-        "left_out": responses.left_out | encoding.left_out,
-        "other_lengths": encoding.other_lengths,
+        "responses": len(encoding.kept),
         "candidates": options.candidates,
         "temperature": options.temperature,
         "gate_quantile": options.gate_quantile,
+        "chat": options.chat,
         "dtype": options.dtype,
     }
-    records.begin(fingerprint, _texts(tokenizer))
+    says = {
+        "model": identity.name,
+        "path": choice.path,
+        "source": responses.source,
+        "settings": list(responses.settings),
+        "judge": responses.judge,
+        "left_out": responses.left_out | encoding.left_out,
+        "other_lengths": encoding.other_lengths,
+    }
+    records.begin(decides, says, _texts(tokenizer))
     there = records.scored()
     missing = [e for e in encoding.kept if e.number not in there]
     if not missing:
         return
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(choice.path, dtype=options.dtype, **source)
-    except (ImportError, OSError) as error:
-        raise ValueError(f"the model {choice.path} cannot be loaded: {error}") from error
-    model.to(device)
-    refuse_broken_weights(model, choice.path)
+    model = _load(choice, options)
     _check_length(model, missing, choice)
     teacher = TeacherForced(model, top_k=options.candidates, temperature=options.temperature)
     with tqdm(total=len(encoding.kept), initial=len(there), desc=choice.name, disable=not progress) as bar:
@@ -119,6 +115,15 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
             stats = teacher.stats([e.prompt for e in batch], [e.tokens for e in batch])
             records.add([_rows(e, s, options.gate_quantile) for e, s in zip(batch, stats, strict=True)])
             bar.update(len(batch))
+
+
+def _load(choice: ModelChoice, options: Scoring) -> Any:
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(choice.path, dtype=options.dtype, revision=choice.revision)
+    except (ImportError, OSError) as error:
+        raise ValueError(f"the model {choice.path} cannot be loaded: {error}") from error
+    refuse_broken_weights(model, choice.path)
+    return model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _encode(tokenizer: Any, responses: Responses, options: Scoring) -> _Encoding:
