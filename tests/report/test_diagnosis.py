@@ -90,6 +90,9 @@ def test_what_the_page_says(tmp_path):
     assert "2 (the response is empty)" in html
     with pytest.raises(ValueError, match="records without a summary"):
         read_diagnosis(tmp_path)
+    (records / "diagnosis.json").write_text('{"models": []}')
+    with pytest.raises(ValueError, match="of another version: simko diagnose --records"):
+        read_diagnosis(records)
 
 
 def test_without_verdicts_the_page_says_so(tmp_path):

@@ -36,7 +36,12 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
     """The summary that simko diagnose wrote into its records directory. ValueError if it has not got so far."""
     if not (path / "diagnosis.json").is_file():
         raise ValueError(f"{path} holds records without a summary: run simko diagnose to its end")
-    return read_json(path / "diagnosis.json")
+    found = read_json(path / "diagnosis.json")
+    if not {"command", "models", "differences", "shown"} <= set(found):
+        raise ValueError(
+            f"{path / 'diagnosis.json'} is of another version: simko diagnose --records {path} --out PAGE.html makes it again"
+        )
+    return found
 
 
 def write_diagnosis(summary: _Summary, path: Path) -> Path:
