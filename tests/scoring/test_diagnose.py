@@ -14,7 +14,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from scipy.stats import ttest_1samp
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from simko.cli.main import main
 from simko.diagnostics import concentration_summary
@@ -240,6 +241,28 @@ def test_an_adapter_is_read_with_its_base(tmp_path, tiny_base, run):
     }
     assert logp["adapter"] == pytest.approx(logp["merged"], abs=1e-4)
     assert np.abs(logp["adapter"] - logp["base"]).max() > 1e-3
+
+
+def test_models_with_other_tokenizers_are_read_each_in_its_own_tokens(tmp_path, tiny_base, run):
+    inner = Tokenizer(
+        models.WordLevel({c: i for i, c in enumerate(["?", "<end>", *"0123456789+-*/= "])}, unk_token="?")
+    )
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=18, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(tmp_path / "chars")
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>").save_pretrained(tmp_path / "chars")
+    words = ("--model", f"words={tiny_base}", "--model", f"chars={tmp_path / 'chars'}", "--samples", run)
+    assert diagnose(*words, "--out", tmp_path / "page.html", "--candidates", "5") == 0
+    found = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())
+    tokens = {m["name"]: (m["summary"]["tokens"], m["other_lengths"]) for m in found["models"]}
+    assert tokens["chars"] > tokens["words"]
+    for one in found["shown"]:
+        said = {name: "".join(t["text"] for t in view) for name, view in one["views"].items()}
+        assert set(said) == {"words", "chars"}
+        assert list(one["segment"]["models"]) == ["words"]  # another split has no such columns
+    assert "Without chars: it splits the response into other tokens." in (tmp_path / "page.html").read_text()
 
 
 def test_what_is_refused(tmp_path, tiny_base, other, run, capsys):

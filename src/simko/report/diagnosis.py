@@ -196,6 +196,8 @@ def _response(one: Mapping[str, Any], models: Sequence[_Summary], key: str, most
         f"The most uncertain {len(segment['path'])} tokens, from token {segment['start'] + 1}: candidates by rank until they "
         "reach 95 %, at most eight. The sampled path is framed."
     )
+    without = ", ".join(name for name in one["views"] if name not in segment["models"])
+    caption += f" Without {without}: it splits the response into other tokens." if without else ""
     blocks.append(Matrix(f"{key}m", matrices, caption))
     readings = [Reading(name, [_token(t) for t in view[:most]], ranks[name]) for name, view in one["views"].items()]
     longest = max(len(r.tokens) for r in readings)
