@@ -21,7 +21,7 @@ from simko.cli.main import main
 from simko.diagnostics import concentration_summary
 from simko.evaluate import SampleStore
 from simko.objectives import entropy_gate
-from simko.records import Verdict
+from simko.records import Problem, Sample, Verdict
 from simko.scoring import read_responses
 from simko.scoring.records import Records
 from simko.token_stats import token_stats
@@ -243,16 +243,45 @@ def test_an_adapter_is_read_with_its_base(tmp_path, tiny_base, run):
     assert np.abs(logp["adapter"] - logp["base"]).max() > 1e-3
 
 
-def test_models_with_other_tokenizers_are_read_each_in_its_own_tokens(tmp_path, tiny_base, run):
-    inner = Tokenizer(
-        models.WordLevel({c: i for i, c in enumerate(["?", "<end>", *"0123456789+-*/= "])}, unk_token="?")
-    )
+def character_model(folder: Path, *more: str) -> Path:
+    """A model whose tokens are characters."""
+    vocabulary = ["?", "<end>", *"0123456789+-*/= ", *more]
+    inner = Tokenizer(models.WordLevel({c: i for i, c in enumerate(vocabulary)}, unk_token="?"))
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
     torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(vocab_size=18, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
-    ).save_pretrained(tmp_path / "chars")
-    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>").save_pretrained(tmp_path / "chars")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stop", "more", "ends"),
+    [
+        ([], (), True),
+        (["\n"], (), True),  # no token holds a line's end, so the end token ended the response
+        (["\n"], ("\n",), False),
+        (["12"], (), False),  # may span tokens
+    ],
+)
+def test_the_end_of_a_response_is_read_only_where_it_is_known(tmp_path, stop, more, ends):
+    model = character_model(tmp_path / "model", *more)
+    with SampleStore(tmp_path / "samples.db") as store:
+        setting = store.begin("t", "T=1", {"chat": False, "stop": stop}, "math", [Problem("q", "1+1=", "2")], 3)
+        samples = [Sample("q", 0, "2", 2, "stop"), Sample("q", 1, "33", 2, "length"), Sample("q", 2, "4", 5, "stop")]
+        store.add(setting, samples)
+    assert (
+        diagnose("--model", f"m={model}", "--samples", tmp_path, "--out", tmp_path / "page.html", "--candidates", "3")
+        == 0
+    )
+    tokens = records(tmp_path / "page.records" / "m").groupby("response")["token"].apply(list).tolist()
+    assert tokens == [[4, 1], [5, 5], [6, 1]] if ends else tokens == [[4], [5, 5], [6]]
+    (found,) = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["models"]
+    assert (found["other_lengths"], found["unknown_ends"]) == (1, 0 if ends else 2)
+
+
+def test_models_with_other_tokenizers_are_read_each_in_its_own_tokens(tmp_path, tiny_base, run):
+    character_model(tmp_path / "chars")
     words = ("--model", f"words={tiny_base}", "--model", f"chars={tmp_path / 'chars'}", "--samples", run)
     assert diagnose(*words, "--out", tmp_path / "page.html", "--candidates", "5") == 0
     found = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())

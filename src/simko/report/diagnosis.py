@@ -233,7 +233,7 @@ def _measured(summary: _Summary) -> list[Block]:
         left_out = "; ".join(f"{n} ({reason})" for reason, n in m["left_out"].items()) or "none"
         rows.append(
             (m["name"], m["path"], m["weights"], m["source"], "; ".join(m["settings"]), m["judge"] or _NONE, str(m["responses"]),
-             left_out, str(m["other_lengths"]))
+             left_out, str(m["other_lengths"]), str(m["unknown_ends"]))
         )  # fmt: skip
     header = (
         "model",
@@ -245,12 +245,14 @@ def _measured(summary: _Summary) -> list[Block]:
         "responses",
         "left out",
         "of another length",
+        "without their end",
     )
     first = summary["models"][0]
     caption = (
         f"Distributions at temperature {first['temperature']:g}; {first['candidates']} candidates a token; the gate at the "
         f"{first['gate_quantile']:g} quantile. A response is read as the tokens of its text, and its end token where it was "
-        "sampled: those of another length than was sampled were split into other tokens then."
+        "sampled: those of another length than was sampled were split into other tokens then. Without their end are those that a "
+        "stop string may have ended: that token is not known."
     )
     blocks: list[Block] = [Table(header, rows, caption)]
     return [*blocks, Code(summary["command"])] if summary["command"] else blocks
