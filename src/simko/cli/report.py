@@ -23,24 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simko.cli.tables import print_sections
-    from simko.report import read_sources, readme_figure, summarise, write_runs_page, write_study_page
+    from simko.cli.tables import print_blocks
+    from simko.report import read_content, readme_figure, write_page
+    from simko.report.page import numbers
     from simko.report.runs import parse_group
     from simko.report.text import visible
 
     chosen = [run.path for words in args.runs for run in parse_group(words).runs]
     if len(chosen) > 1 and not args.to:
         raise ValueError("say where the page of several runs goes: --to page.html")
-    found = read_sources(args.runs)
+    content = read_content(args.runs)
     target = args.to or (chosen[0] / "report.html" if chosen[0].is_dir() else chosen[0].with_suffix(".html"))
-    if isinstance(found, list):
-        if args.figure:
-            raise ValueError(f"--figure is for studies: {chosen[0]} is an evaluation, whose figures are in its page")
-        print_sections(found)
-        page = write_runs_page(found, target)
-    else:
-        page = write_study_page(found, target)
-        if args.figure:
-            readme_figure(found, args.figure)
-        print(summarise(found), end="\n\n")
+    page = write_page(content, target)
+    if args.figure:
+        readme_figure(content, args.figure)
+    print_blocks(numbers(content))
+    print()
     print(visible(str(page)))

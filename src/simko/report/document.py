@@ -1,16 +1,27 @@
-"""A document of prose, tables and figures: one self-contained page, and the same without its figures as Markdown."""
+"""A document of prose, tables, charts and samples: one self-contained page, or Markdown, or a terminal's lines.
 
-from collections.abc import Mapping, Sequence
+Each kind of block has a template blocks/KIND.html.jinja, and a script blocks/KIND.js if it needs one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from simko.evaluate.files import write_whole
-from simko.report.template import markup, render
+from simko.report.plots import save, svg
+from simko.report.template import render
 from simko.report.text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Cell = str | tuple[str, ...]
 """A table's cell; of several lines, the first is the number and the others stand small below it."""
+NONE = "—"
+_MAX_ROWS = 100  # of the table of a chart
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Prose:
     text: str
     """Its sentences."""
     style: str = ""
-    """"" for text, "lead", "caption", or "missing" for what is not there yet."""
+    """"" for text, "lead", "meta", "caption", or "missing" for what is not there yet."""
     kind: ClassVar[str] = "prose"
 
 
@@ -41,7 +52,30 @@ class Bullets:
 
     items: Sequence[str]
     """One sentence or two each."""
+    style: str = ""
+    """"" for text, "note", or "missing"."""
     kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and what the data say about it."""
+
+    claim: str
+    """The claim."""
+    status: str
+    """Whether it holds."""
+    figures: str
+    """The difference with its interval."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A list of claims."""
+
+    found: Sequence[Claim]
+    """They."""
+    kind: ClassVar[str] = "claims"
 
 
 @dataclass(frozen=True)
@@ -56,15 +90,61 @@ class Table:
     """What the numbers are; below the table."""
     folded: str = ""
     """The line that unfolds the table on the page; shown at once without one."""
+    style: str = ""
+    """"" for numbers, "texts" for words."""
     kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures side by side; not in Markdown."""
+class Chart:
+    """A chart, with its numbers for those who cannot see it."""
 
-    drawn: Sequence[tuple[str, str]]
-    """(caption, SVG) of each, as `plots.svg` makes them."""
+    label: str
+    """What it shows, different for each chart of a document."""
+    draw: Callable[["Figure"], None]
+    """Draws it."""
+    series: Mapping[str, Mapping[Any, float]]
+    """{line: {x: y}}."""
+    x: str = "step"
+    """What x is."""
+    caption: str = ""
+    """Below it."""
+    title: str = ""
+    """Above it."""
+
+    @property
+    def svg(self) -> str:
+        """The drawing as an <svg> element."""
+        ends = [f"{name} from {_short(y[0])} to {_short(y[-1])}" for name, y in self._drawn() if y]
+        return svg(f"{self.label}{': ' if ends else ''}{'; '.join(ends[:8])}", self.draw)
+
+    def _drawn(self) -> list[tuple[str, list[float]]]:
+        return [(name, list(points.values())) for name, points in self.series.items()]
+
+    @property
+    def numbers(self) -> Table:
+        """The numbers, at most a hundred evenly spread rows of them."""
+        places = list(dict.fromkeys(x for points in self.series.values() for x in points))
+        if all(isinstance(x, int | float) for x in places):
+            places.sort()
+        every = -(-len(places) // _MAX_ROWS)
+        kept = [x for i, x in enumerate(places) if i % every == 0 or x == places[-1]] if places else []
+        rows = [[_short(x), *(_short(points.get(x)) for points in self.series.values())] for x in kept]
+        return Table([self.x, *self.series], rows, f"One row of {every}." if every > 1 else "", folded="Numbers")
+
+
+def _short(value: object) -> str:
+    if value is None or value != value:
+        return NONE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Charts side by side; not in Markdown."""
+
+    drawn: Sequence[Chart]
+    """They."""
     kind: ClassVar[str] = "figures"
 
 
@@ -79,7 +159,7 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Heading | Prose | Bullets | Table | Figures | Code
+Block = Heading | Prose | Bullets | Claims | Table | Figures | Code
 
 
 @dataclass(frozen=True)
@@ -91,24 +171,38 @@ class Document:
     blocks: Sequence[Block]
     """Its content, in order."""
     colours: Mapping[str, str] = field(default_factory=dict)
-    """{name: colour}: a row of this name has a dot of this colour, as the lines of the figures."""
+    """{name: colour}: a cell of this name has a dot of this colour, as the lines of the figures."""
+
+
+def as_html(document: Document) -> str:
+    """The page."""
+    return render(document)
 
 
 def write_document(document: Document, path: Path) -> Path:
     """Write the page to path, whole or not at all."""
-    lines = {"lines": lambda cell: (cell,) if isinstance(cell, str) else cell}
-    context = {"document": document, "svgs": [markup(_drawn(block)) for block in document.blocks]}
-    write_whole(path, render("document.html.jinja", context, lines))
+    write_whole(path, as_html(document))
     return path
 
 
-def _drawn(block: Block) -> list[tuple[str, str]]:
-    return list(block.drawn) if isinstance(block, Figures) else []
+def write_figures(document: Document, folder: Path, suffix: str) -> list[Path]:
+    """Write every chart of the document to the folder as .pdf, .svg or .png, and return the paths."""
+    paths: list[Path] = []
+    taken: Counter[str] = Counter()
+    for block in document.blocks:
+        for chart in block.drawn if isinstance(block, Figures) else ():
+            stem = re.sub("[^a-z0-9@.=]+", "-", visible(chart.label, kept="").lower()).strip("-.")[:80] or "chart"
+            taken[stem] += 1
+            name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.append(folder / f"{name}.{suffix}")
+            save(paths[-1], (6.0, 4.0), chart.draw)
+    return paths
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
     """The blocks as Markdown, without figures and with every hidden character spelled out."""
-    return visible("\n\n".join(_markdown(block) for block in blocks if not isinstance(block, Figures)) + "\n")
+    return visible("\n\n".join(text for block in blocks if (text := _markdown(block))) + "\n")
 
 
 def _markdown(block: Block) -> str:
@@ -119,25 +213,26 @@ def _markdown(block: Block) -> str:
             return _plain(text)
         case Bullets(items):
             return "\n".join(f"- {_plain(item)}" for item in items)
+        case Claims(found):
+            return "\n".join(f"- {_plain(f'{c.status.capitalize()}: {c.claim}: {c.figures}')}" for c in found)
         case Code(text, language):
-            fence = "`" * max(3, 1 + max((len(run) for run in _backticks(text)), default=0))
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
             return f"{fence}{language}\n{text.rstrip()}\n{fence}"
         case Table(header, rows, caption):
             lines = [header, ["---"] * len(header), *rows]
             table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
             return f"{table}\n\n{_plain(caption)}" if caption else table
-    raise AssertionError(block)
-
-
-def _backticks(text: str) -> list[str]:
-    import re
-
-    return re.findall("`+", text)
+    return ""
 
 
 def _cell(cell: Cell) -> str:
-    first, *small = (cell,) if isinstance(cell, str) else cell
+    first, *small = lines_of(cell)
     return _plain(f"{first} ({'; '.join(small)})" if small else first)
+
+
+def lines_of(cell: Cell) -> tuple[str, ...]:
+    """The lines of a cell."""
+    return (cell,) if isinstance(cell, str) else cell
 
 
 def _plain(text: str) -> str:
