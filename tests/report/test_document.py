@@ -55,7 +55,7 @@ def test_the_page_has_every_block_with_small_lines_dots_and_escaped_text(tmp_pat
         encoding="utf-8"
     )
     assert "<h1>T&lt;</h1>" in page
-    assert "<h2>One</h2>" in page
+    assert '<h2 id="h1">One</h2>' in page
     assert '<p class="missing">No &lt;i&gt;rows&lt;/i&gt;.</p>' in page
     assert "<td>15.7<small>12.5 – 19.4</small><small>[15.0 – 16.0]</small></td>" in page
     assert page.count('class="dot" style="background:var(--') == 1

@@ -56,7 +56,7 @@ function look(name, d) {{
   const over = d.documentElement.scrollWidth - d.documentElement.clientWidth;
   const rows = [...d.querySelectorAll("table")].filter(t => t.checkVisibility({{contentVisibilityAuto: true}})).map(t => {{
     const box = t.closest(".scroll"), r = (box || t).getBoundingClientRect();
-    return {{box: !!box, wide: t.scrollWidth - (box || t.parentElement).clientWidth, right: r.right, top: r.top, bottom: r.bottom}};
+    return {{box: !!box, wide: t.scrollWidth - (box || t.parentElement).clientWidth, right: r.right, top: t.tBodies[0].getBoundingClientRect().top, bottom: r.bottom}};
   }});
   out.textContent += JSON.stringify({{name, over, rows}}) + "\\n";
 }}

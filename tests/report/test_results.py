@@ -62,7 +62,7 @@ def test_a_notebook_shows_the_page_and_its_figures(runs, tmp_path):
     shown = found._repr_html_()
     (page,) = re.findall('^<iframe sandbox="allow-scripts" srcdoc="([^"]*)" style="[^"]*"></iframe>$', shown)
     assert html.unescape(page) == found.write_html(tmp_path / "page.html").read_text()
-    assert "<script" not in html.unescape(page)
+    assert html.unescape(page).count("<script") == 1
     for figure in found.figures:
         text = figure._repr_html_()
         assert text.count("<svg") == text.count("</svg>") == 1

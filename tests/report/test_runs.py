@@ -183,7 +183,7 @@ def test_the_page_is_self_contained_and_escapes_what_models_say(tmp_path):
     )
     b = write_run(tmp_path / "b", 0.6, task=f"t{HOSTILE}", record={"model": HOSTILE})
     page = write_runs_page(read_sections([str(a), str(b)]), tmp_path / "page.html").read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert "{{7*7}}" in page
     assert "\x00" not in page
     assert "\u202e" not in page

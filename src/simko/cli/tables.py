@@ -81,7 +81,7 @@ def _table(header: "Sequence[Cell]", rows: "Sequence[Sequence[Cell]]") -> Table:
 def _cell(cell: "Cell") -> str:
     from simko.report.document import lines_of
 
-    return "\n".join(escape(_line(line)) for line in lines_of(cell))
+    return "\n".join(escape(_line(line)) for line in lines_of(cell) if line)
 
 
 def _line(text: str) -> str:

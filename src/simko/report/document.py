@@ -159,7 +159,94 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Heading | Prose | Bullets | Claims | Table | Figures | Code
+@dataclass(frozen=True)
+class ProblemRow:
+    """One problem's counts."""
+
+    anchor: str
+    """Of its samples; "" without any on the page."""
+    name: str
+    """Its id."""
+    counts: Sequence[tuple[int, int]]
+    """(n, c) of each side."""
+    changes: Sequence[str]
+    """Which pairs it is newly solved or lost in, in words."""
+
+    @property
+    def change(self) -> str:
+        """The points from the first side to the last."""
+        (n, c), (m, d) = self.counts[0], self.counts[-1]
+        return f"{100 * (d / max(m, 1) - c / max(n, 1)):+.1f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Problems:
+    """A table of problems that can be sorted and filtered; not in Markdown."""
+
+    sides: Sequence[str]
+    """The names of the sides."""
+    rows: Sequence[ProblemRow]
+    """They."""
+    kind: ClassVar[str] = "problems"
+
+    @property
+    def changes(self) -> Mapping[str, int]:
+        """{change: how many problems have it}."""
+        return Counter(change for row in self.rows for change in row.changes)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response, perhaps of several samples."""
+
+    name: str
+    """What drew it."""
+    side: str
+    """The side that it belongs to."""
+    verdict: str
+    """How it was judged, in words."""
+    extracted: str
+    """The answer that was judged."""
+    tokens: int | None
+    """Its length; None if unknown."""
+    count: int
+    """How many samples are this response."""
+    text: str
+    """It."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A problem and its responses."""
+
+    anchor: str
+    """Its place on the page."""
+    name: str
+    """Its id."""
+    prompt: str
+    """Its prompt."""
+    gold: str
+    """Its gold answer."""
+    words: str
+    """How often it was solved."""
+    responses: Sequence[Response]
+    """Sorted by verdict."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples by problem that can be filtered; not in Markdown."""
+
+    asked: Sequence[Asked]
+    """They."""
+    kind: ClassVar[str] = "samples"
+
+    def values(self, name: str) -> list[str]:
+        """The sides or verdicts that occur."""
+        return list(dict.fromkeys(getattr(response, name) for asked in self.asked for response in asked.responses))
+
+
+Block = Heading | Prose | Bullets | Claims | Table | Figures | Code | Problems | Samples
 
 
 @dataclass(frozen=True)
@@ -227,7 +314,7 @@ def _markdown(block: Block) -> str:
 
 def _cell(cell: Cell) -> str:
     first, *small = lines_of(cell)
-    return _plain(f"{first} ({'; '.join(small)})" if small else first)
+    return _plain(f"{first} ({'; '.join(small)})" if first and small else first or "; ".join(small))
 
 
 def lines_of(cell: Cell) -> tuple[str, ...]:

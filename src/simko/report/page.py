@@ -9,6 +9,7 @@ from simko.report.document import Block, Bullets, Document, Heading, Prose, writ
 from simko.report.passk import answers, beyond, by_temperature, course, curves, difficulty, overview
 from simko.report.plots import colour, draw_curves, save
 from simko.report.progress import concentration, training
+from simko.report.samples import problems
 from simko.report.setup import setup
 from simko.report.sources import of_sections
 from simko.report.study import read_study
@@ -21,6 +22,7 @@ def make_document(content: Content) -> Document:
     blocks = numbers(content)
     for section in content.sections:
         blocks += answers(section)
+    blocks += problems(content.sections)
     if content.runs:
         blocks += [*training(content.runs, names), *concentration(content.runs, names)]
     blocks += setup(content)

@@ -100,7 +100,7 @@ def _curve_table(section: Section) -> Table:
     for side in section.sides:
         rows.append([side.name, *map(_estimate, side.curve.points)])
         if side.band:
-            bands = [_range(*side.band[k]) if k in side.band else "" for k in section.ks]
+            bands: list[Cell] = [("", _range(*side.band[k])) if k in side.band else "" for k in section.ks]
             rows.append([_under("band, all K at once"), *bands])
         if len(side.curve.per_seed) > 1:
             rows += [
@@ -152,7 +152,9 @@ def _pair_blocks(section: Section) -> list[Block]:
         rows.append([_label(pair), *cells])
         if pair.crossing:
             band = ends(pair.crossing)
-            rows.append([_under("band, all K at once"), *(_signed(*band[k]) if k in band else "" for k in section.ks)])
+            rows.append(
+                [_under("band, all K at once"), *(("", _signed(*band[k])) if k in band else "" for k in section.ks)]
+            )
     caption = (
         f"Differences on the same problems. p is that of K = {section.headline_k}, adjusted by Holm over all tasks and all pairs "
         "shown."
@@ -208,12 +210,12 @@ def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:
         f"{parts}."
     )
     low = min(adds, key=lambda name: adds[name])
-    inverted = total < 0 and adds[low] < 0
+    inverted = round(100 * total, 1) < 0
     return f"{said} Most of the loss is at those that it solves {_often(low)}." if inverted else said
 
 
 def _often(stratum: str) -> str:
-    return stratum if stratum == "never" else f"in {stratum} of its samples"
+    return stratum if stratum == "never" else f"in {stratum.replace('below', 'less than')} of its samples"
 
 
 def _stratum_chart(section: Section, pair: Pair, stratum: Stratum, names: Sequence[str]) -> Chart:

@@ -1,0 +1,184 @@
+"""Every kind of page in a real browser: its console, its requests, its charts, its filters by keyboard, hostile output."""
+
+import re
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from test_report import HOSTILE, UNSEEN, hostile_study
+from test_runs import write_run
+
+from simko.cli.main import main
+from simko.report import write_report
+
+HUGE = "x" * 20_000
+HANDLERS = "<b onclick=top.pwned=1 onmouseover=top.pwned=1>b</b><svg onload=top.pwned=1><iframe srcdoc='<script>top.pwned=1</script>'>"
+ATTACKS = [
+    HOSTILE,
+    UNSEEN,
+    HANDLERS,
+    HUGE,
+    "\u202e\u2066right to left",
+    "</article></details></section>",
+    "<!--",
+    "a\n" * 3000,
+]
+MARKS = "[...document.querySelectorAll('figure svg')].map(x => x.querySelectorAll('path, use, text').length)"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, trained, big_study) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("browsed")
+    runs = [str(write_run(root / f"m{i}", 0.2 * (i + 1), n=16)) for i in range(2)]
+    given = {
+        "study": [str(big_study)],
+        "training": [str(trained / "simko")],
+        "compared": runs,
+        "mixed": [f"grpo={trained}/grpo", f"simko={trained}/simko", runs[0]],
+    }
+    made = {}
+    for kind, words in given.items():
+        made[kind] = root / f"{kind}.html"
+        assert main(["report", *words, "--to", str(made[kind])]) == 0
+    return made
+
+
+@pytest.fixture
+def browser(chromium, tmp_path):
+    with Browser(chromium, tmp_path / "profile") as found:
+        yield found
+
+
+@pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed"])
+def test_no_error_no_request_and_every_chart_has_marks_words_and_numbers(pages, browser, kind):
+    browser.open(pages[kind])
+    assert browser.problems() == []
+    marks = browser.eval(MARKS)
+    assert marks
+    assert min(marks) > 10
+    labels = browser.eval("[...document.querySelectorAll('figure svg')].map(x => x.getAttribute('aria-label'))")
+    assert len(set(labels)) == len(labels)
+    assert all(labels)
+    rows = browser.eval(
+        "[...document.querySelectorAll('figure')].map(x => x.querySelectorAll('details tbody tr').length)"
+    )
+    assert min(rows) >= 1
+    assert pages[kind].stat().st_size < 3_000_000
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    return browser.eval(
+        f"[...document.querySelectorAll({selector!r})].filter(x => x.checkVisibility()).map(x => x.innerText)"
+    )
+
+
+def focus(browser: Browser, selector: str) -> None:
+    browser.eval(f"document.querySelector({selector!r}).focus()")
+
+
+def test_problems_are_sorted_filtered_and_opened_by_keyboard(pages, browser):
+    browser.open(pages["compared"])
+    every = texts(browser, ".problems tbody tr")
+    assert len(every) == 20
+    focus(browser, ".problems thead th:nth-child(2) button")
+    browser.press("Enter")
+    shares = "[...document.querySelectorAll('.problems tbody tr')].map(x => +x.cells[1].dataset.value)"
+    down = browser.eval(shares)
+    assert down == sorted(down, reverse=True)
+    assert down[0] > down[-1]
+    browser.press(" ")
+    assert browser.eval(shares) == down[::-1] == sorted(down)
+    focus(browser, ".problems input")
+    browser.press("q07")
+    assert [row.split()[0] for row in texts(browser, ".problems tbody tr")] == ["q07"]
+    assert texts(browser, ".problems output") == ["1 of 20 problems"]
+    focus(browser, ".problems tbody tr:not([hidden]) a")
+    browser.press("Enter")
+    assert browser.eval("document.activeElement.closest('.asked').open")
+    assert browser.eval("document.activeElement.innerText").startswith("q07")
+    assert browser.problems() == []
+
+
+def test_samples_are_filtered_by_method_verdict_and_text(pages, browser):
+    browser.open(pages["compared"])
+    browser.eval("document.querySelectorAll('.asked').forEach(x => x.open = true)")
+    every = len(texts(browser, ".asked article"))
+    focus(browser, ".samples select")
+    browser.press("ArrowDown")
+    assert {text.split(":")[0] for text in texts(browser, ".asked h4")} == {"m0"}
+    focus(browser, ".samples label:nth-child(2) select")
+    browser.press("ArrowDown")
+    shown = texts(browser, ".asked h4")
+    assert all(text.startswith("m0: correct ") for text in shown)
+    assert 0 < len(shown) < every
+    focus(browser, ".samples input")
+    browser.press("no such words")
+    assert texts(browser, ".asked") == []
+    assert texts(browser, ".samples output")[0].startswith("0 of ")
+
+
+@pytest.mark.parametrize("ks", [8, 9])
+def test_no_table_of_numbers_loses_a_column_on_a_laptop(tmp_path, browser, ks):
+    runs = [str(write_run(tmp_path / f"m{i}", 0.2 * (i + 1), n=2 ** (ks - 1))) for i in range(3)]
+    page = tmp_path / "page.html"
+    assert main(["report", *runs, "--to", str(page)]) == 0
+    browser.open(page)
+    over = "[...document.querySelectorAll('main > .scroll')].map(x => x.scrollWidth - x.clientWidth)"
+    assert browser.eval("document.querySelectorAll('main > .scroll:has(table:not(.texts))').length") >= 5
+    assert max(browser.eval(over.replace("> .scroll", "> .scroll:has(table:not(.texts))"))) <= 0
+
+
+def test_hostile_output_changes_nothing(tmp_path, make_study, browser):
+    store = write_run(tmp_path / "store", 0.5, n=8, problems=4)
+    from simko.evaluate import SampleStore
+    from simko.records import Problem, Sample, Verdict
+
+    run = tmp_path / "hostile"
+    asked = [Problem(f"p{i}{attack[:200]}", attack, attack) for i, attack in enumerate(ATTACKS)]
+    with SampleStore(run / "samples.db") as opened:
+        setting = opened.begin("t", "T=1", {}, "math", asked, 2)
+        for problem, attack in zip(asked, ATTACKS, strict=True):
+            samples = [Sample(problem.id, i, attack, 5, "stop") for i in range(2)]
+            opened.add(setting, samples, [Verdict("correct", attack), Verdict("wrong", attack)])
+    page = tmp_path / "page.html"
+    assert main(["report", str(run), str(store), "--to", str(page)]) == 2  # other tasks have nothing in common
+    assert main(["report", str(run), "--to", str(page)]) == 0
+    for path, cards in ((page, 2 * len(ATTACKS)), (write_report(hostile_study(make_study)), None)):
+        browser.open(path)
+        assert browser.problems() == []
+        assert browser.eval("typeof pwned") == "undefined"
+        assert browser.eval("document.querySelectorAll('script').length") == 1
+        assert browser.eval("document.querySelectorAll('b, img, iframe, [onclick], [onload]').length") == 0
+        browser.eval("document.querySelectorAll('details').forEach(x => x.open = true)")
+        assert browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        if cards:
+            assert browser.eval("document.querySelectorAll('article').length") == cards
+            assert browser.eval("document.querySelectorAll('main > section').length") == 2
+    text = page.read_text(encoding="utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+    assert "… (20,000 characters)" in text
+
+
+def test_the_page_of_many_samples_stays_small_and_says_what_it_leaves_out(tmp_path):
+    import time
+
+    from simko.evaluate import SampleStore
+    from simko.records import Problem, Sample, Verdict
+
+    asked = [Problem(f"p{i:03d}", f"What is {i}?", "1") for i in range(200)]
+    with SampleStore(tmp_path / "run" / "samples.db") as store:
+        setting = store.begin("t", "T=1", {}, "math", asked, 100)
+        pairs = (
+            (Sample(p.id, i, f"{'because ' * 40}{i}", 50, "stop"), Verdict("correct" if i % 3 else "wrong", str(i % 7)))
+            for p in asked
+            for i in range(100)
+        )
+        store.load(setting, pairs)
+    page = tmp_path / "page.html"
+    start = time.process_time()
+    assert main(["report", str(tmp_path / "run"), "--to", str(page)]) == 0
+    assert time.process_time() - start < 30
+    assert page.stat().st_size < 3_000_000
+    assert re.search(
+        r"[\d,]+ of 20,000 samples, equal ones once, of 200 of 200 problems. simko export writes all", page.read_text()
+    )
