@@ -201,4 +201,3 @@ def test_where_no_evaluation_is_there_none_is_made(
 def test_options_that_fit_nothing_are_named(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no evaluation of gsm8k" in refusal(["audit", str(two[0]), "--task", "gsm8k"], capsys)
     assert "ends in .jsonl or .parquet" in refusal(["export", str(two[0]), "--to", "x.xls"], capsys)
-    assert "as .svg or .png" in refusal(["report", str(two[0]), "--figure", "x.gif"], capsys)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from simko.cli.main import main
 from simko.evaluate import SampleStore, only_setting
 from simko.records import Sample, Verdict
-from simko.report import readme_figure, write_report
+from simko.report import write_report
 from simko.report.content import in_order
 from simko.report.document import as_markdown
 from simko.report.page import numbers
@@ -334,16 +335,38 @@ def test_settings_mark_what_differs(make_study):
     assert rows[0].values == ("grpo", "simko")
 
 
-def test_readme_figure(big_study, tmp_path):
-    for suffix, start in ((".svg", b"<?xml"), (".png", b"\x89PNG")):
-        path = tmp_path / f"figure{suffix}"
-        readme_figure(read_study(big_study), path)
-        assert path.read_bytes().startswith(start)
-    first = (tmp_path / "figure.svg").read_bytes()
-    readme_figure(read_study(big_study), tmp_path / "figure.svg")
-    assert (tmp_path / "figure.svg").read_bytes() == first
-    with pytest.raises(ValueError, match=r"\.svg or \.png"):
-        readme_figure(read_study(big_study), tmp_path / "figure.pdf")
+@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_every_chart_is_a_file_and_markdown_shows_it(make_study, suffix, start, capsys):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    words = ["report", str(root), "--format", "md", "--figures", suffix]
+    assert main(words) == 0
+    files = {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
+    text = (root / "report.md").read_text(encoding="utf-8")
+    assert len(files) == len(re.findall(r"!\[[^]]*\]\(report-figures/([^)]*)\)", text)) > 10
+    assert f"{len(files)} figures in {root}/report-figures" in capsys.readouterr().out
+    for path, content in files.items():
+        assert content.startswith(start)
+        assert f"(report-figures/{path.name})" in text
+    assert not (root / "report.html").exists()
+    assert main(words) == 0
+    assert files == {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
+
+
+def test_page_markdown_and_terminal_say_the_same(make_study, capsys):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    assert main(["report", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert main(["report", str(root), "--format", "md"]) == 0
+    markdown = (root / "report.md").read_text(encoding="utf-8")
+    section = section_of(root)
+    _, tags = read(root / "report.html")
+    page = " ".join("".join(tags.words).split())
+    for sentence in (*levels(section), *notes(section), *(found.figures for found in claims(section))):
+        for place in (printed, markdown, page):
+            assert sentence in place
+    for point in section.sides[1].curve.points:
+        for place in (printed, markdown, page):
+            assert f"{100 * point.estimate:.1f}" in place
 
 
 def test_no_study_is_refused(tmp_path, make_study):

@@ -93,9 +93,6 @@ def test_a_run_of_one_step_without_held_out_problems_or_probes(trained, tmp_path
     assert "Run plain has no held-out problems, so no pass@K: set passk_every to measure it." in words
     assert "Mean reward of the sampled responses" in words
     assert "simko/" not in words
-    assert (
-        main(["report", str(trained / "plain"), "--to", str(tmp_path / "x"), "--figure", str(tmp_path / "f.svg")]) == 2
-    )
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "versions.json", "metrics.jsonl", "diagnostics.jsonl", "held-out"])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simko.evaluate.files import write_whole
@@ -141,7 +142,7 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """Charts side by side; not in Markdown."""
+    """Charts side by side."""
 
     drawn: Sequence[Chart]
     """They."""
@@ -181,13 +182,19 @@ class ProblemRow:
 
 @dataclass(frozen=True)
 class Problems:
-    """A table of problems that can be sorted and filtered; not in Markdown."""
+    """A table of problems that can be sorted and filtered."""
 
     sides: Sequence[str]
     """The names of the sides."""
     rows: Sequence[ProblemRow]
     """They."""
     kind: ClassVar[str] = "problems"
+
+    @property
+    def table(self) -> Table:
+        """It, for Markdown."""
+        rows = [[row.name, *(f"{c}/{n}" for n, c in row.counts), "; ".join(row.changes)] for row in self.rows]
+        return Table(["problem", *self.sides, "change"], rows)
 
     @property
     def changes(self) -> Mapping[str, int]:
@@ -272,27 +279,30 @@ def write_document(document: Document, path: Path) -> Path:
     return path
 
 
-def write_figures(document: Document, folder: Path, suffix: str) -> list[Path]:
-    """Write every chart of the document to the folder as .pdf, .svg or .png, and return the paths."""
-    paths: list[Path] = []
+def write_figures(document: Document, folder: Path, suffix: str) -> dict[str, Path]:
+    """Write every chart of the document to the folder as .pdf, .svg or .png. Returns {label: path}."""
+    paths: dict[str, Path] = {}
     taken: Counter[str] = Counter()
     for block in document.blocks:
         for chart in block.drawn if isinstance(block, Figures) else ():
-            stem = re.sub("[^a-z0-9@.=]+", "-", visible(chart.label, kept="").lower()).strip("-.")[:80] or "chart"
+            stem = re.sub("[^a-z0-9.]+", "-", visible(chart.label, kept="").lower()).strip("-.")[:80] or "chart"
             taken[stem] += 1
             name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
             folder.mkdir(parents=True, exist_ok=True)
-            paths.append(folder / f"{name}.{suffix}")
-            save(paths[-1], (6.0, 4.0), chart.draw)
+            paths[chart.label] = folder / f"{name}.{suffix}"
+            save(paths[chart.label], (6.0, 4.0), chart.draw)
     return paths
 
 
-def as_markdown(blocks: Sequence[Block]) -> str:
-    """The blocks as Markdown, without figures and with every hidden character spelled out."""
-    return visible("\n\n".join(text for block in blocks if (text := _markdown(block))) + "\n")
+def as_markdown(blocks: Sequence[Block], images: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The blocks as Markdown, with every hidden character spelled out.
+
+    images: {label: where the image of the chart is}; charts without one are left out.
+    """
+    return visible("\n\n".join(text for block in blocks if (text := _markdown(block, images))) + "\n")
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: Block, images: Mapping[str, str]) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {_plain(text)}"
@@ -309,7 +319,13 @@ def _markdown(block: Block) -> str:
             lines = [header, ["---"] * len(header), *rows]
             table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
             return f"{table}\n\n{_plain(caption)}" if caption else table
-    return ""
+        case Figures(drawn):
+            there = [chart for chart in drawn if chart.label in images]
+            return "\n\n".join(f"![{_plain(c.label)}]({images[c.label]})\n\n{_plain(c.caption)}".strip() for c in there)
+        case Problems():
+            return _markdown(block.table, images)
+        case Samples():
+            return "They stand on the page alone."
 
 
 def _cell(cell: Cell) -> str:

@@ -7,7 +7,7 @@ from simko.report.comparison import Section
 from simko.report.content import Content
 from simko.report.document import Block, Bullets, Document, Heading, Prose, write_document
 from simko.report.passk import answers, beyond, by_temperature, course, curves, difficulty, overview
-from simko.report.plots import colour, draw_curves, save
+from simko.report.plots import colour
 from simko.report.progress import concentration, training
 from simko.report.samples import problems
 from simko.report.setup import setup
@@ -65,14 +65,3 @@ def write_report(study_dir: Path, target: Path | None = None) -> Path:
 def write_runs_page(sections: Sequence[Section], path: Path) -> Path:
     """Write the page of evaluations, whole or not at all."""
     return write_page(of_sections(sections), path)
-
-
-def readme_figure(content: Content, path: Path) -> None:
-    """Write the first pass@K figure as .svg or .png, by the suffix of path. ValueError for another suffix, or without pass@K."""
-    if path.suffix not in (".svg", ".png"):
-        raise ValueError(f"{path}: the figure is written as .svg or .png; give one of the two suffixes.")
-    if not content.sections:
-        raise ValueError(f"{path} would show pass@K, and no held-out problems were evaluated: set passk_every")
-    section = content.sections[0]
-    rows = [(side.name, colour(side.name, content.names), side.curve) for side in section.sides]
-    save(path, (6.0, 4.0), lambda figure: draw_curves(figure, rows, section.headline_k))

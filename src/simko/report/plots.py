@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simko.evaluate import Curve, Difference, Point
+from simko.evaluate.files import replacing
 from simko.report.text import visible
 
 if TYPE_CHECKING:
@@ -255,8 +256,11 @@ def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         draw(figure)
         _spell_out(figure)
-        vector = path.suffix == ".svg"
-        figure.savefig(path, dpi=200, metadata={"Date": None} if vector else {"Software": None})
+        undated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix, "Software")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata={undated: None})
+    with replacing(path) as new:
+        new.write_bytes(drawn.getvalue())
 
 
 def _spell_out(figure: "Figure") -> None:
