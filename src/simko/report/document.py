@@ -266,6 +266,8 @@ class Document:
     """Its content, in order."""
     colours: Mapping[str, str] = field(default_factory=dict)
     """{name: colour}: a cell of this name has a dot of this colour, as the lines of the figures."""
+    refresh: int = 0
+    """Seconds after which the page loads itself again; 0 for never."""
 
 
 def as_html(document: Document) -> str:

@@ -150,8 +150,7 @@ def _pair_blocks(section: Section) -> list[Block]:
         p = p_words(pair.p_holm)
         cells = [_apart(d, *([p] if d.k == section.headline_k else [])) for d in pair.comparison.points]
         rows.append([_label(pair), *cells])
-        if pair.crossing:
-            band = ends(pair.crossing)
+        if pair.crossing and (band := ends(pair.crossing)):
             rows.append(
                 [_under("band, all K at once"), *(("", _signed(*band[k])) if k in band else "" for k in section.ks)]
             )
@@ -175,14 +174,15 @@ def _pair_blocks(section: Section) -> list[Block]:
 
 
 def difficulty(section: Section, names: Sequence[str]) -> list[Block]:
-    """Each pair by difficulty for the other, and where an inversion comes from."""
-    return [block for pair in section.pairs if pair.strata for block in _strata(section, pair, names)]
+    """Each pair by difficulty for the other, if two strata or more have problems, and where an inversion comes from."""
+    shown = [pair for pair in section.pairs if sum(bool(stratum.ours) for stratum in pair.strata) > 1]
+    return [block for pair in shown for block in _strata(section, pair, names)]
 
 
 def _strata(section: Section, pair: Pair, names: Sequence[str]) -> list[Block]:
     shown = [stratum for stratum in pair.strata if stratum.ours]
     charts = [_stratum_chart(section, pair, stratum, names) for stratum in shown]
-    empty = ["too few", *[""] * (len(shown[0].ours) - 1)] if shown else ["too few"]
+    empty = ["too few", *[""] * (len(shown[0].ours) - 1)]
     rows: list[list[Cell]] = [
         [
             (stratum.name, f"{stratum.problems:.1f} problems"),
@@ -194,9 +194,12 @@ def _strata(section: Section, pair: Pair, names: Sequence[str]) -> list[Block]:
         f"Points (95 % interval), by the share of correct ones in half of the samples of {pair.other}. Its other half is compared, "
         "so that its luck does not count twice. Averaged over all halves, hence parts of problems."
     )
-    header: list[Cell] = [f"correct for {pair.other}", *([str(p.k) for p in shown[0].ours] if shown else [""])]
-    said: list[Block] = [Prose(_origin(pair, shown)), Figures(charts)] if shown else []
-    return [Heading(f"{_label(pair)} by difficulty for {pair.other}", 3), *said, Table(header, rows, caption)]
+    return [
+        Heading(f"{_label(pair)} by difficulty for {pair.other}", 3),
+        Prose(_origin(pair, shown)),
+        Figures(charts),
+        Table([f"correct for {pair.other}", *(str(p.k) for p in shown[0].ours)], rows, caption),
+    ]
 
 
 def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:

@@ -1,5 +1,6 @@
 """The inputs of `simko report`: studies, training runs and evaluations, alone or together."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ def read_content(sources: Sequence[str]) -> Content:
         parts.append(read_training(kinds["training"]))
     if kinds["evaluation"]:
         parts.append(of_sections(read_sections(kinds["evaluation"])))
-    return parts[0] if len(parts) == 1 else _together(parts)
+    content = parts[0] if len(parts) == 1 else _together(parts)
+    return replace(content, commands=(*content.commands, f"simko report {shlex.join(sources)}"))
 
 
 def of_sections(sections: Sequence[Section]) -> Content:
