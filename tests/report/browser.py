@@ -1,104 +1,142 @@
-"""A headless Chromium over its debugging pipe: real keys, and what the console and the network saw."""
+"""A page in headless Chromium, by the DevTools protocol: what it prints, what it asks for, keys, screenshots."""
 
+import asyncio
+import base64
 import json
-import os
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "ArrowDown": (40, ""), " ": (32, " ")}
-SETTLED = "new Promise(done => setTimeout(done, 50))"
+import aiohttp
 
 
-class Browser:
-    """One page of a browser. Use it as a context manager."""
+class Page:
+    """An open page."""
 
-    def __init__(self, chromium: str, profile: Path, width: int = 1280, dark: bool = False) -> None:
-        (theirs, self._write), (self._read, ours) = os.pipe(), os.pipe()
-        words = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
-        words += ["--disable-background-networking", f"--user-data-dir={profile}"]
-        start = f'exec "$0" "$@" 3<&{theirs} 4>&{ours} 2>/dev/null'
-        self._process = subprocess.Popen(["bash", "-c", start, chromium, *words], pass_fds=(theirs, ours))
-        os.close(theirs), os.close(ours)
-        self._left, self._number, self._session = b"", 0, ""
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
-        )
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._loop, self._socket, self._last = loop, socket, 0
+        self.said: list[str] = []
+        """Messages of the console and exceptions, errors of loading included."""
+        self.asked: list[str] = []
+        """Addresses that were requested."""
 
-    def __enter__(self) -> "Browser":
-        return self
+    def call(self, method: str, **words: Any) -> dict[str, Any]:
+        """A command's result."""
+        return self._loop.run_until_complete(self._call(method, words))
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._write), os.close(self._read)
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        message |= {"sessionId": self._session} if self._session else {}
-        os.write(self._write, json.dumps(message).encode() + b"\0")
+    async def _call(self, method: str, words: dict[str, Any]) -> dict[str, Any]:
+        self._last += 1
+        await self._socket.send_json({"id": self._last, "method": method, "params": words})
         while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
+            answer = await asyncio.wait_for(self._socket.receive_json(), 60)
+            if answer.get("id") == self._last:
                 assert "error" not in answer, answer
                 return answer["result"]
-            self.events.append(answer)
+            self._hear(answer)
 
-    def _next(self) -> dict[str, Any]:
-        while b"\0" not in self._left:
-            part = os.read(self._read, 1 << 20)
-            assert part, "the browser has ended"
-            self._left += part
-        message, _, self._left = self._left.partition(b"\0")
-        return json.loads(message)
+    def _hear(self, event: dict[str, Any]) -> None:
+        told = event.get("params", {})
+        match event.get("method"):
+            case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown":
+                self.said.append(json.dumps(told))
+            case "Log.entryAdded":
+                self.said.append(told["entry"]["text"])
+            case "Network.requestWillBeSent":
+                self.asked.append(told["request"]["url"])
 
-    def open(self, page: Path) -> None:
-        self.call("Page.navigate", url=page.as_uri())
-        while self.eval("document.readyState") != "complete":
-            pass
-        self.eval(SETTLED)
+    def open(self, url: str, *, width: int, scheme: str = "light", height: int = 900) -> None:
+        """Load the address and wait for it."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Page.navigate", url=url)
+        end = time.monotonic() + 30
+        while self.evaluate("document.readyState + location.href") != f"complete{url}":
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
-    def eval(self, code: str) -> Any:
-        found = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression."""
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def press(self, *keys: str) -> None:
-        """Press keys one after the other: names of KEYS, or text."""
-        for key in keys:
-            if key in KEYS:
-                code, text = KEYS[key]
-                known = {"key": key, "windowsVirtualKeyCode": code}
-                self.call("Input.dispatchKeyEvent", type="keyDown", **known, **({"text": text} if text else {}))
-                self.call("Input.dispatchKeyEvent", type="keyUp", **known)
-            else:
-                self.call("Input.insertText", text=key)
-        self.eval(SETTLED)
+    def press(self, key: str) -> None:
+        """Press and release a key such as "Tab", "ArrowRight", "Enter" or " "."""
+        code = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, " ": 32}[key]
+        typed = {"text": {"Enter": "\r", " ": " "}[key]} if key in ("Enter", " ") else {}
+        for kind, more in (("keyDown" if typed else "rawKeyDown", typed), ("keyUp", {})):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
 
-    def problems(self) -> list[str]:
-        """Errors of the console and of the page's policy, and requests for anything but the page itself."""
-        found = []
-        for event in self.events:
-            params = event.get("params", {})
-            match event.get("method"):
-                case "Runtime.exceptionThrown" | "Runtime.consoleAPICalled":
-                    found.append(json.dumps(params))
-                case "Log.entryAdded":
-                    found.append(params["entry"]["text"])
-                case "Network.requestWillBeSent" if params["type"] != "Document":
-                    found.append(params["request"]["url"])
-        return found
+    def write(self, text: str) -> None:
+        """Type text where the focus is."""
+        self.call("Input.insertText", text=text)
 
-    def screenshot(self, path: Path) -> None:
-        import base64
+    def focus(self, selector: str) -> None:
+        """Focus the first element that fits."""
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
 
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
+    def texts(self, selector: str) -> list[str]:
+        """The texts of the visible elements that fit."""
+        every = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        return self.evaluate(f"{every}.filter(x => x.checkVisibility()).map(x => x.innerText)")
+
+    def point(self, selector: str) -> None:
+        """Move the pointer over the first element that fits."""
+        script = (
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            "const r = e.getClientRects()[0]; return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        x, y = self.evaluate(script)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def screenshot(self, path: Path, *, whole: bool = True) -> None:
+        """Write what is seen, or the whole page, as a PNG file."""
+        found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(found["data"]))
+
+
+@contextmanager
+def chromium_page(chromium: str, profile: Path) -> Iterator[Page]:
+    """A page of a Chromium that ends with the context."""
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--remote-debugging-port=0",
+    ]
+    command += ["--disable-background-networking", "--no-first-run", f"--user-data-dir={profile}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    loop = asyncio.new_event_loop()
+    try:
+        yield from loop_pages(loop, profile)
+    finally:
+        process.terminate()
+        process.wait(30)
+        loop.close()
+
+
+def loop_pages(loop: asyncio.AbstractEventLoop, profile: Path) -> Iterator[Page]:
+    """The page of a Chromium that has just been started."""
+    end, file = time.monotonic() + 30, profile / "DevToolsActivePort"
+    while not (file.exists() and file.read_text().count("\n")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    port = file.read_text().splitlines()[0]
+
+    async def connect() -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse]:
+        session = aiohttp.ClientSession()
+        targets = await (await session.get(f"http://127.0.0.1:{port}/json/list")).json()
+        address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
+        return session, await session.ws_connect(address, max_msg_size=0)
+
+    session, socket = loop.run_until_complete(connect())
+    page = Page(loop, socket)
+    for domain in ("Page", "Runtime", "Log", "Network"):
+        page.call(f"{domain}.enable")
+    yield page
+    loop.run_until_complete(session.close())

@@ -44,6 +44,8 @@ class Content:
     """The evaluations by temperature."""
     runs: tuple[TrainingRun, ...] = ()
     """The training runs."""
+    diagnoses: tuple[Mapping[str, Any], ...] = ()
+    """The summaries of simko diagnose."""
     commands: tuple[str, ...] = ()
     """The commands that make it again."""
     notes: tuple[str, ...] = ()
@@ -51,9 +53,10 @@ class Content:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All methods, evaluated or trained, in the order of their colours."""
+        """All methods and models, in the order of their colours."""
         evaluated = [side.name for section in self.sections for side in section.sides]
-        return in_order(dict.fromkeys([*evaluated, *(run.method for run in self.runs)]))
+        diagnosed = [model["name"] for summary in self.diagnoses for model in summary["models"]]
+        return in_order(dict.fromkeys([*evaluated, *(run.method for run in self.runs), *diagnosed]))
 
 
 def in_order(names: Mapping[str, Any] | set[str]) -> tuple[str, ...]:

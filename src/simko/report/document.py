@@ -15,6 +15,7 @@ from simko.evaluate.files import write_whole
 from simko.report.plots import save, svg
 from simko.report.template import render
 from simko.report.text import visible
+from simko.report.tokens import Matrix, TokenView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -253,7 +254,7 @@ class Samples:
         return list(dict.fromkeys(getattr(response, name) for asked in self.asked for response in asked.responses))
 
 
-Block = Heading | Prose | Bullets | Claims | Table | Figures | Code | Problems | Samples
+Block = Heading | Prose | Bullets | Claims | Table | Figures | Code | Problems | Samples | TokenView | Matrix
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ def _markdown(block: Block, images: Mapping[str, str]) -> str:
             return "\n\n".join(f"![{_plain(c.label)}]({images[c.label]})\n\n{_plain(c.caption)}".strip() for c in there)
         case Problems():
             return _markdown(block.table, images)
-        case Samples():
+        case Samples() | TokenView() | Matrix():
             return "They stand on the page alone."
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from simko.report.comparison import Section
 from simko.report.content import Content
+from simko.report.diagnosis import diagnosis_details, diagnosis_numbers, diagnosis_title
 from simko.report.document import Block, Bullets, Document, Heading, Prose, write_document
 from simko.report.passk import answers, beyond, by_temperature, course, curves, difficulty, overview
 from simko.report.plots import colour
@@ -25,6 +26,8 @@ def make_document(content: Content) -> Document:
     blocks += problems(content.sections)
     if content.runs:
         blocks += [*training(content.runs, names), *concentration(content.runs, names)]
+    for number, summary in enumerate(content.diagnoses):
+        blocks += diagnosis_details(summary, f"d{number}-")
     blocks += setup(content)
     if content.sections:
         blocks += [Heading("What these numbers do and do not show"), Bullets(LIMITS)]
@@ -37,7 +40,7 @@ def numbers(content: Content) -> list[Block]:
     blocks: list[Block] = [Prose(words, "meta") for words in content.words]
     if content.notes:
         blocks += [Bullets(["What is missing, or to be known first:", *content.notes], "missing")]
-    elif not content.sections:
+    elif not content.sections and not content.diagnoses:
         blocks.append(Prose("No held-out problems were evaluated, so there is no pass@K to show.", "missing"))
     for section in content.sections:
         for part in (overview(section), curves(section, names), difficulty(section, names), beyond(section, names)):
@@ -45,6 +48,8 @@ def numbers(content: Content) -> list[Block]:
         blocks += course(section, names)
     for sweep in content.sweeps:
         blocks += by_temperature(sweep)
+    for summary in content.diagnoses:
+        blocks += [Heading(diagnosis_title(summary)), *diagnosis_numbers(summary)]
     return blocks
 
 
