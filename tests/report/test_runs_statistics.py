@@ -75,6 +75,25 @@ def test_terminal_page_and_json_say_them(pair, tmp_path, capsys):
     assert 1 < low <= high <= 32
 
 
+def test_where_a_loss_comes_from_is_said(pair, tmp_path):
+    (section,) = read_sections(pair)
+    assert main(["report", *pair, "--to", str(tmp_path / "page.html")]) == 0
+    text = " ".join(re.sub("<[^>]*>", " ", (tmp_path / "page.html").read_text()).split())
+    said = re.search(
+        r"At K = 16, sharp stands (\S+) points against base(?:, without \S+ problems in strata of too few)?\. By how "
+        r"often base solves a problem: (.*?)\. Most of the loss is at those that it solves (.*?)\.",
+        text,
+    )
+    strata = [stratum for stratum in section.pairs[0].strata if stratum.ours]
+    every = sum(stratum.problems for stratum in strata)
+    adds = {stratum.name: 100 * stratum.problems / every * stratum.differences[-1].difference for stratum in strata}
+    parts = [float(part.split()[0].replace("−", "-")) for part in said[2].split(", ")]
+    assert parts == pytest.approx(list(adds.values()), abs=0.051)
+    assert float(said[1].replace("−", "-")) == pytest.approx(sum(adds.values()), abs=0.051)
+    assert sum(adds.values()) < 0
+    assert said[3].replace("in less than", "below").removesuffix(" of its samples") == min(adds, key=adds.get)
+
+
 def test_the_model_stands_in_no_table_and_a_bad_one_is_not_drawn(pair, tmp_path):
     page = tmp_path / "page.html"
     assert main(["report", pair[0], "--to", str(page)]) == 0

@@ -204,12 +204,14 @@ def _strata(section: Section, pair: Pair, names: Sequence[str]) -> list[Block]:
 
 def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:
     """What each stratum adds to the difference at the largest K."""
-    every = sum(stratum.problems for stratum in pair.strata)
+    every = sum(stratum.problems for stratum in shown)
+    rest = sum(stratum.problems for stratum in pair.strata) - every
     adds = {stratum.name: stratum.problems / every * stratum.differences[-1].difference for stratum in shown}
     k, total = shown[0].differences[-1].k, sum(adds.values())
     parts = ", ".join(f"{points_apart(value)} {_often(name)}" for name, value in adds.items())
+    few = f", without {rest:.1f} problems in strata of too few" if rest >= 0.1 else ""
     said = (
-        f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}. By how often {pair.other} solves a problem: "
+        f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}{few}. By how often {pair.other} solves a problem: "
         f"{parts}."
     )
     low = min(adds, key=lambda name: adds[name])

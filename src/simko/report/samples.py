@@ -13,8 +13,8 @@ from simko.report.runs import Evaluation
 from simko.report.text import cut, visible
 from simko.report.words import counted
 
-_PAGE = 1_500_000  # bytes of responses on a page
-_LEAST = 2_000  # bytes of a problem's responses
+_PAGE = 2_000_000  # bytes of responses on a page
+_LEAST = 6_000  # bytes of a problem's responses
 _RESPONSE, _PROMPT, _ANSWER, _NAME = 4_000, 2_000, 200, 80  # characters
 _ROWS = 1_500  # of problems on a page
 _VERDICTS = {
