@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 INK, RULE = "#1f2328", "#d0d4da"
 COLOURS = {"base": "#7a7f87", "grpo": "#d55e00", "simko": "#0072b2"}
-_OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0", "#882255", "#44aa99", "#a0522d", "#6b8e23")
+_OTHERS = ("#6a220a", "#22229a", "#0a5252", "#52226a", "#e252e2", "#b26a52", "#9a3a0a", "#6a52e2")
 _ON_DARK = (
-    *("#a0a6ae", "#f08a3c", "#56b4e9", "#2fc79a", "#e39cc4", "#e0b33a", "#b39be6", "#d9709f", "#6fd0c0", "#d98a63"),
-    "#a3c95a",
-)
+    *("#a0a6ae", "#f08a3c", "#56b4e9", "#e2b282", "#6a6ae2", "#9ae2ca", "#ca3ab2", "#e2e252", "#b26a6a", "#ca523a"),
+    "#b2e26a",
+)  # chosen to be told apart with every kind of colour vision, as their test measures
 _VARIABLES = {hue: f"--line{i}" for i, hue in enumerate((*COLOURS.values(), *_OTHERS))}
 DASHED = (0, (2, 1.5))
 _RC: dict[Any, Any] = {
