@@ -412,3 +412,15 @@ def test_summary_has_every_method_and_finding(make_study):
     assert all(f"| {method} |" in text for method in ("base", "grpo", "simko"))
     for found in claims(study.sections[0]):
         assert f"- {found.status.capitalize()}: {found.claim}: {found.figures}" in text
+
+
+def test_two_studies_of_one_title_are_told_apart(make_study, tmp_path):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    shutil.copytree(root, other)
+    page = tmp_path / "page.html"
+    assert main(["report", str(root), str(other), "--to", str(page), "--figures", "svg"]) == 0
+    _, tags = read(page)
+    for number in (1, 2):
+        assert f"GRPO and SimKO on small sums ({number}): small-sums at T=1" in tags.words
+    assert len(list((tmp_path / "page-figures").iterdir())) == page.read_text().count("<figure>")

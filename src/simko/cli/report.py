@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> None:
     target = args.to or place.with_suffix(f".{args.format}")
     document = make_document(content)
     folder = target.with_name(f"{target.stem}-figures")
-    figures = write_figures(document, folder, args.figures) if args.figures else {}
+    figures = write_figures(document, folder, args.figures) if args.figures else []
     if args.format == "md":
-        images = {label: f"{quote(folder.name)}/{quote(path.name)}" for label, path in figures.items()}
+        images = [f"{quote(folder.name)}/{quote(path.name)}" for path in figures]
         write_whole(target, as_markdown(document.blocks, images))
     else:
         write_document(document, target)

@@ -5,10 +5,9 @@ Each kind of block has a template blocks/KIND.html.jinja, and a script blocks/KI
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simko.evaluate.files import write_whole
@@ -282,9 +281,9 @@ def write_document(document: Document, path: Path) -> Path:
     return path
 
 
-def write_figures(document: Document, folder: Path, suffix: str) -> dict[str, Path]:
-    """Write every chart of the document to the folder as .pdf, .svg or .png. Returns {label: path}."""
-    paths: dict[str, Path] = {}
+def write_figures(document: Document, folder: Path, suffix: str) -> list[Path]:
+    """Write every chart of the document to the folder as .pdf, .svg or .png, and return the paths in their order."""
+    paths: list[Path] = []
     taken: Counter[str] = Counter()
     for block in document.blocks:
         for chart in block.drawn if isinstance(block, Figures) else ():
@@ -292,20 +291,21 @@ def write_figures(document: Document, folder: Path, suffix: str) -> dict[str, Pa
             taken[stem] += 1
             name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
             folder.mkdir(parents=True, exist_ok=True)
-            paths[chart.label] = folder / f"{name}.{suffix}"
-            save(paths[chart.label], (6.0, 4.0), chart.draw)
+            paths.append(folder / f"{name}.{suffix}")
+            save(paths[-1], (6.0, 4.0), chart.draw)
     return paths
 
 
-def as_markdown(blocks: Sequence[Block], images: Mapping[str, str] = MappingProxyType({})) -> str:
+def as_markdown(blocks: Sequence[Block], images: Iterable[str] = ()) -> str:
     """The blocks as Markdown, with every hidden character spelled out.
 
-    images: {label: where the image of the chart is}; charts without one are left out.
+    images: where the image of each chart is; without them charts are left out.
     """
-    return visible("\n\n".join(text for block in blocks if (text := _markdown(block, images))) + "\n")
+    left = iter(images)
+    return visible("\n\n".join(text for block in blocks if (text := _markdown(block, left))) + "\n")
 
 
-def _markdown(block: Block, images: Mapping[str, str]) -> str:
+def _markdown(block: Block, images: Iterator[str]) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {_plain(text)}"
@@ -323,8 +323,8 @@ def _markdown(block: Block, images: Mapping[str, str]) -> str:
             table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
             return f"{table}\n\n{_plain(caption)}" if caption else table
         case Figures(drawn):
-            there = [chart for chart in drawn if chart.label in images]
-            return "\n\n".join(f"![{_plain(c.label)}]({images[c.label]})\n\n{_plain(c.caption)}".strip() for c in there)
+            shown = zip(drawn, images, strict=False)
+            return "\n\n".join(f"![{_plain(c.label)}]({image})\n\n{_plain(c.caption)}".strip() for c, image in shown)
         case Problems():
             return _markdown(block.table, images)
         case Samples() | TokenView() | Matrix():

@@ -47,6 +47,11 @@ def of_sections(sections: Sequence[Section]) -> Content:
 
 def _together(parts: Sequence[Content]) -> Content:
     """One content of several. A section is told apart by what it is from."""
+    titles = [part.title for part in parts]
+    parts = [
+        replace(part, title=f"{part.title} ({i + 1})") if titles.count(part.title) > 1 else part
+        for i, part in enumerate(parts)
+    ]
     sections = adjust_p([replace(s, task=f"{part.title}: {s.task}") for part in parts for s in part.sections])
     return Content(
         title="; ".join(part.title for part in parts),
