@@ -36,7 +36,7 @@ def test_the_wheel_holds_everything(installed):
     for name in (
         "py.typed",
         "verifiers/cues.toml",
-        "report/page.html.jinja",
+        "report/document.html.jinja",
         "recipes/quickstart.yaml",
         "recipes/qwen2.5-math-7b.yaml",
         "recipes/verl/method/simko.yaml",

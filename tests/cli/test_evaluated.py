@@ -13,6 +13,7 @@ from test_evaluate import counts, kept, refusal, words
 from simko.cli.main import main
 from simko.evaluate import SampleStore
 from simko.records import Problem, Sample
+from simko.report.words import points_apart
 from simko.verifiers import grade_many
 
 Speaker = Callable[[int], Path]
@@ -33,11 +34,11 @@ def test_two_models_are_compared(two: tuple[Path, Path], tmp_path: Path, capsys:
     given = [f"base={two[0]}", f"simko={two[1]}", "--html", str(page), "--json", str(numbers)]
     assert main(["compare", *given]) == 0
     printed = capsys.readouterr().out
-    assert "differences on the same problems" in printed
+    assert "Differences on the same problems" in printed
     assert "simko − base" in printed
     solved = [sum(c for _, c in counts(run).values()) for run in two]
-    assert f"{100 * solved[0] / 12:.1f} (" in printed
-    assert f"{100 * (solved[1] - solved[0]) / 12:+.1f} (" in printed
+    assert f" {100 * solved[0] / 12:.1f} " in printed
+    assert f" {points_apart((solved[1] - solved[0]) / 12)} " in printed
     assert "simko" in page.read_text(encoding="utf-8")
     (section,) = json.loads(numbers.read_text())
     assert section["task"] == "sums"
@@ -200,4 +201,3 @@ def test_where_no_evaluation_is_there_none_is_made(
 def test_options_that_fit_nothing_are_named(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no evaluation of gsm8k" in refusal(["audit", str(two[0]), "--task", "gsm8k"], capsys)
     assert "ends in .jsonl or .parquet" in refusal(["export", str(two[0]), "--to", "x.xls"], capsys)
-    assert "--figure is for studies" in refusal(["report", str(two[0]), "--figure", "x.svg"], capsys)

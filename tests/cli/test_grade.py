@@ -97,7 +97,7 @@ def test_verl_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert sum(v is not None and v.outcome == "correct" for _, v in rows) == sum(x["acc"] for x in lines)
     capsys.readouterr()
     assert main(["report", str(tmp_path / "run")]) == 0
-    assert "over training" in capsys.readouterr().out
+    assert "Over training" in capsys.readouterr().out
     run = tmp_path / "run"
     assert main(["compare", f"first={run}@step=1", f"last={run}@step=2", "--anyway"]) == 0
 

@@ -59,15 +59,29 @@ class Page:
 
     def evaluate(self, script: str) -> Any:
         """The value of an expression."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     def press(self, key: str) -> None:
-        """Press and release a key such as "Tab", "ArrowRight" or " "."""
-        code = {"Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, " ": 32}[key]
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        """Press and release a key such as "Tab", "ArrowRight", "Enter" or " "."""
+        code = {"Tab": 9, "Enter": 13, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, " ": 32}[key]
+        typed = {"text": {"Enter": "\r", " ": " "}[key]} if key in ("Enter", " ") else {}
+        for kind, more in (("keyDown" if typed else "rawKeyDown", typed), ("keyUp", {})):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
+
+    def write(self, text: str) -> None:
+        """Type text where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def focus(self, selector: str) -> None:
+        """Focus the first element that fits."""
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
+
+    def texts(self, selector: str) -> list[str]:
+        """The texts of the visible elements that fit."""
+        every = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        return self.evaluate(f"{every}.filter(x => x.checkVisibility()).map(x => x.innerText)")
 
     def point(self, selector: str) -> None:
         """Move the pointer over the first element that fits."""

@@ -17,8 +17,8 @@ from test_runs import write_run
 
 from simko.cli.main import main
 from simko.report import read_sections, write_report, write_runs_page
-from simko.report.document import Bullets, Code, Document, Figures, Heading, Prose, Table, write_document
-from simko.report.plots import COLOURS, colour, pair_colours, save, svg
+from simko.report.document import Bullets, Chart, Code, Document, Figures, Heading, Prose, Table, write_document
+from simko.report.plots import COLOURS, colour, pair_colours, save, style, svg
 from simko.report.text import visible
 
 HIDDEN = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Cc", "Cf")]
@@ -44,7 +44,7 @@ def pages(tmp_path_factory, trained, big_study) -> dict[str, Path]:
         Code("command " * 40),
         Bullets(["a"]),
     ]
-    drawn = Figures([("A line.", svg("a line", lambda figure: figure.add_subplot().plot([0, 1])))])
+    drawn = Figures([Chart("a line", lambda figure: figure.add_subplot().plot([0, 1]), {"one": {0: 0.0, 1: 1.0}})])
     made["document"] = write_document(Document("A document", [*blocks, drawn]), root / "document.html")
     return made | {kind: root / f"{kind}.html" for kind in ("training", "store")}
 
@@ -56,7 +56,7 @@ function look(name, d) {{
   const over = d.documentElement.scrollWidth - d.documentElement.clientWidth;
   const rows = [...d.querySelectorAll("table")].filter(t => t.checkVisibility({{contentVisibilityAuto: true}})).map(t => {{
     const box = t.closest(".scroll"), r = (box || t).getBoundingClientRect();
-    return {{box: !!box, wide: t.scrollWidth - (box || t.parentElement).clientWidth, right: r.right, top: r.top, bottom: r.bottom}};
+    return {{box: !!box, wide: t.scrollWidth - (box || t.parentElement).clientWidth, right: r.right, top: t.tBodies[0].getBoundingClientRect().top, bottom: r.bottom}};
   }});
   out.textContent += JSON.stringify({{name, over, rows}}) + "\\n";
 }}
@@ -98,7 +98,7 @@ def test_no_table_is_wider_than_a_box_that_scrolls(pages, chromium, tmp_path, wi
 def test_a_table_that_goes_on_has_a_shadow_at_its_edge_and_others_have_none(pages, chromium, tmp_path, scheme):
     from matplotlib.image import imread
 
-    file, shot, width, height = tmp_path / "frame.html", tmp_path / "shot.png", 390, 5000
+    file, shot, width, height = tmp_path / "frame.html", tmp_path / "shot.png", 390, 12000
     scheme = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
     file.write_text(MEASURE.format(opened="false", frames=frame("compared", pages["compared"], width, height)))
     (page,) = measured(browse(chromium, tmp_path, file, "--dump-dom", scheme))
@@ -125,11 +125,40 @@ def test_every_method_and_every_pair_has_a_colour_of_its_own(names):
     assert not {"#000000", "#1f2328"} & {*hues, *COLOURS.values()}
 
 
+VISION = {  # Machado, Oliveira and Fernandes 2009, on linear RGB
+    "full": np.eye(3),
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(hues: list[str]) -> np.ndarray:
+    c = np.array([[int(hue[i : i + 2], 16) / 255 for i in (1, 3, 5)] for hue in hues])
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(("dark", "paper"), [(False, "#ffffff"), (True, "#16181c")])
+def test_lines_are_told_apart_with_every_colour_vision_and_from_the_paper(vision, dark, paper):
+    declared = re.findall(r"--line\d+:(#\w+)", style())
+    hues = declared[len(declared) // 2 :] if dark else declared[: len(declared) // 2]
+    xyz = np.clip(linear(hues) @ np.array(VISION[vision]).T, 0, 1) @ XYZ.T / [0.9505, 1, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    apart = np.linalg.norm(lab[:, None] - lab, axis=-1)[np.triu_indices(len(hues), 1)]
+    assert len(hues) == 11
+    assert apart.min() > 13
+    light = np.sort(np.stack(np.broadcast_arrays(linear(hues) @ XYZ[1], linear([paper]) @ XYZ[1])), axis=0) + 0.05
+    assert (light[1] / light[0]).min() > 3
+
+
 def test_three_pairs_without_a_base_are_drawn_in_three_colours(tmp_path, make_study):
     models = [str(write_run(tmp_path / name, 0.3)) for name in "abc"]
     study = make_study({"nsr": {"q": 3, "r": 4}, "psr": {"q": 5, "r": 2}, "x": {"q": 1, "r": 1}})
     for page in (write_runs_page(read_sections(models), tmp_path / "page.html"), write_report(study)):
-        figure = next(f for f in page.read_text().split("<svg") if 'aria-label="differences' in f or "paired diff" in f)
+        figure = next(f for f in page.read_text().split("<svg") if ": differences" in f[:200])
         strokes = re.findall(r"stroke: (#\w+|currentColor|var\(--\w+\)); stroke-width: 1.4", figure)
         assert len(set(strokes)) == 3
 

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import html
 import json
 import os
@@ -10,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from simko.cli.main import main
 from simko.evaluate import SampleStore, only_setting
 from simko.records import Sample, Verdict
-from simko.report import readme_figure, write_report
-from simko.report.findings import find, judge, percent, points_apart, reliability, summary
-from simko.report.measures import measure
-from simko.report.page import option_rows
-from simko.report.study import in_order, read_study
-from simko.report.summary import summarise
+from simko.report import write_report
+from simko.report.content import in_order
+from simko.report.document import as_markdown
+from simko.report.page import numbers
+from simko.report.setup import option_rows
+from simko.report.study import read_study
 from simko.report.text import visible
+from simko.report.words import best_temperature, claims, judge, levels, notes, percent, points_apart
 
 HOSTILE = "<script>top.pwned=1</script></svg></pre>\"'&<img src=x onerror=top.pwned=1>{{7*7}}$x^$"
 UNSEEN = "nul\x00 escape\x1b[2J bell\x07 bidi\u202eevil zero\u200bwidth"
@@ -55,9 +59,13 @@ def spread(low, high, count=40):
     return {f"q{i:02d}": round(low + (high - low) * i / (count - 1)) for i in range(count)}
 
 
-def measured(study_dir):
-    study = read_study(study_dir)
-    return study, measure(study)
+def section_of(study_dir):
+    (section,) = read_study(study_dir).sections
+    return section
+
+
+def pairs(section):
+    return {(pair.ours, pair.other): pair for pair in section.pairs}
 
 
 @pytest.fixture(scope="session")
@@ -67,14 +75,17 @@ def big_page(big_study):
 
 def test_page_is_self_contained(big_page):
     page, tags = big_page
-    assert {"script", "link", "iframe", "object", "img", "base"} & tags.tags == set()
+    assert {"link", "iframe", "object", "img", "base"} & tags.tags == set()
+    (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.unescape(page)
     assert not [
         a for a in tags.attributes if a[0] in ("src", "href", "xlink:href") and not (a[1] or "").startswith("#")
     ]
     assert not re.search(r"url\((?!#)|@import", page)
-    assert page.count("<svg") == page.count("</svg>") == 14
+    assert page.count("<svg") == page.count("</svg>") == 26
     words = " ".join(tags.words)
-    for expected in ("pass@K", "Paired differences", "Over training", "Concentration", "Sample answers", "Versions"):
+    for expected in ("pass@K", "Paired differences", "Over training", "Concentration", "Answers", "Versions"):
         assert expected in words
 
 
@@ -123,7 +134,7 @@ def hostile_study(make_study) -> Path:
 
 def test_hostile_text_stays_text(make_study):
     page, tags = read(write_report(hostile_study(make_study)))
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert "<img" not in page
     assert "{{7*7}}" in page
     assert page.count("<svg") == page.count("</svg>")
@@ -140,58 +151,60 @@ def test_visible_keeps_plain_text():
     assert visible("\r\x85\u2028\ufeff") == "⟨U+000D⟩⟨U+0085⟩⟨U+2028⟩⟨U+FEFF⟩"
 
 
-def claims(study_dir):
-    return {f.claim: f for f in find(*measured(study_dir))}
+def claimed(study_dir):
+    return {found.claim: found for found in claims(section_of(study_dir))}
 
 
 def test_claims_that_hold(make_study):
     half_lost = {i: 16 * (c % 2) for i, c in spread(0, 39).items()}
     root = make_study({"base": spread(1, 5), "grpo": half_lost, "simko": spread(2, 20)})
-    found = claims(root)
+    found = claimed(root)
     statuses = {claim: f.status for claim, f in found.items()}
     assert statuses == {
-        "GRPO’s pass@1 is above the base model’s": "holds",
-        "SimKO’s pass@1 is above the base model’s": "holds",
-        "SimKO’s pass@1 against GRPO’s": "no difference shown",
-        "GRPO’s pass@16 is below the base model’s": "holds",
-        "SimKO’s pass@16 is above GRPO’s": "holds",
-        "SimKO’s pass@16 against the base model’s": "higher",
+        "grpo’s pass@1 is above base’s": "holds",
+        "simko’s pass@1 is above base’s": "holds",
+        "simko’s pass@1 against grpo’s": "no difference shown",
+        "grpo’s pass@16 is below base’s": "holds",
+        "simko’s pass@16 is above grpo’s": "holds",
+        "simko’s pass@16 against base’s": "higher",
     }
-    study, m = measured(root)
-    d = m.pairs["grpo", "base"].points[0]
-    assert found["GRPO’s pass@1 is above the base model’s"].figures == (
+    section = section_of(root)
+    d = pairs(section)["grpo", "base"].comparison.points[0]
+    assert found["grpo’s pass@1 is above base’s"].figures == (
         f"{points_apart(d.difference)} points (95 % interval {points_apart(d.low)} to {points_apart(d.high)})."
     )
-    assert f"GRPO raises pass@1 to {percent(m.curves['grpo'].points[0].estimate)}" in " ".join(summary(study, m))
+    estimate = section.sides[1].curve.points[0].estimate
+    assert f"grpo: pass@1 {percent(estimate)} (higher than base’s)" in " ".join(levels(section))
 
 
 def test_claims_that_fail(make_study):
-    found = claims(make_study({"base": spread(4, 20), "grpo": spread(2, 12), "simko": spread(0, 2)}))
-    assert found["GRPO’s pass@1 is above the base model’s"].status == "does not hold here"
-    assert found["GRPO’s pass@1 is above the base model’s"].figures.startswith("It is below: −")
-    assert found["SimKO’s pass@16 is above GRPO’s"].status == "does not hold here"
-    assert found["SimKO’s pass@16 against the base model’s"].status == "lower"
+    found = claimed(make_study({"base": spread(4, 20), "grpo": spread(2, 12), "simko": spread(0, 2)}))
+    assert found["grpo’s pass@1 is above base’s"].status == "does not hold here"
+    assert found["grpo’s pass@1 is above base’s"].figures.startswith("It is below: −")
+    assert found["simko’s pass@16 is above grpo’s"].status == "does not hold here"
+    assert found["simko’s pass@16 against base’s"].status == "lower"
 
 
 def test_p_values_are_adjusted_over_pairs(make_study):
     shuffled = {i: 1 + (7 * c + 3) % 10 for i, c in spread(1, 9).items()}
     root = make_study({"base": spread(1, 9), "grpo": shuffled, "simko": spread(2, 11)})
-    _, m = measured(root)
-    raw = sorted(c.points[0].p for c in m.pairs.values())
-    assert list(m.p_holm) == list(m.ks)
-    assert sorted(m.p_holm[1].values())[:2] == pytest.approx([3 * raw[0], max(3 * raw[0], 2 * raw[1])])
+    section = section_of(root)
+    raw = sorted(pair.comparison.points[4].p for pair in section.pairs)
+    adjusted = sorted(pair.p_holm for pair in section.pairs)
+    assert section.headline_k == section.ks[4]
+    assert adjusted[:2] == pytest.approx([3 * raw[0], max(3 * raw[0], 2 * raw[1])])
     words = " ".join(" ".join(read(write_report(root))[1].words).split())
-    shown = f"p = {sorted(m.p_holm[1].values())[1]:.3f}"
+    shown = f"p = {adjusted[1]:.3f}"
     assert shown in words
     assert shown != f"p = {raw[1]:.3f}"
 
 
 def test_no_difference_is_said(make_study):
     root = make_study({"base": spread(1, 9), "grpo": spread(1, 9), "simko": spread(1, 9)})
-    assert {f.status for f in claims(root).values()} == {"no difference shown"}
+    assert {f.status for f in claimed(root).values()} == {"no difference shown"}
     page, _ = read(write_report(root))
     assert "No difference shown" in page
-    assert "Between SimKO and GRPO no difference is shown at pass@16" in page
+    assert "not shown to differ from base’s" in page
 
 
 @pytest.mark.parametrize(
@@ -212,41 +225,38 @@ def test_judge(low, high, expected, status):
 
 
 def test_best_temperature_of_the_base(big_study):
-    study, m = measured(big_study)
-    assert study.temperature == 1.0
-    assert m.best_base is not None
-    assert m.best_base[0] in (0.25, 0.5)
-    assert any(f"at its best temperature ({m.best_base[0]:g}, " in f.claim for f in find(study, m))
-    assert [t for t, _ in m.at_temperature["base"]] == [0.25, 0.5, 1.0]
+    study = read_study(big_study)
+    assert study.sections[0].setting == "T=1"
+    (sweep,) = study.sweeps
+    assert sweep.settings == ("T=0.25", "T=0.5", "T=1")
+    assert sweep.best_base[0] in ("T=0.25", "T=0.5")
+    assert any(f"at its best temperature ({sweep.best_base[0]}, " in found.claim for found in best_temperature(sweep))
 
 
-def test_reliability_warns(make_study):
-    study, m = measured(make_study({"base": spread(0, 9), "grpo": spread(0, 9)}, ks=(1, 16, 32, 64)))
-    words = " ".join(reliability(study, m))
-    assert "40 problems, at least 32 samples a problem" in words
-    assert "One training seed a method" in words
-    assert "Take pass@32 as an any-hit indicator" in words
-    assert "pass@64: left out, because some problem has only 32 samples" in words
-    assert m.reliable_k == 16
+def test_reservations_are_said(make_study):
+    section = section_of(make_study({"base": spread(0, 9), "grpo": spread(0, 9)}))
+    words = " ".join(notes(section))
+    assert "fewer than 100 problems" in words
+    assert "One run a model" in words
+    assert "for K above 16 one lucky sample can decide a problem" in words
+    assert section.headline_k == 16
 
 
 def test_seeds_are_averaged_and_shown(tmp_path, life_size):
     root = life_size(tmp_path, seeds=3, problems=12, n=8)
-    study = json.loads((root / "study.json").read_text())
-    (root / "study.json").write_text(json.dumps(study | {"ks": [1, 2, 4]}))
-    loaded, m = measured(root)
-    assert len(m.curves["simko"].per_seed) == 3
-    assert "3 training seeds a method" in " ".join(reliability(loaded, m))
+    section = section_of(root)
+    assert len(section.sides[2].curve.per_seed) == 3
+    assert "3 training seeds a method" in " ".join(notes(section))
     page, _ = read(write_report(root))
-    assert page.count("seed 3</th>") == 2
+    assert page.count("simko-seed3-T0.5</th>") == 1
 
 
 def test_over_training_needs_two_steps(big_study, make_study):
-    _, m = measured(big_study)
-    assert [p.step for p in m.steps["simko"]] == [0, 20, 40, 80]
-    assert m.steps["grpo"][0] == m.steps["simko"][0]
+    course = section_of(big_study).course
+    assert [p.step for p in course["simko"]] == [0, 20, 40, 80]
+    assert course["grpo"][0] == course["simko"][0]
     page, _ = read(write_report(make_study({"base": flat(1), "simko": flat(2)})))
-    assert "evaluated at one step only" in page
+    assert "Over training" not in page
 
 
 def test_units_of_concentration(big_page):
@@ -260,8 +270,9 @@ def test_units_of_concentration(big_page):
 def test_without_runs_or_diagnostics(make_study):
     root = make_study({"base": spread(1, 9), "simko": spread(3, 20)}, runs=False)
     page, _ = read(write_report(root))
-    for words in ("No training run is part of this study", "No training log holds", "No probe has measured"):
-        assert words in page
+    assert "What was run" in page
+    for words in ("Training", "Concentration", "Configuration"):
+        assert f">{words}<" not in page
 
 
 def test_missing_files_are_named(make_study):
@@ -274,32 +285,31 @@ def test_missing_files_are_named(make_study):
     page, _ = read(write_report(root))
     assert "Run grpo-seed1 has no configuration, no probes." in page
     assert "Evaluation simko-seed1-step80 has no samples yet." in page
-    assert "SimKO’s pass@" not in page
+    assert "simko’s pass@" not in page
 
 
 def test_unfinished_evaluation_is_left_out(make_study):
     root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
     add_problem(root / "evaluations" / "simko-seed1-step80", "later", "?", "")
     study = read_study(root)
-    assert study.methods == ("base",)
+    assert study.sections[0].sides[0].name == "base"
     assert "unfinished (1 problems lack samples)" in " ".join(study.notes)
     page, _ = read(write_report(root))
-    assert "Only one method has been evaluated" in page
-    assert "No trained model has been evaluated yet" in page
+    assert "Paired differences" not in page
 
 
 def test_headline_step_not_reached(make_study):
     study = read_study(make_study({"base": flat(1), "simko": flat(2)}, headline=200))
-    assert study.headline_step == 80
+    assert "Trained models at step 80." in study.words[-1]
     assert "No trained model was evaluated at step 200 yet" in study.notes[0]
 
 
 def test_other_methods_without_grpo_or_simko(make_study):
     root = make_study({"nsr": spread(1, 20), "base": spread(1, 9), "psr": flat(5)}, title="Others")
-    found = claims(root)
-    assert "NSR’s pass@16 against the base model’s" in found
+    found = claimed(root)
+    assert "nsr’s pass@16 against base’s" in found
     page, _ = read(write_report(root))
-    assert "GRPO" not in page
+    assert "grpo" not in page
     assert in_order({"simko", "nsr", "grpo", "base"}) == ("base", "grpo", "nsr", "simko")
 
 
@@ -311,11 +321,11 @@ def test_one_problem_and_all_solved(make_study):
 
 def test_tables_show_the_numbers(make_study):
     root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
-    _, m = measured(root)
+    section = section_of(root)
     page, _ = read(write_report(root))
-    point = m.curves["simko"].points[2]
+    point = section.sides[1].curve.points[2]
     assert f"{100 * point.estimate:.1f}<small>{100 * point.low:.1f} – {100 * point.high:.1f}</small>" in page
-    assert points_apart(m.pairs["simko", "base"].points[2].difference) in page
+    assert points_apart(section.pairs[0].comparison.points[2].difference) in page
 
 
 def test_settings_mark_what_differs(make_study):
@@ -325,28 +335,38 @@ def test_settings_mark_what_differs(make_study):
     assert rows[0].values == ("grpo", "simko")
 
 
-def test_examples_are_chosen_by_rule(make_study):
-    root = make_study(
-        {"base": {"a": 3, "b": 1, "c": 0}, "grpo": {"a": 2, "b": 0, "c": 0}, "simko": {"a": 1, "b": 4, "c": 0}}
-    )
-    _, tags = read(write_report(root))
-    words = re.sub(r"\s+", " ", " ".join(tags.words))
-    assert "Solved by SimKO, not by GRPO: problem b" in words
-    assert "Solved by all: problem a" in words
-    assert "Solved by none: problem c" in words
-    assert "SimKO : 4 of 32 correct" in words.replace("SimKO:", "SimKO :")
+@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_every_chart_is_a_file_and_markdown_shows_it(make_study, suffix, start, capsys):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    words = ["report", str(root), "--format", "md", "--figures", suffix]
+    assert main(words) == 0
+    files = {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
+    text = (root / "report.md").read_text(encoding="utf-8")
+    assert len(files) == len(re.findall(r"!\[[^]]*\]\(report-figures/([^)]*)\)", text)) > 10
+    assert f"{len(files)} figures in {root}/report-figures" in capsys.readouterr().out
+    for path, content in files.items():
+        assert content.startswith(start)
+        assert f"(report-figures/{path.name})" in text
+    assert not (root / "report.html").exists()
+    assert main(words) == 0
+    assert files == {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
 
 
-def test_readme_figure(big_study, tmp_path):
-    for suffix, start in ((".svg", b"<?xml"), (".png", b"\x89PNG")):
-        path = tmp_path / f"figure{suffix}"
-        readme_figure(read_study(big_study), path)
-        assert path.read_bytes().startswith(start)
-    first = (tmp_path / "figure.svg").read_bytes()
-    readme_figure(read_study(big_study), tmp_path / "figure.svg")
-    assert (tmp_path / "figure.svg").read_bytes() == first
-    with pytest.raises(ValueError, match=r"\.svg or \.png"):
-        readme_figure(read_study(big_study), tmp_path / "figure.pdf")
+def test_page_markdown_and_terminal_say_the_same(make_study, capsys):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    assert main(["report", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert main(["report", str(root), "--format", "md"]) == 0
+    markdown = (root / "report.md").read_text(encoding="utf-8")
+    section = section_of(root)
+    _, tags = read(root / "report.html")
+    page = " ".join("".join(tags.words).split())
+    for sentence in (*levels(section), *notes(section), *(found.figures for found in claims(section))):
+        for place in (printed, markdown, page):
+            assert sentence in place
+    for point in section.sides[1].curve.points:
+        for place in (printed, markdown, page):
+            assert f"{100 * point.estimate:.1f}" in place
 
 
 def test_no_study_is_refused(tmp_path, make_study):
@@ -360,10 +380,10 @@ def test_no_study_is_refused(tmp_path, make_study):
     (empty / "study.json").write_text("[]")
     with pytest.raises(ValueError, match="no JSON object"):
         write_report(empty)
-    (empty / "study.json").write_text('{"headline_step": 1}')
-    with pytest.raises(ValueError, match="lacks 'ks'"):
+    (empty / "study.json").write_text('{"ks": [1]}')
+    with pytest.raises(ValueError, match="lacks 'headline_step'"):
         write_report(empty)
-    (empty / "study.json").write_text('{"headline_step": 1, "ks": [1]}')
+    (empty / "study.json").write_text('{"headline_step": 1}')
     with pytest.raises(ValueError, match="no graded samples yet"):
         write_report(empty)
 
@@ -388,6 +408,19 @@ def test_in_a_browser(make_study, tmp_path, chromium):
 def test_summary_has_every_method_and_finding(make_study):
     folder = make_study({"base": {"a": 1, "b": 9}, "grpo": {"a": 0, "b": 30}, "simko": {"a": 8, "b": 20}})
     study = read_study(folder)
-    text = summarise(study)
-    assert all(f"| {method} |" in text for method in ("Base model", "GRPO", "SimKO"))
-    assert text.count("\n- ") == len(find(study, measure(study)))
+    text = as_markdown(numbers(study))
+    assert all(f"| {method} |" in text for method in ("base", "grpo", "simko"))
+    for found in claims(study.sections[0]):
+        assert f"- {found.status.capitalize()}: {found.claim}: {found.figures}" in text
+
+
+def test_two_studies_of_one_title_are_told_apart(make_study, tmp_path):
+    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    shutil.copytree(root, other)
+    page = tmp_path / "page.html"
+    assert main(["report", str(root), str(other), "--to", str(page), "--figures", "svg"]) == 0
+    _, tags = read(page)
+    for number in (1, 2):
+        assert f"GRPO and SimKO on small sums ({number}): small-sums at T=1" in tags.words
+    assert len(list((tmp_path / "page-figures").iterdir())) == page.read_text().count("<figure>")

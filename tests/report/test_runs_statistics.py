@@ -64,7 +64,7 @@ def test_terminal_page_and_json_say_them(pair, tmp_path, capsys):
     assert "sharp is first behind base" in printed
     text = page.read_text()
     assert text.count("band, all K at once") == 3
-    for words in ("sharp against base, by difficulty", "below 1/16", "Beyond n: a model, not a measurement"):
+    for words in ("sharp − base by difficulty for base", "below 1/16", "Beyond n: a model, not a measurement"):
         assert words in text
     (row,) = json.loads(numbers.read_text())
     (found,) = row["pairs"]
@@ -75,10 +75,29 @@ def test_terminal_page_and_json_say_them(pair, tmp_path, capsys):
     assert 1 < low <= high <= 32
 
 
+def test_where_a_loss_comes_from_is_said(pair, tmp_path):
+    (section,) = read_sections(pair)
+    assert main(["report", *pair, "--to", str(tmp_path / "page.html")]) == 0
+    text = " ".join(re.sub("<[^>]*>", " ", (tmp_path / "page.html").read_text()).split())
+    said = re.search(
+        r"At K = 16, sharp stands (\S+) points against base(?:, without \S+ problems in strata of too few)?\. By how "
+        r"often base solves a problem: (.*?)\. Most of the loss is at those that it solves (.*?)\.",
+        text,
+    )
+    strata = [stratum for stratum in section.pairs[0].strata if stratum.ours]
+    every = sum(stratum.problems for stratum in strata)
+    adds = {stratum.name: 100 * stratum.problems / every * stratum.differences[-1].difference for stratum in strata}
+    parts = [float(part.split()[0].replace("−", "-")) for part in said[2].split(", ")]
+    assert parts == pytest.approx(list(adds.values()), abs=0.051)
+    assert float(said[1].replace("−", "-")) == pytest.approx(sum(adds.values()), abs=0.051)
+    assert sum(adds.values()) < 0
+    assert said[3].replace("in less than", "below").removesuffix(" of its samples") == min(adds, key=adds.get)
+
+
 def test_the_model_stands_in_no_table_and_a_bad_one_is_not_drawn(pair, tmp_path):
     page = tmp_path / "page.html"
     assert main(["report", pair[0], "--to", str(page)]) == 0
-    text = page.read_text()
+    text = re.sub("<figure>.*?</figure>", "", page.read_text(), flags=re.DOTALL)
     assert "Beyond n" in text
     assert not any("model" in table for table in re.findall("<table.*?</table>", text, re.DOTALL))
     assert not any(">128<" in table for table in re.findall("<table.*?</table>", text, re.DOTALL))

@@ -11,7 +11,7 @@ import pytest
 
 from simko.cli.main import main
 from simko.evaluate import SampleStore, pass_at_k_curve
-from simko.report.figures import training_figures
+from simko.report.progress import logged_charts
 from simko.report.runs import parse_group
 from simko.report.training import read_training
 
@@ -56,10 +56,11 @@ def test_a_run_has_a_page_of_its_own(trained, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == str(run / "report.html")
     words = text_of(run / "report.html")
-    for heading in ("Training of mine", "Over training", "Concentration", "Sample answers", "Versions", "Base model"):
+    for heading in ("Training of mine", "Over training", "Concentration", "Answers", "Versions", "Base model"):
         assert heading in words
     point = pass_at_k_curve([steps_of(run)[4]], [1, 2, 4]).points[2]
-    assert f"{100 * point.estimate:.1f} ({100 * point.low:.1f}-{100 * point.high:.1f})" in printed
+    assert f"{100 * point.estimate:.1f} " in printed
+    assert f"{100 * point.low:.1f} – {100 * point.high:.1f}" in printed
     assert "What is missing" not in words
     assert "Only one method" not in words
 
@@ -67,20 +68,23 @@ def test_a_run_has_a_page_of_its_own(trained, tmp_path, capsys):
 def test_several_runs_stand_side_by_side_with_their_seeds(trained, tmp_path):
     groups = [f"grpo={trained}/grpo", f"simko={trained}/simko,{trained}/seven", f"nsr={trained}/nsr"]
     words = report(*groups, to=tmp_path / "page.html")
-    for expected in ("SimKO − GRPO", "SimKO − NSR", "SimKO − base", "seed 42", "seed 7", "Trained models at step 4"):
+    for expected in ("simko − grpo", "simko − nsr", "simko − base", "simko, seven", "Trained models at step 4"):
         assert expected in words
     study = read_training([parse_group(group) for group in groups])
-    assert study.methods == ("base", "grpo", "nsr", "simko")
-    assert [e.counts for e in study.headline("simko")] == [steps_of(trained / name)[4] for name in ("simko", "seven")]
-    assert [e.counts for e in study.headline("base")] == [steps_of(trained / name)[0] for name in ("grpo", "seven")]
+    (section,) = study.sections
+    counts = {side.name: [e.counts for e in side.evaluations] for side in section.sides}
+    assert list(counts) == ["base", "grpo", "nsr", "simko"]
+    assert counts["simko"] == [steps_of(trained / name)[4] for name in ("simko", "seven")]
+    assert counts["base"] == [steps_of(trained / name)[0] for name in ("grpo", "seven")]
 
 
 def test_a_run_called_base_is_not_taken_for_the_base_model(trained, tmp_path):
     words = report(f"base={trained}/grpo", f"ours={trained}/nsr", to=tmp_path / "page.html")
     assert "base run − base" in words
     study = read_training([parse_group(f"base={trained}/grpo"), parse_group(f"ours={trained}/nsr")])
-    assert [e.counts for e in study.headline("base run")] == [steps_of(trained / "grpo")[4]]
-    assert [e.counts for e in study.headline("base")] == [steps_of(trained / "grpo")[0]]
+    sides = {side.name: side.evaluations[0].counts for side in study.sections[0].sides}
+    assert sides["base run"] == steps_of(trained / "grpo")[4]
+    assert sides["base"] == steps_of(trained / "grpo")[0]
 
 
 def test_a_run_of_one_step_without_held_out_problems_or_probes(trained, tmp_path):
@@ -89,9 +93,6 @@ def test_a_run_of_one_step_without_held_out_problems_or_probes(trained, tmp_path
     assert "Run plain has no held-out problems, so no pass@K: set passk_every to measure it." in words
     assert "Mean reward of the sampled responses" in words
     assert "simko/" not in words
-    assert (
-        main(["report", str(trained / "plain"), "--to", str(tmp_path / "x"), "--figure", str(tmp_path / "f.svg")]) == 2
-    )
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "versions.json", "metrics.jsonl", "diagnostics.jsonl", "held-out"])
@@ -174,11 +175,17 @@ def test_what_was_not_counted_is_a_gap_and_no_zero(trained, tmp_path, absent):
         value = values[row["step"]]
         return {k: v for k, v in row.items() if k != "entropy"} | ({} if value == "left out" else {"entropy": value})
 
-    study = read_training([parse_group(str(metrics(run, change)))])
-    drawn = dict(training_figures(study))["Mean entropy of the next-token distribution."]
+    content = read_training([parse_group(str(metrics(run, change)))])
+    charts = {chart.label: chart for chart in logged_charts(content.runs, content.names)}
+    drawn = charts["training: entropy"].svg
     (line,) = re.findall(r'<path d="([^"]*)"[^>]*stroke-width: 1.8', drawn)
     assert re.sub("[^A-Z]", "", line) == "MLM"  # steps 1 and 2, and no line on to step 4
     assert drawn.count("<use") == 1  # which is a dot
+
+
+def captions_of(run: Path) -> list[str]:
+    content = read_training([parse_group(str(run))])
+    return [chart.caption for chart in logged_charts(content.runs, content.names)]
 
 
 def test_raised_and_penalised_shares_have_plots_and_words_of_their_own(trained, tmp_path):
@@ -186,7 +193,7 @@ def test_raised_and_penalised_shares_have_plots_and_words_of_their_own(trained, 
         return row | ({"simko/raised": 0.04, "simko/penalised": 0.01, "simko/gated": 0.2} if "loss" in row else {})
 
     run = metrics(copy(trained / "simko", tmp_path / "run"), change)
-    captions = [caption for caption, _ in training_figures(read_training([parse_group(str(run))]))]
+    captions = captions_of(run)
     for name in ("simko/gated", "simko/raised", "simko/penalised"):
         assert sum(f"({name})" in caption for caption in captions) == 1
     (gated,) = [caption for caption in captions if "simko/gated" in caption]
@@ -197,9 +204,7 @@ def test_raised_and_penalised_shares_have_plots_and_words_of_their_own(trained, 
 
 def test_what_every_method_logs_is_drawn_for_every_method(trained):
     for name in ("grpo", "nsr"):
-        captions = " ".join(
-            caption for caption, _ in training_figures(read_training([parse_group(f"{trained}/{name}")]))
-        )
+        captions = " ".join(captions_of(trained / name))
         for metric in ("Mean reward", "Mean entropy", "groups/mixed", "completions/mean_length"):
             assert metric in captions
         assert "simko/" not in captions
@@ -210,12 +215,13 @@ def test_the_callbacks_store_opens_with_pass_at_k_over_steps(trained, tmp_path, 
     shutil.copy(trained / "simko" / "held-out" / "samples.db", store)
     assert main(["report", str(store)]) == 0
     printed = capsys.readouterr().out
-    assert "any-name.db pass@4" in printed
+    assert "any-name.db" in printed
+    assert "pass@4" in printed
     page = tmp_path / "any-name.html"
     words = text_of(page)
     assert "by temperature" not in words
     assert "held-out at step=4, T=1" in words
-    assert page.read_text().count('over training" viewBox') == 2
+    assert page.read_text().count("over training: any-name.db from") == 2
     for counts in steps_of(trained / "simko").values():
         assert f"{100 * pass_at_k_curve([counts], [1]).points[0].estimate:.1f} % (" in words
     assert main(["report", str(trained / "simko" / "held-out"), "--to", str(page)]) == 0
@@ -256,8 +262,8 @@ def test_runs_that_do_not_go_together_are_one_line(trained, tmp_path, capsys, ti
     assert "--to page.html" in refusal(["report", f"a={trained}/grpo", f"b={trained}/nsr"], capsys)
     to = ["--to", tmp_path / "page.html"]
     assert "given twice" in refusal(["report", f"a={trained}/grpo", f"b={trained}/grpo", *to], capsys)
-    store = f"b={trained}/nsr/held-out"
-    assert "runs of one kind" in refusal(["report", f"a={trained}/grpo", store, *to], capsys)
+    mixed = f"a={trained}/grpo,{trained}/nsr/held-out"
+    assert "mixes training and evaluation" in refusal(["report", mixed, *to], capsys)
     assert "shows every step" in refusal(["report", f"{trained}/grpo@step=2", *to], capsys)
     for command in (["report"], ["audit"], ["export", *to]):
         assert "there is no file or folder" in refusal([*command, tmp_path / "none"], capsys)

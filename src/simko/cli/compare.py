@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from simko.cli.tables import print_sections
     from simko.evaluate.files import write_whole
     from simko.report import read_sections, write_runs_page
-    from simko.report.runs_page import as_json
+    from simko.report.results import as_json
     from simko.report.text import visible
 
     if len(args.groups) < 2:

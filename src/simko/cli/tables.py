@@ -1,4 +1,4 @@
-"""Evaluations as tables in the terminal."""
+"""Blocks of a document, and kin, as lines of the terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from rich.table import Table
 from simko.report.text import visible
 
 if TYPE_CHECKING:
-    from simko.evaluate import Point
-    from simko.report.comparison import Pair, Section
+    from simko.report.comparison import Section
+    from simko.report.document import Block, Cell
 
 _FILE_WIDTH = 160
 
@@ -31,105 +31,59 @@ def terminal(file_width: int = _FILE_WIDTH) -> Console:
 
 
 def print_run(run: Path) -> None:
-    """pass@k of every task and setting of a run."""
+    """The numbers of every task and setting of a run."""
     from simko.report import read_sections
 
     print_sections(read_sections([str(run)]))
 
 
 def print_sections(sections: "Sequence[Section]") -> None:
-    """For each task and setting, one row per K, one column per model or pair, and notes."""
-    from simko.report.runs_page import headline, notes
+    """The numbers of evaluations."""
+    from simko.report.page import numbers
+    from simko.report.sources import of_sections
+
+    print_blocks(numbers(of_sections(sections)))
+
+
+def print_blocks(blocks: "Sequence[Block]") -> None:
+    """What the blocks say, without figures and folded tables."""
+    from simko.report import document
 
     console = terminal()
-    for section in sections:
-        n = (
-            str(section.samples)
-            if section.samples == section.most_samples
-            else f"{section.samples}-{section.most_samples}"
-        )
-        what = f"{section.task} at {section.setting}: {section.problems} problems, {n} samples each"
-        console.print(escape(_line(what)), style="bold")
-        console.print("pass@K, % (95 % interval)", _curves(section), sep="\n")
-        if section.pairs:
-            console.print("differences on the same problems, points (95 % interval)", _differences(section), sep="\n")
-        for pair in section.pairs:
-            if pair.strata:
-                what = f"{pair.ours} − {pair.other} by difficulty for {pair.other}, points (95 % interval)"
-                console.print(escape(_line(what)), _strata(pair), sep="\n")
-        if section.course:
-            console.print("over training, % (95 % interval)", _course(section), sep="\n")
-        for sentence in [*(headline(section) if section.pairs else []), *notes(section)]:
-            console.print(f"  {escape(_line(sentence))}", soft_wrap=True)
-        console.print()
+    for block in blocks:
+        match block:
+            case document.Heading(text, level):
+                console.print(f"\n{escape(_line(text))}", style="bold" if level == 2 else "", soft_wrap=True)
+            case document.Prose(text):
+                console.print(escape(_line(text)), soft_wrap=True)
+            case document.Bullets(items):
+                for item in items:
+                    console.print(f"  {escape(_line(item))}", soft_wrap=True)
+            case document.Claims(found):
+                for x in found:
+                    said = f"{x.status.capitalize()}: {x.claim}: {x.figures}"
+                    console.print(f"  {escape(_line(said))}", soft_wrap=True)
+            case document.Table(header, rows, caption, folded) if not folded:
+                console.print(_table(header, rows))
+                if caption:
+                    console.print(escape(_line(caption)), soft_wrap=True)
 
 
-def _curves(section: "Section") -> Table:
-    table = _table()
-    for side in section.sides:
-        table.add_column(escape(_line(side.name)), justify="right")
-        if side.without_failed:
-            table.add_column(f"without failed ({side.without_failed.problems} problems)", justify="right")
-    if section.guessing:
-        table.add_column("guessing", justify="right", style="dim")
-    for i, k in enumerate(section.ks):
-        curves = [curve for side in section.sides for curve in (side.curve, side.without_failed) if curve]
-        points = [curve.points[i] for curve in curves]
-        cells = [_cell(p) for p in points]
-        guess = [f"{100 * section.guessing.values[i]:.1f}"] if section.guessing else []
-        table.add_row(_k(section, k), *cells, *guess)
-    return table
-
-
-def _differences(section: "Section") -> Table:
-    table = _table()
-    for pair in section.pairs:
-        table.add_column(escape(_line(f"{pair.ours} − {pair.other}")), justify="right")
-    for i, k in enumerate(section.ks):
-        points = [pair.comparison.points[i] for pair in section.pairs]
-        cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in points]
-        table.add_row(_k(section, k), *cells)
-    return table
-
-
-def _strata(pair: "Pair") -> Table:
-    table = _table("correct")
-    table.add_column("problems", justify="right")
-    shown = next((stratum.ours for stratum in pair.strata if stratum.ours), ())
-    for point in shown:
-        table.add_column(f"K = {point.k}", justify="right")
-    for stratum in pair.strata:
-        cells = [f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in stratum.differences]
-        table.add_row(stratum.name, f"{stratum.problems:.1f}", *cells)
-    return table
-
-
-def _course(section: "Section") -> Table:
-    """One row per step, with pass@1 and pass@headline K of each side."""
-    table = _table("step")
-    for name, points in section.course.items():
-        for k in sorted({points[0].first.k, points[0].largest.k}):
-            table.add_column(escape(_line(f"{name} pass@{k}")), justify="right")
-    for row in zip(*section.course.values(), strict=True):
-        shown = [p for point in row for p in ((point.first, point.largest) if point.largest.k > 1 else (point.first,))]
-        table.add_row(str(row[0].step), *map(_cell, shown))
-    return table
-
-
-def _table(first: str = "K") -> Table:
+def _table(header: "Sequence[Cell]", rows: "Sequence[Sequence[Cell]]") -> Table:
     table = Table()  # without a title, which would be wrapped to the width of the columns
-    table.add_column(first, justify="right")
+    for i, name in enumerate(header):
+        table.add_column(_cell(name), justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*map(_cell, row))
     return table
 
 
-def _cell(p: "Point") -> str:
-    return f"{100 * p.estimate:.1f} ({100 * p.low:.1f}-{100 * p.high:.1f})"
+def _cell(cell: "Cell") -> str:
+    from simko.report.document import lines_of
+
+    return "\n".join(escape(_line(line)) for line in lines_of(cell) if line)
 
 
 def _line(text: str) -> str:
     """Text of unknown origin, on one line of a terminal."""
     return visible(text, kept="")
-
-
-def _k(section: "Section", k: int) -> str:
-    return f"{k} †" if 2 * k > section.samples else str(k)

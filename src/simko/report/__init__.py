@@ -1,17 +1,14 @@
-"""Studies, training runs and evaluations as self-contained pages, and as numbers in text."""
+"""Studies, training runs and evaluations as one report: a self-contained page, and the same numbers in text."""
 
 from simko.report.comparison import read_sections
-from simko.report.page import readme_figure, write_report, write_study_page
-from simko.report.runs_page import write_runs_page
-from simko.report.sources import read_sources
-from simko.report.summary import summarise
+from simko.report.page import make_document, write_page, write_report, write_runs_page
+from simko.report.sources import read_content
 
 __all__ = [
+    "make_document",
+    "read_content",
     "read_sections",
-    "read_sources",
-    "readme_figure",
-    "summarise",
+    "write_page",
     "write_report",
     "write_runs_page",
-    "write_study_page",
 ]

@@ -1,12 +1,12 @@
 """The numbers of evaluation runs side by side: curves, differences, crossings, answers. No text and no plots."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
-from simko.evaluate import Comparison, Counts, Curve, paired_difference, pass_at_k_curve, reliable
+from simko.evaluate import Comparison, Counts, Curve, Difference, Point, paired_difference, pass_at_k_curve, reliable
 from simko.evaluate.answers import (
     GuessingLine,
     answer_entropy,
@@ -21,10 +21,23 @@ from simko.evaluate.difficulty import Stratum, by_difficulty
 from simko.evaluate.extrapolation import Extrapolation, extrapolate
 from simko.evaluate.intervals import holm
 from simko.evaluate.passk import Interval, values_by_seed, with_errors_as_correct
-from simko.report.measures import StepPoint, step_points
-from simko.report.runs import MatchedTask, RunEvaluation, RunGroup, match, parse_group
+from simko.report.runs import Evaluation, MatchedTask, RunGroup, match, parse_group
 
+BASE = "base"
+"""The name of the model before training."""
 _TAUS = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """pass@1 and pass@k of one method at one training step."""
+
+    step: int
+    """The training step."""
+    first: Point
+    """pass@1."""
+    largest: Point
+    """pass@k."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Side:
 
     name: str
     """The group's name."""
-    evaluations: tuple[RunEvaluation, ...]
+    evaluations: tuple[Evaluation, ...]
     """One per training seed."""
     curve: Curve
     """pass@K."""
@@ -109,6 +122,24 @@ class Section:
     """{side: pass@1 and pass@headline_k at every training step}; empty if the runs hold one step."""
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """pass@1 and pass@k of one task by temperature."""
+
+    task: str
+    """The task's name."""
+    k: int
+    """The largest k <= half of the fewest samples."""
+    settings: tuple[str, ...]
+    """The temperatures."""
+    rows: Mapping[str, Sequence[tuple[Point, Point] | None]]
+    """{side: pass@1 and pass@k at each temperature, None where it was not evaluated}."""
+    best_base: tuple[str, Point] | None = None
+    """The base's temperature with the highest pass@1; None if it was evaluated at one."""
+    against_best: Mapping[str, Difference] = field(default_factory=dict)
+    """{side: its pass@1 at the curves' temperature - that of the base at its best}."""
+
+
 def read_sections(
     groups: Sequence[str | RunGroup], *, anyway: bool = False, reference: str | None = None
 ) -> list[Section]:
@@ -121,25 +152,46 @@ def read_sections(
     names = [group.name for group in parsed]
     if reference is not None and reference not in names:
         raise ValueError(f"--reference {reference} is none of the names compared: {', '.join(names)}")
-    return _adjust_p([_section(found, names, reference) for found in match(parsed, anyway=anyway)])
+    return adjust_p([_matched(found, names, reference) for found in match(parsed, anyway=anyway)])
 
 
-def _section(found: MatchedTask, names: Sequence[str], reference: str | None) -> Section:
-    groups = found.groups
-    every = [e for group in groups for e in group]
+def _matched(found: MatchedTask, names: Sequence[str], reference: str | None) -> Section:
+    course = {
+        name: {step: [e.counts for e in groups[i]] for step, groups in found.steps.items()}
+        for i, name in enumerate(names)
+    }
+    groups = dict(zip(names, found.groups, strict=True))
+    return make_section(found.task, found.setting, groups, course if found.steps else {}, reference)
+
+
+def make_section(
+    task: str,
+    setting: str,
+    groups: Mapping[str, Sequence[Evaluation]],
+    course: Mapping[str, Mapping[int, Sequence[Counts]]],
+    reference: str | None = None,
+) -> Section:
+    """The numbers of one task at one setting, with p not yet adjusted.
+
+    groups: {name: its evaluations, one per training seed}. course: {name: {training step: the counts of each seed}}.
+    """
+    every = [e for group in groups.values() for e in group]
     sizes = {n for e in every for n, _ in e.counts.values()}
     samples, most = min(sizes), max(sizes)
     ks = tuple(2**i for i in range(samples.bit_length()))
-    sides = tuple(_side(name, group, ks, samples == most) for name, group in zip(names, groups, strict=True))
+    sides = tuple(_side(name, group, ks, samples == most) for name, group in groups.items())
     headline_k = max((k for k in ks if reliable(samples, k)), default=1)
     pairs = tuple(_pair(other, ours, ks) for other, ours in _pairs(sides, reference))
     given = {i: p.metadata.get("choices") for i, p in every[0].problems.items()}
     choices = {
         i: number if isinstance(number, int) and number > 0 else None for i, number in given.items()
     }  # or options
+    fewest = min(
+        (n for side in course.values() for runs in side.values() for run in runs for n, _ in run.values()), default=1
+    )
     return Section(
-        task=found.task,
-        setting=found.setting,
+        task=task,
+        setting=setting,
         problems=len(every[0].counts),
         samples=samples,
         most_samples=most,
@@ -149,8 +201,47 @@ def _section(found: MatchedTask, names: Sequence[str], reference: str | None) ->
         sides=sides,
         pairs=pairs,
         guessing=guessing_line(choices, ks) if any(choices.values()) else None,
-        course=_course(found, names, headline_k),
+        course={name: _step_points(steps, min(headline_k, fewest)) for name, steps in course.items()},
     )
+
+
+def _step_points(steps: Mapping[int, Sequence[Counts]], k: int) -> list[StepPoint]:
+    return [StepPoint(step, *_both(counts, k)) for step, counts in sorted(steps.items())]
+
+
+def _both(counts: Sequence[Counts], k: int) -> tuple[Point, Point]:
+    """pass@1 and pass@k."""
+    first, largest = pass_at_k_curve(counts, [1, k]).points
+    return first, largest
+
+
+def sweeps(sections: Sequence[Section]) -> list[Sweep]:
+    """A sweep for each task with several temperatures."""
+    by_task: dict[str, dict[str, dict[str, Sequence[Counts]]]] = {}
+    for section in sections:
+        sides = by_task.setdefault(section.task, {})
+        for side in section.sides:
+            sides.setdefault(side.name, {})[section.setting] = [e.counts for e in side.evaluations]
+    return [found for task, sides in by_task.items() if (found := make_sweep(task, sides))]
+
+
+def make_sweep(task: str, sides: Mapping[str, Mapping[str, Sequence[Counts]]], at: str | None = None) -> Sweep | None:
+    """None for a single temperature. sides: {name: {temperature: the counts of each seed}}. at: the curves' temperature."""
+    settings = tuple(dict.fromkeys(setting for side in sides.values() for setting in side))
+    if len(settings) < 2:
+        return None
+    fewest = min(n for side in sides.values() for runs in side.values() for run in runs for n, _ in run.values())
+    k = 2 ** max(0, fewest.bit_length() - 2)
+    points = {name: {setting: _both(runs, k) for setting, runs in side.items()} for name, side in sides.items()}
+    rows = {name: [side.get(setting) for setting in settings] for name, side in points.items()}
+    base = {setting: first for setting, (first, _) in points.get(BASE, {}).items()}
+    if at is None or len(base) < 2:
+        return Sweep(task, k, settings, rows)
+    best = max(base.items(), key=lambda row: row[1].estimate)
+    reference = sides[BASE][best[0]]
+    compared = {name: side[at] for name, side in sides.items() if name != BASE and at in side}
+    against = {name: paired_difference(counts, reference, [1]).points[0] for name, counts in compared.items()}
+    return Sweep(task, k, settings, rows, best, against)
 
 
 def _pairs(sides: Sequence[Side], reference: str | None) -> list[tuple[Side, Side]]:
@@ -161,16 +252,7 @@ def _pairs(sides: Sequence[Side], reference: str | None) -> list[tuple[Side, Sid
     return [(other, side) for side in sides if side is not other]
 
 
-def _course(found: MatchedTask, names: Sequence[str], k: int) -> dict[str, Sequence[StepPoint]]:
-    """{name: its points over training steps}. k is lowered to the fewest samples of any step."""
-    if not found.steps:
-        return {}
-    counts = [{step: [e.counts for e in groups[i]] for step, groups in found.steps.items()} for i in range(len(names))]
-    fewest = min(n for side in counts for runs in side.values() for run in runs for n, _ in run.values())
-    return {name: step_points(side, min(k, fewest)) for name, side in zip(names, counts, strict=True)}
-
-
-def _side(name: str, group: Sequence[RunEvaluation], ks: tuple[int, ...], equal: bool) -> Side:
+def _side(name: str, group: Sequence[Evaluation], ks: tuple[int, ...], equal: bool) -> Side:
     counts = [e.counts for e in group]
     errors = sum(sum(e.errors.values()) for e in group)
     total = sum(e.tally.samples for e in group)
@@ -219,7 +301,7 @@ def _band(counts: Sequence[Counts], most: int) -> dict[int, Interval]:
     return dict(zip(ks, map(tuple, curve_band(values_by_seed(counts, ks)[1]).tolist()), strict=True))
 
 
-def _adjust_p(sections: Sequence[Section]) -> list[Section]:
+def adjust_p(sections: Sequence[Section]) -> list[Section]:
     """The sections with p_holm adjusted over all of their pairs, each at its section's headline K."""
     at_headline = [
         next(d.p for d in pair.comparison.points if d.k == section.headline_k)
@@ -230,7 +312,7 @@ def _adjust_p(sections: Sequence[Section]) -> list[Section]:
     return [replace(s, pairs=tuple(replace(pair, p_holm=next(adjusted)) for pair in s.pairs)) for s in sections]
 
 
-def _majority(group: Sequence[RunEvaluation], ks: Sequence[int]) -> tuple[tuple[int, float], ...]:
+def _majority(group: Sequence[Evaluation], ks: Sequence[int]) -> tuple[tuple[int, float], ...]:
     """(k, maj@k). It is exact and takes some milliseconds per problem and k."""
     values = _mean(
         [[sum(majority(rows, k) for rows in e.answers.values()) / len(e.answers) for k in ks] for e in group]
@@ -238,7 +320,7 @@ def _majority(group: Sequence[RunEvaluation], ks: Sequence[int]) -> tuple[tuple[
     return tuple(zip(ks, values, strict=True))
 
 
-def _cover(group: Sequence[RunEvaluation]) -> tuple[tuple[float, float], ...]:
+def _cover(group: Sequence[Evaluation]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(_TAUS, _mean([[c.share for c in cover_at_tau(e.counts, _TAUS)] for e in group]), strict=True))
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from simko.evaluate.files import read_json
-from simko.report.diagnosis_charts import Chart, charts, colours
+from simko.report.diagnosis_charts import charts, colours
 from simko.report.document import (
+    NONE,
     Block,
     Cell,
     Code,
@@ -18,12 +19,10 @@ from simko.report.document import (
     as_markdown,
     write_document,
 )
-from simko.report.plots import svg
 from simko.report.tokens import Candidate, Candidates, Column, Matrix, Reading, Token, TokenView, in_text, on_one_line
 
 _SETS = {"": "all", "gated": "gated", "correct": "correct", "incorrect": "incorrect"}
 _TOKENS_OF_PAGE = 3000
-_NONE = "—"
 _Summary = Mapping[str, Any]
 
 
@@ -47,28 +46,38 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
 def write_diagnosis(summary: _Summary, path: Path) -> Path:
     """Write the page to path, whole or not at all."""
     names = [m["name"] for m in summary["models"]]
-    title = f"Where the probability gathers: {', '.join(names)}"
-    return write_document(Document(title, diagnosis_blocks(summary), colours(names)), path)
+    blocks = [*diagnosis_numbers(summary), *diagnosis_details(summary)]
+    return write_document(Document(diagnosis_title(summary), blocks, colours(names)), path)
 
 
 def diagnosis_text(summary: _Summary) -> str:
     """The words and the numbers, for a terminal."""
-    return as_markdown([*_words(summary), _numbers(summary), *_differences(summary)])
+    return as_markdown(diagnosis_numbers(summary))
 
 
-def diagnosis_blocks(summary: _Summary) -> list[Block]:
-    """The blocks of a diagnosis: words, numbers, charts, candidate matrices and token views."""
+def diagnosis_title(summary: _Summary) -> str:
+    """ "Where the probability gathers: base, simko"."""
+    return f"Where the probability gathers: {', '.join(m['name'] for m in summary['models'])}"
+
+
+def diagnosis_numbers(summary: _Summary) -> list[Block]:
+    """A diagnosis in words and numbers."""
+    return [*_words(summary), _numbers(summary), *_differences(summary)]
+
+
+def diagnosis_details(summary: _Summary, key: str = "d") -> list[Block]:
+    """Its charts, candidate matrices and token views. key: a word that no other diagnosis of the page has."""
     models = summary["models"]
-    blocks: list[Block] = [*_words(summary), _numbers(summary), *_differences(summary)]
+    blocks: list[Block] = []
     for heading, words, drawn in charts(models):
         if drawn:
-            blocks += [Heading(heading), Prose(words, "caption"), *_drawn(drawn)]
+            blocks += [Heading(heading), Prose(words, "caption"), Figures(drawn)]
     if summary["shown"]:
         each = max(20, _TOKENS_OF_PAGE // max(1, sum(len(one["views"]) for one in summary["shown"])))
         alone = len({one["source"] for one in summary["shown"]}) == 1
         blocks.append(Heading("Token by token"))
         for i, one in enumerate(summary["shown"]):
-            blocks += _response(one, models, f"d{i}", each, alone)
+            blocks += _response(one, models, f"{key}{i}", each, alone)
     blocks.append(Heading("How this was measured"))
     return [*blocks, *_measured(summary)]
 
@@ -161,16 +170,7 @@ def _signed(x: float) -> str:
 
 
 def _number(x: float | None) -> str:
-    return _NONE if x is None else f"{x:.3f}".replace("-", "−")
-
-
-def _drawn(drawn: Sequence[Chart]) -> list[Block]:
-    blocks: list[Block] = [Figures([(c.caption, svg(c.label, c.draw)) for c in drawn])]
-    for c in drawn:
-        places = list(dict.fromkeys(x for points in c.series.values() for x in points))
-        rows = [[str(x), *(_number(points.get(x)) for points in c.series.values())] for x in places]
-        blocks.append(Table([c.x, *c.series], rows, folded=f"Numbers: {c.label}"))
-    return blocks
+    return NONE if x is None else f"{x:.3f}".replace("-", "−")
 
 
 # Tokens.
@@ -232,7 +232,7 @@ def _measured(summary: _Summary) -> list[Block]:
     for m in summary["models"]:
         left_out = "; ".join(f"{n} ({reason})" for reason, n in m["left_out"].items()) or "none"
         rows.append(
-            (m["name"], m["path"], m["weights"], m["source"], "; ".join(m["settings"]), m["judge"] or _NONE, str(m["responses"]),
+            (m["name"], m["path"], m["weights"], m["source"], "; ".join(m["settings"]), m["judge"] or NONE, str(m["responses"]),
              left_out, str(m["other_lengths"]), str(m["unknown_ends"]))
         )  # fmt: skip
     header = (

@@ -1,10 +1,10 @@
 """The charts of a diagnosis: log-probabilities by rank, histograms, distinct tokens, checkpoints over a training."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from simko.report.document import Chart
 from simko.report.plots import DASHED, axes, colour, label_ends, log2_ticks, step_axes
 
 if TYPE_CHECKING:
@@ -13,17 +13,6 @@ if TYPE_CHECKING:
 _RANKS = 10
 _LEAST = -12.0  # log10 of a probability, drawn
 _Summary = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart and its numbers."""
-
-    label: str
-    draw: Callable[["Figure"], None]
-    series: Mapping[str, Mapping[Any, float]]
-    x: str
-    caption: str
 
 
 def charts(models: Sequence[_Summary]) -> list[tuple[str, str, list[Chart]]]:

@@ -1,17 +1,28 @@
-"""A document of prose, tables and figures: one self-contained page, and the same without its figures as Markdown."""
+"""A document of prose, tables, charts and samples: one self-contained page, or Markdown, or a terminal's lines.
 
-from collections.abc import Mapping, Sequence
+Each kind of block has a template blocks/KIND.html.jinja, and a script blocks/KIND.js if it needs one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from simko.evaluate.files import write_whole
-from simko.report.template import markup, render
+from simko.report.plots import save, svg
+from simko.report.template import render
 from simko.report.text import visible
 from simko.report.tokens import Matrix, TokenView
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Cell = str | tuple[str, ...]
 """A table's cell; of several lines, the first is the number and the others stand small below it."""
+NONE = "—"
+_MAX_ROWS = 100  # of the table of a chart
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Prose:
     text: str
     """Its sentences."""
     style: str = ""
-    """"" for text, "lead", "caption", or "missing" for what is not there yet."""
+    """"" for text, "lead", "meta", "caption", or "missing" for what is not there yet."""
     kind: ClassVar[str] = "prose"
 
 
@@ -42,7 +53,30 @@ class Bullets:
 
     items: Sequence[str]
     """One sentence or two each."""
+    style: str = ""
+    """"" for text, "note", or "missing"."""
     kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and what the data say about it."""
+
+    claim: str
+    """The claim."""
+    status: str
+    """Whether it holds."""
+    figures: str
+    """The difference with its interval."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A list of claims."""
+
+    found: Sequence[Claim]
+    """They."""
+    kind: ClassVar[str] = "claims"
 
 
 @dataclass(frozen=True)
@@ -57,15 +91,61 @@ class Table:
     """What the numbers are; below the table."""
     folded: str = ""
     """The line that unfolds the table on the page; shown at once without one."""
+    style: str = ""
+    """"" for numbers, "texts" for words."""
     kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures side by side; not in Markdown."""
+class Chart:
+    """A chart, with its numbers for those who cannot see it."""
 
-    drawn: Sequence[tuple[str, str]]
-    """(caption, SVG) of each, as `plots.svg` makes them."""
+    label: str
+    """What it shows, different for each chart of a document."""
+    draw: Callable[["Figure"], None]
+    """Draws it."""
+    series: Mapping[str, Mapping[Any, float]]
+    """{line: {x: y}}."""
+    x: str = "step"
+    """What x is."""
+    caption: str = ""
+    """Below it."""
+    title: str = ""
+    """Above it."""
+
+    @property
+    def svg(self) -> str:
+        """The drawing as an <svg> element."""
+        ends = [f"{name} from {_short(y[0])} to {_short(y[-1])}" for name, y in self._drawn() if y]
+        return svg(f"{self.label}{': ' if ends else ''}{'; '.join(ends[:8])}", self.draw)
+
+    def _drawn(self) -> list[tuple[str, list[float]]]:
+        return [(name, list(points.values())) for name, points in self.series.items()]
+
+    @property
+    def numbers(self) -> Table:
+        """The numbers, at most a hundred evenly spread rows of them."""
+        places = list(dict.fromkeys(x for points in self.series.values() for x in points))
+        if all(isinstance(x, int | float) for x in places):
+            places.sort()
+        every = -(-len(places) // _MAX_ROWS)
+        kept = [x for i, x in enumerate(places) if i % every == 0 or x == places[-1]] if places else []
+        rows = [[_short(x), *(_short(points.get(x)) for points in self.series.values())] for x in kept]
+        return Table([self.x, *self.series], rows, f"One row of {every}." if every > 1 else "", folded="Numbers")
+
+
+def _short(value: object) -> str:
+    if value is None or value != value:
+        return NONE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Charts side by side."""
+
+    drawn: Sequence[Chart]
+    """They."""
     kind: ClassVar[str] = "figures"
 
 
@@ -80,7 +160,100 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Heading | Prose | Bullets | Table | Figures | Code | TokenView | Matrix
+@dataclass(frozen=True)
+class ProblemRow:
+    """One problem's counts."""
+
+    anchor: str
+    """Of its samples; "" without any on the page."""
+    name: str
+    """Its id."""
+    counts: Sequence[tuple[int, int]]
+    """(n, c) of each side."""
+    changes: Sequence[str]
+    """Which pairs it is newly solved or lost in, in words."""
+
+    @property
+    def change(self) -> str:
+        """The points from the first side to the last."""
+        (n, c), (m, d) = self.counts[0], self.counts[-1]
+        return f"{100 * (d / max(m, 1) - c / max(n, 1)):+.1f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Problems:
+    """A table of problems that can be sorted and filtered."""
+
+    sides: Sequence[str]
+    """The names of the sides."""
+    rows: Sequence[ProblemRow]
+    """They."""
+    kind: ClassVar[str] = "problems"
+
+    @property
+    def table(self) -> Table:
+        """It, for Markdown."""
+        rows = [[row.name, *(f"{c}/{n}" for n, c in row.counts), "; ".join(row.changes)] for row in self.rows]
+        return Table(["problem", *self.sides, "change"], rows)
+
+    @property
+    def changes(self) -> Mapping[str, int]:
+        """{change: how many problems have it}."""
+        return Counter(change for row in self.rows for change in row.changes)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response, perhaps of several samples."""
+
+    name: str
+    """What drew it."""
+    side: str
+    """The side that it belongs to."""
+    verdict: str
+    """How it was judged, in words."""
+    extracted: str
+    """The answer that was judged."""
+    tokens: int | None
+    """Its length; None if unknown."""
+    count: int
+    """How many samples are this response."""
+    text: str
+    """It."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A problem and its responses."""
+
+    anchor: str
+    """Its place on the page."""
+    name: str
+    """Its id."""
+    prompt: str
+    """Its prompt."""
+    gold: str
+    """Its gold answer."""
+    words: str
+    """How often it was solved."""
+    responses: Sequence[Response]
+    """Sorted by verdict."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples by problem that can be filtered; not in Markdown."""
+
+    asked: Sequence[Asked]
+    """They."""
+    kind: ClassVar[str] = "samples"
+
+    def values(self, name: str) -> list[str]:
+        """The sides or verdicts that occur."""
+        return list(dict.fromkeys(getattr(response, name) for asked in self.asked for response in asked.responses))
+
+
+Block = Heading | Prose | Bullets | Claims | Table | Figures | Code | Problems | Samples | TokenView | Matrix
 
 
 @dataclass(frozen=True)
@@ -92,29 +265,47 @@ class Document:
     blocks: Sequence[Block]
     """Its content, in order."""
     colours: Mapping[str, str] = field(default_factory=dict)
-    """{name: colour}: a row of this name has a dot of this colour, as the lines of the figures."""
+    """{name: colour}: a cell of this name has a dot of this colour, as the lines of the figures."""
+    refresh: int = 0
+    """Seconds after which the page loads itself again; 0 for never."""
+
+
+def as_html(document: Document) -> str:
+    """The page."""
+    return render(document)
 
 
 def write_document(document: Document, path: Path) -> Path:
     """Write the page to path, whole or not at all."""
-    lines = {"lines": lambda cell: (cell,) if isinstance(cell, str) else cell}
-    context = {"document": document, "svgs": [markup(_drawn(block)) for block in document.blocks]}
-    write_whole(path, render("document.html.jinja", context, lines))
+    write_whole(path, as_html(document))
     return path
 
 
-def _drawn(block: Block) -> list[tuple[str, str]]:
-    return list(block.drawn) if isinstance(block, Figures) else []
+def write_figures(document: Document, folder: Path, suffix: str) -> list[Path]:
+    """Write every chart of the document to the folder as .pdf, .svg or .png, and return the paths in their order."""
+    paths: list[Path] = []
+    taken: Counter[str] = Counter()
+    for block in document.blocks:
+        for chart in block.drawn if isinstance(block, Figures) else ():
+            stem = re.sub("[^a-z0-9.]+", "-", visible(chart.label, kept="").lower()).strip("-.")[:80] or "chart"
+            taken[stem] += 1
+            name = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.append(folder / f"{name}.{suffix}")
+            save(paths[-1], (6.0, 4.0), chart.draw)
+    return paths
 
 
-def as_markdown(blocks: Sequence[Block]) -> str:
-    """The blocks as Markdown, without figures and with every hidden character spelled out."""
-    return visible(
-        "\n\n".join(_markdown(block) for block in blocks if not isinstance(block, Figures | TokenView | Matrix)) + "\n"
-    )
+def as_markdown(blocks: Sequence[Block], images: Iterable[str] = ()) -> str:
+    """The blocks as Markdown, with every hidden character spelled out.
+
+    images: where the image of each chart is; without them charts are left out.
+    """
+    left = iter(images)
+    return visible("\n\n".join(text for block in blocks if (text := _markdown(block, left))) + "\n")
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: Block, images: Iterator[str]) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {_plain(text)}"
@@ -122,25 +313,32 @@ def _markdown(block: Block) -> str:
             return _plain(text)
         case Bullets(items):
             return "\n".join(f"- {_plain(item)}" for item in items)
+        case Claims(found):
+            return "\n".join(f"- {_plain(f'{c.status.capitalize()}: {c.claim}: {c.figures}')}" for c in found)
         case Code(text, language):
-            fence = "`" * max(3, 1 + max((len(run) for run in _backticks(text)), default=0))
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
             return f"{fence}{language}\n{text.rstrip()}\n{fence}"
         case Table(header, rows, caption):
             lines = [header, ["---"] * len(header), *rows]
             table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
             return f"{table}\n\n{_plain(caption)}" if caption else table
-    raise AssertionError(block)
-
-
-def _backticks(text: str) -> list[str]:
-    import re
-
-    return re.findall("`+", text)
+        case Figures(drawn):
+            shown = zip(drawn, images, strict=False)
+            return "\n\n".join(f"![{_plain(c.label)}]({image})\n\n{_plain(c.caption)}".strip() for c, image in shown)
+        case Problems():
+            return _markdown(block.table, images)
+        case Samples() | TokenView() | Matrix():
+            return "They stand on the page alone."
 
 
 def _cell(cell: Cell) -> str:
-    first, *small = (cell,) if isinstance(cell, str) else cell
-    return _plain(f"{first} ({'; '.join(small)})" if small else first)
+    first, *small = lines_of(cell)
+    return _plain(f"{first} ({'; '.join(small)})" if first and small else first or "; ".join(small))
+
+
+def lines_of(cell: Cell) -> tuple[str, ...]:
+    """The lines of a cell."""
+    return (cell,) if isinstance(cell, str) else cell
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from simko.evaluate import Curve, Difference
+from simko.evaluate import Curve, Difference, Point
+from simko.evaluate.files import replacing
 from simko.report.text import visible
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 INK, RULE = "#1f2328", "#d0d4da"
 COLOURS = {"base": "#7a7f87", "grpo": "#d55e00", "simko": "#0072b2"}
-_OTHERS = ("#009e73", "#cc79a7", "#b8860b", "#8a6fc0", "#882255", "#44aa99", "#a0522d", "#6b8e23")
+_OTHERS = ("#6a220a", "#22229a", "#0a5252", "#52226a", "#e252e2", "#b26a52", "#9a3a0a", "#6a52e2")
+_ON_DARK = (
+    *("#a0a6ae", "#f08a3c", "#56b4e9", "#e2b282", "#6a6ae2", "#9ae2ca", "#ca3ab2", "#e2e252", "#b26a6a", "#ca523a"),
+    "#b2e26a",
+)  # chosen to be told apart with every kind of colour vision, as their test measures
+_VARIABLES = {hue: f"--line{i}" for i, hue in enumerate((*COLOURS.values(), *_OTHERS))}
 DASHED = (0, (2, 1.5))
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -63,6 +69,22 @@ def _other(i: int) -> str:
     return "#" + "".join(f"{round(255 * x):02x}" for x in shares)
 
 
+def themed(text: str) -> str:
+    """The text with variables of the page's style for our colours, which have a second shade on dark paper."""
+    for hue, variable in _VARIABLES.items():
+        text = text.replace(hue, f"var({variable})")
+    return text
+
+
+def style(*, dark: bool = True) -> str:
+    """The variables of `themed` as a style: for light paper alone as declarations, with dark as rules."""
+    light = "".join(f"{variable}:{hue};" for hue, variable in _VARIABLES.items())
+    if not dark:
+        return light
+    other = "".join(f"{variable}:{hue};" for hue, variable in zip(_ON_DARK, _VARIABLES.values(), strict=True))
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{other}}}}}"
+
+
 def draw_curves(
     figure: "Figure",
     rows: Sequence[tuple[str, str, Curve]],
@@ -96,6 +118,18 @@ def draw_curves(
         ends.append(("guessing", 100 * guessing[-1], INK))
     panel.set_ylim(0, 102)
     log2_ticks(panel, ks)
+    label_ends(panel, ends)
+
+
+def draw_steps(figure: "Figure", rows: Sequence[tuple[str, str, Mapping[int, Point]]], k: int) -> None:
+    """pass@k by training step. rows: (name, colour, {step: pass@k})."""
+    panel = step_axes(figure, f"pass@{k}, %")
+    ends = []
+    for name, hue, points in rows:
+        low, middle, high = ([100 * getattr(p, end) for p in points.values()] for end in ("low", "estimate", "high"))
+        panel.fill_between(list(points), low, high, color=hue, alpha=0.12, lw=0)
+        panel.plot(list(points), middle, color=hue, marker="o", markersize=4)
+        ends.append((name, middle[-1], hue))
     label_ends(panel, ends)
 
 
@@ -222,8 +256,11 @@ def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         draw(figure)
         _spell_out(figure)
-        vector = path.suffix == ".svg"
-        figure.savefig(path, dpi=200, metadata={"Date": None} if vector else {"Software": None})
+        undated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix, "Software")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata={undated: None})
+    with replacing(path) as new:
+        new.write_bytes(drawn.getvalue())
 
 
 def _spell_out(figure: "Figure") -> None:
@@ -254,10 +291,13 @@ def svg(label: str, draw: Callable[["Figure"], None]) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", text)
-    text = text.replace(INK, "currentColor").replace(RULE, "var(--rule)")
-    for method, hue in COLOURS.items():
-        text = text.replace(hue, f"var(--{method})")
+    text = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', lambda found: _rounded(found[0]), text)
+    text = themed(text.replace(INK, "currentColor").replace(RULE, "var(--rule)"))
     text = text.replace("'DejaVu Sans'", _FONTS)
     from markupsafe import escape
 
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(label, kept=""))}" ', 1)
+
+
+def _rounded(coordinates: str) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", coordinates)

@@ -1,5 +1,6 @@
 """Evaluations in Python and in notebooks: tables that pandas and polars read, and the page and its figures."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,16 +8,19 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simko.evaluate import Stratum
 from simko.report.comparison import Pair, Section, read_sections
-from simko.report.runs_page import render_runs, section_figures, write_runs_page
+from simko.report.document import Document, Figures, as_html
+from simko.report.page import make_document, write_runs_page
+from simko.report.passk import ends
+from simko.report.plots import style
+from simko.report.sources import of_sections
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TEXTS = frozenset({"task", "setting", "model", "ours", "other", "stratum", "direction"})
 _WHOLE = frozenset({"k", "headline_k", "first_loss_from", "first_loss_to"})
-_COLOURS = "--rule:#9aa4b0;--base:#7a7f87;--grpo:#d55e00;--simko:#0072b2;max-width:500px"
-_FIGURES = {"curves": "pass@K", "differences": "differences", "model": "beyond n, a model"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Drawing:
     """The drawing as an <svg> element."""
 
     def _repr_html_(self) -> str:
-        return f'<div style="{_COLOURS}"><p>{escape(self.title)}</p>{self.svg}</div>'
+        return f'<div style="--rule:#9aa4b0;max-width:500px;{style(dark=False)}"><p>{escape(self.title)}</p>{self.svg}</div>'
 
 
 @dataclass(frozen=True)
@@ -98,30 +102,91 @@ class Results:
         )
 
     @cached_property
+    def _document(self) -> Document:
+        return make_document(of_sections(self.sections))
+
+    @cached_property
     def figures(self) -> tuple[Drawing, ...]:
-        """The figures of the page: curves, differences, and the model beyond n."""
-        names = [side.name for side in self.sections[0].sides]
-        drawn = [(section, section_figures(section, names)) for section in self.sections]
-        return tuple(
-            Drawing(f"{section.task} at {section.setting}: {words}", str(found[key]))
-            for section, found in drawn
-            for key, words in _FIGURES.items()
-            if found[key]
-        )
+        """The figures of the page."""
+        drawn = [block.drawn for block in self._document.blocks if isinstance(block, Figures)]
+        return tuple(Drawing(chart.label, chart.svg) for charts in drawn for chart in charts)
 
     def write_html(self, path: str | Path) -> Path:
         """Write the page, whole or not at all."""
         return write_runs_page(self.sections, Path(path))
 
     def _repr_html_(self) -> str:
-        """The page in a frame, which keeps its style and whatever the models said to itself."""
-        page = escape(render_runs(self.sections))
-        return f'<iframe sandbox srcdoc="{page}" style="width:100%;height:800px;border:0"></iframe>'
+        """The page in a frame of no origin, which keeps its style and whatever the models said to itself."""
+        page = escape(as_html(self._document))
+        return f'<iframe sandbox="allow-scripts" srcdoc="{page}" style="width:100%;height:800px;border:0"></iframe>'
 
 
 def read_results(groups: Sequence[str], *, reference: str | None = None, anyway: bool = False) -> Results:
     """See `read_sections`."""
     return Results(read_sections(groups, reference=reference, anyway=anyway))
+
+
+def as_json(sections: Sequence[Section]) -> str:
+    """The numbers of `sections` as JSON text, for other tools."""
+    rows = []
+    for s in sections:
+        sides = {
+            side.name: {
+                "runs": [str(e.run) for e in side.evaluations],
+                "pass@k": {p.k: [p.estimate, p.low, p.high] for p in side.curve.points},
+                "maj@k": dict(side.majority),
+                "cover@tau": dict(side.cover) if side.cover else None,
+                "distinct_answers": {"among": s.distinct_among, "mean": side.distinct},
+                "answer_entropy": side.entropy,
+                "shares": dict(side.shares),
+                "band": dict(side.band),
+            }
+            for side in s.sides
+        }
+        pairs = [
+            {
+                "ours": p.ours,
+                "other": p.other,
+                "difference": {d.k: [d.difference, d.low, d.high] for d in p.comparison.points},
+                "p_holm": p.p_holm,
+                "crossing": p.crossing and p.crossing.describe(p.ours, p.other),
+                "band": p.crossing and ends(p.crossing),
+                "first_loss": p.crossing and p.crossing.first_loss,
+                "by_difficulty": {x.name: _stratum(x) for x in p.strata},
+                "newly_solved": p.comparison.newly_solved if s.samples == s.most_samples else None,
+                "newly_lost": p.comparison.newly_lost if s.samples == s.most_samples else None,
+            }
+            for p in s.pairs
+        ]
+        rows.append(
+            {
+                "task": s.task,
+                "setting": s.setting,
+                "problems": s.problems,
+                "samples": s.samples,
+                "headline_k": s.headline_k,
+                "guessing": s.guessing and dict(zip(s.ks, s.guessing.values, strict=True)),
+                "sides": sides,
+                "pairs": pairs,
+                "over_steps": {
+                    name: {
+                        p.step: {f"pass@{x.k}": [x.estimate, x.low, x.high] for x in (p.first, p.largest)}
+                        for p in points
+                    }
+                    for name, points in s.course.items()
+                },
+            }
+        )
+    return json.dumps(rows, indent=2) + "\n"
+
+
+def _stratum(stratum: Stratum) -> dict[str, Any]:
+    return {
+        "problems": stratum.problems,
+        "ours": {p.k: [p.estimate, p.low, p.high] for p in stratum.ours},
+        "reference": {p.k: [p.estimate, p.low, p.high] for p in stratum.reference},
+        "difference": {d.k: [d.difference, d.low, d.high] for d in stratum.differences},
+    }
 
 
 def _place(section: Section, pair: Pair) -> tuple[str, str, str, str]:

@@ -71,7 +71,7 @@ class RunGroup:
 
 
 @dataclass(frozen=True)
-class RunEvaluation:
+class Evaluation:
     """One task at one setting of one run."""
 
     run: Path
@@ -114,7 +114,7 @@ class RunEvaluation:
         return self.store.resolve(), self.setting.id
 
 
-GroupedEvaluations = list[list[RunEvaluation]]
+GroupedEvaluations = list[list[Evaluation]]
 """The evaluations of each group."""
 
 
@@ -175,23 +175,30 @@ def _parse_run(text: str) -> RunSelection:
     return RunSelection(Path(path), marks)
 
 
-def read_evaluations(run: Path) -> tuple[list[RunEvaluation], list[Setting]]:
+def read_evaluations(run: Path) -> tuple[list[Evaluation], list[Setting]]:
     """The settings of a run with a graded sample of every problem, and the other settings. ValueError without a store."""
     found, waiting = [], []
-    path = store_of(run)
-    with SampleStore(path, read_only=True) as store:
+    with SampleStore(store_of(run), read_only=True) as store:
         for setting in store.settings():
-            counts = store.counts(setting)
-            if not counts or not all(n for n, _ in counts.values()):
+            evaluation = read_evaluation(store, setting, run)
+            if evaluation is not None and all(n for n, _ in evaluation.counts.values()):
+                found.append(evaluation)
+            else:
                 waiting.append(setting)
-                continue
-            problems = {p.id: p for p in store.problems(setting)}
-            measured = (store.errors(setting), store.failures(setting), store.tally(setting), store.answers(setting))
-            found.append(RunEvaluation(run, path, setting, problems, counts, *measured))
     return found, waiting
 
 
-def _read_selection(selection: RunSelection) -> list[RunEvaluation]:
+def read_evaluation(store: SampleStore, setting: Setting, run: Path) -> Evaluation | None:
+    """One setting of a run's store; None without problems."""
+    counts = store.counts(setting)
+    if not counts:
+        return None
+    problems = {p.id: p for p in store.problems(setting)}
+    measured = (store.errors(setting), store.failures(setting), store.tally(setting), store.answers(setting))
+    return Evaluation(run, store.path, setting, problems, counts, *measured)
+
+
+def _read_selection(selection: RunSelection) -> list[Evaluation]:
     """The selected evaluations of a run. ValueError, listing what the run holds, if there is none."""
     found, waiting = read_evaluations(selection.path)
     if not found:
@@ -212,7 +219,7 @@ def _read_selection(selection: RunSelection) -> list[RunEvaluation]:
     return kept
 
 
-def _matches_mark(e: RunEvaluation, mark: str, text: str, found: Sequence[RunEvaluation]) -> bool:
+def _matches_mark(e: Evaluation, mark: str, text: str, found: Sequence[Evaluation]) -> bool:
     name, _, value = mark.rpartition("=")
     try:
         if name == "step":
@@ -256,13 +263,13 @@ def match(groups: Sequence[RunGroup], *, anyway: bool = False) -> list[MatchedTa
     ]
 
 
-def _last_steps(found: Sequence[RunEvaluation]) -> list[RunEvaluation]:
+def _last_steps(found: Sequence[Evaluation]) -> list[Evaluation]:
     """The last training step of each task and temperature."""
     ordered = sorted(found, key=lambda e: e.step or 0)
     return list({(e.setting.task, e.temperature): e for e in ordered}.values())
 
 
-def _match_task(groups: Sequence[RunGroup], runs: Sequence[list[RunEvaluation]], anyway: bool) -> MatchedTask:
+def _match_task(groups: Sequence[RunGroup], runs: Sequence[list[Evaluation]], anyway: bool) -> MatchedTask:
     """One task: an evaluation of each run, at each of the training steps that all have."""
     task = runs[0][0].setting.task
     for run in runs:
@@ -287,7 +294,7 @@ def _match_task(groups: Sequence[RunGroup], runs: Sequence[list[RunEvaluation]],
     return MatchedTask(task, label, last, course)
 
 
-def _group_row(groups: Sequence[RunGroup], row: Sequence[RunEvaluation], anyway: bool) -> GroupedEvaluations:
+def _group_row(groups: Sequence[RunGroup], row: Sequence[Evaluation], anyway: bool) -> GroupedEvaluations:
     """One evaluation per run, in groups. ValueError if they cannot be compared."""
     places = [e.place for e in row]
     twice = next((e for e in row if places.count(e.place) > 1), None)
@@ -312,7 +319,7 @@ def _group_row(groups: Sequence[RunGroup], row: Sequence[RunEvaluation], anyway:
     return _on_common_problems(found)
 
 
-def setting_differences(evaluations: Sequence[RunEvaluation], ignored: frozenset[str] = frozenset()) -> list[str]:
+def setting_differences(evaluations: Sequence[Evaluation], ignored: frozenset[str] = frozenset()) -> list[str]:
     """The differences between evaluations that make them incomparable, in words. ignored: keys that may differ."""
     first = evaluations[0]
     found = {}
@@ -335,7 +342,7 @@ def _on_common_problems(groups: GroupedEvaluations) -> GroupedEvaluations:
     return [[_restrict(e, common) for e in group] for group in groups]
 
 
-def _restrict(e: RunEvaluation, ids: Sequence[str]) -> RunEvaluation:
+def _restrict(e: Evaluation, ids: Sequence[str]) -> Evaluation:
     return replace(
         e,
         problems={i: e.problems[i] for i in ids},

@@ -1,149 +1,41 @@
-"""A study, and how it is read from study.json, its runs and its evaluations. A missing part is noted and is no error."""
+"""Reads a study: study.json, its runs and its evaluations. A missing part is noted and is no error."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simko.evaluate import Counts, SampleStore, Setting, only_setting
+from simko.evaluate import Counts, SampleStore, only_setting
 from simko.evaluate.files import read_json
-from simko.records import Problem, Sample, Verdict
-
-BASE = "base"
-_NAMES = {"base": "Base model", "grpo": "GRPO", "simko": "SimKO"} | {
-    name: name.upper() for name in ("dapo", "gspo", "nsr", "pkpo", "psr", "ucpo")
-}
+from simko.report.comparison import BASE, Section, Sweep, adjust_p, make_section, make_sweep
+from simko.report.content import Content, TrainingRun, in_order
+from simko.report.runs import Evaluation, read_evaluation
 
 
 @dataclass(frozen=True)
-class TrainingRun:
-    """One training run."""
+class Model:
+    """A model of a study, and its graded samples at one temperature."""
 
-    name: str
-    """Its name on the page."""
-    method: str
-    """The method's name."""
-    seed: int | None
-    """The training seed."""
-    objective: str
-    """The objective in effect, in words."""
-    config: Mapping[str, Any]
-    """Its options."""
-    versions: Mapping[str, Any]
-    """The versions of the packages."""
-    metrics: Sequence[Mapping[str, Any]]
-    """The training log, one dict per logged step."""
-    diagnostics: Sequence[Mapping[str, Any]]
-    """The probes, one dict per probed step."""
-
-
-@dataclass(frozen=True)
-class ModelEvaluation:
-    """The graded samples of one model at one temperature."""
-
-    name: str
-    """Its name on the page."""
     method: str
     """The method's name, or BASE."""
-    run: str | None
-    """The name of the training run."""
     seed: int | None
     """The training seed."""
     step: int
     """The training step; 0 is the base model."""
     temperature: float
     """The temperature of the samples."""
-    counts: Counts
-    """{problem id: (n, c)}."""
-    problems: Mapping[str, Problem]
-    """{problem id: problem}."""
-    store: Path
-    """The store of the samples."""
-    setting: Setting
-    """The setting in the store."""
+    evaluation: Evaluation
+    """The samples."""
 
     @property
     def samples(self) -> int:
         """The fewest samples of any problem."""
-        return min(n for n, _ in self.counts.values())
-
-    def answers(self, problem_id: str) -> list[tuple[Sample, Verdict]]:
-        """The graded samples of one problem, in order."""
-        with SampleStore(self.store, read_only=True) as store:
-            rows = store.rows(self.setting, problem_id)
-            return [(sample, verdict) for sample, verdict in rows if verdict is not None]
+        return min(n for n, _ in self.evaluation.counts.values())
 
 
-@dataclass(frozen=True)
-class Study:
-    """A study, or training runs as a study."""
-
-    title: str
-    """The page's title."""
-    task: str
-    """The task's name."""
-    task_description: str
-    """The task, in words."""
-    base_model: str
-    """The base model's name."""
-    setting: str
-    """The training setup, in words."""
-    command: str
-    """The command that ran the study."""
-    headline_step: int
-    """The training step that the curves show."""
-    ks: tuple[int, ...]
-    """The ks of the curves."""
-    runs: tuple[TrainingRun, ...]
-    """The training runs."""
-    evaluations: tuple[ModelEvaluation, ...]
-    """The evaluations."""
-    notes: tuple[str, ...]
-    """What is missing, one sentence each."""
-
-    @cached_property
-    def temperature(self) -> float:
-        """The temperature of the curves: the one with the most samples per problem, and of equals the one nearest 1."""
-        at_step = [e for e in self.evaluations if self.is_at_step(e)]
-        return max(at_step, key=lambda e: (e.samples, -abs(e.temperature - 1.0), e.temperature)).temperature
-
-    @cached_property
-    def methods(self) -> tuple[str, ...]:
-        """The methods in the curves, in the order base, grpo, others by name, simko."""
-        return in_order({e.method for e in self.evaluations if self.is_headline(e)})
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """All methods, evaluated or trained, in that order."""
-        return in_order({e.method for e in self.evaluations} | {r.method for r in self.runs})
-
-    def is_at_step(self, evaluation: ModelEvaluation) -> bool:
-        """Whether the model is the base, or a run at the headline step."""
-        return evaluation.method == BASE or evaluation.step == self.headline_step
-
-    def is_headline(self, evaluation: ModelEvaluation) -> bool:
-        """Whether the curves show the evaluation: `is_at_step`, at the curves' temperature."""
-        return self.is_at_step(evaluation) and evaluation.temperature == self.temperature
-
-    def headline(self, method: str) -> list[ModelEvaluation]:
-        """The method's evaluations in the curves, one per seed."""
-        return [e for e in self.evaluations if e.method == method and self.is_headline(e)]
-
-
-def in_order(methods: set[str]) -> tuple[str, ...]:
-    """base first, then grpo, then others by name, simko last."""
-    return tuple(sorted(methods, key=lambda m: ({BASE: 0, "grpo": 1, "simko": 3}.get(m, 2), m)))
-
-
-def display(method: str) -> str:
-    """The name on the page: "Base model", "GRPO", "SimKO", known abbreviations in capitals, others unchanged."""
-    return _NAMES.get(method, method)
-
-
-def read_study(study_dir: Path) -> Study:
+def read_study(study_dir: Path) -> Content:
     """The study in study_dir. ValueError if there is none, or if nothing was evaluated yet."""
     path = study_dir / "study.json"
     if not path.is_file():
@@ -154,19 +46,83 @@ def read_study(study_dir: Path) -> Study:
     notes: list[str] = []
     try:
         runs = tuple(read_run(study_dir / "runs" / str(row["name"]), row, notes) for row in raw.get("runs", []))
-        read = [_read_evaluation(study_dir / "evaluations", row, notes) for row in raw.get("evaluations", [])]
-        evaluations = _comparable([e for e in read if e is not None], notes)
-        ks = tuple(sorted({int(k) for k in raw["ks"]}))
+        read = [_read_model(study_dir / "evaluations", row, notes) for row in raw.get("evaluations", [])]
+        models = _comparable([m for m in read if m is not None], notes)
         headline_step = int(raw["headline_step"])
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}: add it, or run the study again.") from None
-    if not evaluations:
+    if not models:
         raise ValueError(f"{study_dir} has no graded samples yet: evaluate at least one model, then report.")
-    headline_step = _evaluated_step(evaluations, headline_step, notes)
-    words = {
-        key: str(raw.get(key, "")) for key in ("title", "task", "task_description", "base_model", "setting", "command")
-    }
-    return Study(**words, headline_step=headline_step, ks=ks, runs=runs, evaluations=evaluations, notes=tuple(notes))
+    headline_step = _evaluated_step(models, headline_step, notes)
+    title, task, about, base, setting, command = (
+        str(raw.get(key, "")) for key in ("title", "task", "task_description", "base_model", "setting", "command")
+    )
+    sections, by_temperature = study_numbers(task or "study", models, headline_step)
+    return Content(
+        title=title or task or "Study",
+        words=described(setting, task, about, base, headline_step),
+        sections=tuple(sections),
+        sweeps=tuple(by_temperature),
+        runs=runs,
+        commands=(command,) if command else (),
+        notes=tuple(notes),
+    )
+
+
+def described(setting: str, task: str, about: str, base: str, step: int | None) -> tuple[str, ...]:
+    """What a study or training runs are about, in up to three paragraphs."""
+    named = f"Task: {task}. {about}" if task else about
+    models = f"Base model: {base}." if base else ""
+    return tuple(
+        words
+        for words in (
+            setting,
+            named.strip(),
+            f"{models}{'' if step is None else f' Trained models at step {step}.'}".strip(),
+        )
+        if words
+    )
+
+
+def study_numbers(task: str, models: Sequence[Model], headline_step: int) -> tuple[list[Section], list[Sweep]]:
+    """The models at the headline step and the temperature of the curves, and those at all temperatures, if several.
+
+    The temperature of the curves is the one with the most samples per problem, and of equals the one nearest 1.
+    """
+    at_step = [m for m in models if m.method == BASE or m.step == headline_step]
+    if not at_step:
+        return [], []
+    temperature = max(at_step, key=lambda m: (m.samples, -abs(m.temperature - 1.0), m.temperature)).temperature
+    shown = [m for m in at_step if m.temperature == temperature]
+    methods = in_order({m.method for m in shown})
+    groups = {name: [m.evaluation for m in shown if m.method == name] for name in methods}
+    course = _course([m for m in models if m.temperature == temperature], methods)
+    sides: dict[str, dict[str, list[Counts]]] = {name: {} for name in methods}
+    for m in sorted(at_step, key=lambda m: m.temperature):
+        if m.method in sides:
+            sides[m.method].setdefault(_setting(m.temperature), []).append(m.evaluation.counts)
+    swept = make_sweep(task, sides, _setting(temperature))
+    return adjust_p([make_section(task, _setting(temperature), groups, course)]), [swept] if swept else []
+
+
+def _setting(temperature: float) -> str:
+    return f"T={temperature:g}"
+
+
+def _course(models: Sequence[Model], methods: Sequence[str]) -> dict[str, dict[int, list[Counts]]]:
+    """{method: {step: the counts of each seed}}, the base as step 0. Empty if fewer than two steps were evaluated."""
+    if len({m.step for m in models if m.method != BASE}) < 2:
+        return {}
+    start = [m.evaluation.counts for m in models if m.method == BASE]
+    course: dict[str, dict[int, list[Counts]]] = {}
+    for method in methods:
+        if method != BASE:
+            steps: dict[int, list[Counts]] = {0: start} if start else {}
+            for m in models:
+                if m.method == method:
+                    steps.setdefault(m.step, []).append(m.evaluation.counts)
+            course[method] = steps
+    return course
 
 
 def read_run(directory: Path, row: Mapping[str, Any], notes: list[str]) -> TrainingRun:
@@ -198,53 +154,40 @@ def _by_step(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str,
     return sorted(found, key=lambda row: row["step"])
 
 
-def _read_evaluation(folder: Path, row: Mapping[str, Any], notes: list[str]) -> ModelEvaluation | None:
+def _read_model(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Model | None:
     name = str(row["name"])
-    store = folder / name / "samples.db"
-    if not store.is_file():
+    path = folder / name / "samples.db"
+    evaluation = None
+    if path.is_file():
+        with SampleStore(path, read_only=True) as store:
+            if store.settings():
+                evaluation = read_evaluation(store, only_setting(store), folder / name)
+    if evaluation is None:
         notes.append(f"Evaluation {name} has no samples yet.")
         return None
-    with SampleStore(store, read_only=True) as samples:
-        if not samples.settings():
-            notes.append(f"Evaluation {name} has no samples yet.")
-            return None
-        setting = only_setting(samples)
-        counts = samples.counts(setting)
-        problems = {problem.id: problem for problem in samples.problems(setting)}
-    lacking = sum(n < setting.n for n, _ in counts.values())
-    if lacking:
-        notes.append(f"Evaluation {name} is unfinished ({lacking} problems lack samples), so it is left out.")
+    if evaluation.lacking:
+        notes.append(
+            f"Evaluation {name} is unfinished ({evaluation.lacking} problems lack samples), so it is left out."
+        )
         return None
-    return ModelEvaluation(
-        name,
-        str(row["method"]),
-        row.get("run"),
-        row.get("seed"),
-        int(row.get("step", 0)),
-        float(row.get("temperature", 1.0)),
-        counts,
-        problems,
-        store,
-        setting,
-    )
+    step, temperature = int(row.get("step", 0)), float(row.get("temperature", 1.0))
+    return Model(str(row["method"]), row.get("seed"), step, temperature, evaluation)
 
 
-def _comparable(evaluations: list[ModelEvaluation], notes: list[str]) -> tuple[ModelEvaluation, ...]:
-    """The evaluations on the same problems as the first. Others cannot be paired with it."""
-    kept = []
-    for evaluation in evaluations:
-        if evaluation.counts.keys() == evaluations[0].counts.keys():
-            kept.append(evaluation)
-        else:
-            notes.append(
-                f"Evaluation {evaluation.name} is on other problems than {evaluations[0].name}, so it is left out."
-            )
-    return tuple(kept)
+def _comparable(models: Sequence[Model], notes: list[str]) -> list[Model]:
+    """The models on the same problems as the first. Others cannot be paired with it."""
+    kept = [m for m in models if m.evaluation.counts.keys() == models[0].evaluation.counts.keys()]
+    notes += [
+        f"Evaluation {m.evaluation.run.name} is on other problems than {models[0].evaluation.run.name}, so it is left out."
+        for m in models
+        if m not in kept
+    ]
+    return kept
 
 
-def _evaluated_step(evaluations: Sequence[ModelEvaluation], wanted: int, notes: list[str]) -> int:
+def _evaluated_step(models: Sequence[Model], wanted: int, notes: list[str]) -> int:
     """The wanted headline step, or the last evaluated step if no trained model was evaluated at it."""
-    steps = {e.step for e in evaluations if e.method != BASE}
+    steps = {m.step for m in models if m.method != BASE}
     if not steps or wanted in steps:
         return wanted
     notes.append(

@@ -1,40 +1,55 @@
-"""Templates -> pages. Everything is escaped, undefined names are errors, and hidden characters are spelled out."""
+"""Documents -> pages. Everything is escaped, undefined names are errors, and hidden characters are spelled out."""
 
+import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from base64 import b64encode
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
 import simko
-from simko.report import findings
+from simko.report.plots import style, themed
 from simko.report.text import visible
 
+if TYPE_CHECKING:
+    from simko.report.document import Cell, Document
 
-def render(name: str, context: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]]) -> str:
-    """The page of a template. Our SVGs come as `markup`; all other text is escaped.
 
-    name: the template's file. context: its variables. filters: its filters, besides the usual ones.
+def render(document: "Document") -> str:
+    """The page of a document. SVGs and our own scripts are marked up; all other text is escaped.
+
+    The page's policy allows no request, and no script but these.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound
     from markupsafe import Markup
 
     def shown(value: object) -> object:
         return value if isinstance(value, Markup) else visible(str(value))
 
+    def script(kind: str) -> str:
+        try:
+            return loader.get_source(environment, f"blocks/{kind}.js")[0]
+        except TemplateNotFound:
+            return ""
+
+    def lines(cell: "Cell") -> tuple[str, ...]:
+        return (cell,) if isinstance(cell, str) else cell
+
+    loader = PackageLoader("simko.report", ".")
     environment = Environment(
-        loader=PackageLoader("simko.report", "."),
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(
-        percent=findings.percent, points=findings.points_apart, interval=findings.with_interval, p=p_value, **filters
+    environment.filters.update(lines=lines, themed=themed, drawn=lambda chart: Markup(chart.svg))
+    scripts = "".join(map(script, dict.fromkeys(block.kind for block in document.blocks)))
+    digest = b64encode(hashlib.sha256(scripts.encode()).digest()).decode()
+    return environment.get_template("document.html.jinja").render(
+        document=document,
+        colour_style=Markup(style()),
+        script=Markup(scripts),
+        policy=f"'sha256-{digest}'" if scripts else "'none'",
+        written=_written(),
     )
-    return environment.get_template(name).render(written=_written(), **context)
 
 
 def _written() -> str:
@@ -43,17 +58,3 @@ def _written() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "matplotlib"))
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
     return f"Written on {day} (UTC) by simko {simko.__version__} with Python {platform.python_version()}, {packages}."
-
-
-def markup(value: Any) -> Any:
-    """An SVG string, or a list of (label, SVG), as safe markup. Figures escape their own text."""
-    from markupsafe import Markup
-
-    if isinstance(value, list):
-        return [(label, Markup(svg)) for label, svg in value]
-    return None if value is None else Markup(value)
-
-
-def p_value(p: float) -> str:
-    """ "0.012", or "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

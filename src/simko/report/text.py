@@ -18,3 +18,8 @@ def _spelled(character: str) -> str:
     if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return character
     return f"⟨U+{ord(character):04X}⟩"
+
+
+def cut(text: str, limit: int) -> str:
+    """The first `limit` characters, and how many there are if there are more."""
+    return text if len(text) <= limit else f"{text[:limit]} … ({len(text):,} characters)"

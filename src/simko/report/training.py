@@ -1,11 +1,14 @@
-"""Reads the training runs of `simko train` as a study. A missing part is noted and is no error."""
+"""Reads the training runs of `simko train`. A missing part is noted and is no error."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from simko.report.runs import RunEvaluation, RunGroup, read_evaluations, setting_differences
-from simko.report.study import BASE, ModelEvaluation, Study, TrainingRun, read_run
+from simko.report.comparison import BASE
+from simko.report.content import Content, TrainingRun
+from simko.report.runs import Evaluation, RunGroup, read_evaluations, setting_differences
+from simko.report.study import Model, described, read_run, study_numbers
 
 
 def is_training_run(folder: Path) -> bool:
@@ -13,8 +16,8 @@ def is_training_run(folder: Path) -> bool:
     return (folder / "metrics.jsonl").is_file() or (folder / "versions.json").is_file()
 
 
-def read_training(groups: Sequence[RunGroup]) -> Study:
-    """Training runs as a study, with pass@K on their held-out problems. The runs of a group are its training seeds.
+def read_training(groups: Sequence[RunGroup]) -> Content:
+    """Training runs, with pass@K on their held-out problems. The runs of a group are its training seeds.
 
     ValueError for a run with a selected step or temperature, and for a run that is given twice.
     """
@@ -38,19 +41,14 @@ def read_training(groups: Sequence[RunGroup]) -> Study:
         raise ValueError(f"{twice} is given twice: give each run once")
     kept = _comparable(measured, notes)
     names = ", ".join(dict.fromkeys(run.method for run in runs))
-    evaluations, step = _evaluations(kept, runs, notes)
-    fewest = min((e.samples for e in evaluations), default=0)
-    return Study(
+    models, step = _models(kept, runs, notes)
+    task = _shared(runs, "task", "train_file")
+    sections, _ = study_numbers(kept[0][1].setting.task if kept else task, models, step)
+    return Content(
         title=f"Training of {names}",
-        task=_shared(runs, "task", "train_file"),
-        task_description="",
-        base_model=_shared(runs, "model_name_or_path"),
-        setting="",
-        command="",
-        headline_step=step,
-        ks=tuple(2**i for i in range(fewest.bit_length())),
+        words=described("", task, "", _shared(runs, "model_name_or_path"), step if models else None),
+        sections=tuple(sections),
         runs=tuple(runs),
-        evaluations=evaluations,
         notes=tuple(notes),
     )
 
@@ -61,17 +59,17 @@ def _shared(runs: Sequence[TrainingRun], *keys: str) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in found if value is not None))
 
 
-def _held_out(folder: Path, run: TrainingRun, notes: list[str]) -> list[RunEvaluation]:
+def _held_out(folder: Path, run: TrainingRun, notes: list[str]) -> list[Evaluation]:
     """The finished evaluations of the held-out problems."""
     store = folder / "held-out" / "samples.db"
     if not store.is_file():
         notes.append(f"Run {run.name} has no held-out problems, so no pass@K: set passk_every to measure it.")
         return []
-    found, waiting = read_evaluations(store)
+    found, waiting = read_evaluations(folder / "held-out")
     unfinished = [e.setting.name for e in found if e.lacking] + [setting.name for setting in waiting]
     if unfinished:
         notes.append(f"Run {run.name} has not finished pass@K at {', '.join(unfinished)}, so that is left out.")
-    return [e for e in found if not e.lacking and e.step is not None]
+    return [replace(e, run=folder) for e in found if not e.lacking and e.step is not None]
 
 
 def _progress(run: TrainingRun) -> list[str]:
@@ -88,10 +86,10 @@ def _progress(run: TrainingRun) -> list[str]:
 
 
 def _comparable(
-    measured: Sequence[tuple[TrainingRun, RunEvaluation]], notes: list[str]
-) -> list[tuple[TrainingRun, RunEvaluation]]:
+    measured: Sequence[tuple[TrainingRun, Evaluation]], notes: list[str]
+) -> list[tuple[TrainingRun, Evaluation]]:
     """The evaluations at the same settings as the first. Others cannot be paired with it."""
-    kept, left_out = [], {}  # type: list[tuple[TrainingRun, RunEvaluation]], dict[str, list[str]]
+    kept, left_out = [], {}  # type: list[tuple[TrainingRun, Evaluation]], dict[str, list[str]]
     for run, e in measured:
         differing = setting_differences([measured[0][1], e])
         if differing or e.counts.keys() != measured[0][1].counts.keys():
@@ -103,20 +101,20 @@ def _comparable(
     return kept
 
 
-def _evaluations(
-    measured: Sequence[tuple[TrainingRun, RunEvaluation]], runs: Sequence[TrainingRun], notes: list[str]
-) -> tuple[tuple[ModelEvaluation, ...], int]:
-    """The evaluations of a study, and its headline step: the latest of the steps that most runs have.
+def _models(
+    measured: Sequence[tuple[TrainingRun, Evaluation]], runs: Sequence[TrainingRun], notes: list[str]
+) -> tuple[list[Model], int]:
+    """The evaluated models, and the headline step: the latest of the steps that most runs have.
 
     If all runs start from one model, step 0 is the base model, once per seed of its samples.
     """
-    starts: dict[int | None, tuple[TrainingRun, RunEvaluation]] = {}
+    starts: dict[int | None, tuple[TrainingRun, Evaluation]] = {}
     for run, e in measured:
         if e.step == 0:
             starts.setdefault(run.seed, (run, e))
-    found: list[ModelEvaluation] = []
+    found: list[Model] = []
     if starts and len({str(run.config.get("model_name_or_path")) for run in runs}) == 1:
-        found = [_evaluation(run, e, BASE) for run, e in starts.values()]
+        found = [_model(run, e, BASE) for run, e in starts.values()]
         measured = [(run, e) for run, e in measured if e.step]
     elif starts:
         notes.append("The runs start from different models, so none is shown as the base model.")
@@ -128,19 +126,8 @@ def _evaluations(
     lacking = [run.name for run in runs if run.name not in having and any(run is other for other, _ in measured)]
     if lacking:
         notes.append(f"pass@K of {', '.join(lacking)} was not measured at step {headline}, which the curves show.")
-    return (*found, *(_evaluation(run, e, run.method) for run, e in measured)), headline
+    return [*found, *(_model(run, e, run.method) for run, e in measured)], headline
 
 
-def _evaluation(run: TrainingRun, e: RunEvaluation, method: str) -> ModelEvaluation:
-    return ModelEvaluation(
-        name=f"{run.name} at {e.setting.name}",
-        method=method,
-        run=run.name,
-        seed=run.seed,
-        step=e.step or 0,
-        temperature=float(e.setting.record["temperature"]),
-        counts=e.counts,
-        problems=e.problems,
-        store=e.store,
-        setting=e.setting,
-    )
+def _model(run: TrainingRun, e: Evaluation, method: str) -> Model:
+    return Model(method, run.seed, e.step or 0, float(e.setting.record["temperature"]), e)

@@ -1,14 +1,16 @@
-"""The plots of the study, each as (caption, inline SVG)."""
+"""The charts of the study."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simko.evaluate import Curve, reliable
-from simko.report.figures import steps_figure
-from simko.report.measures import StepPoint
-from simko.report.plots import axes, brief, colour, draw_curves, label_ends, step_axes, svg
+from simko.report.comparison import StepPoint
+from simko.report.document import Chart
+from simko.report.passk import steps_chart
+from simko.report.plots import axes, brief, colour, draw_curves, label_ends, step_axes
 from simko.studies.head_to_head.findings import REFERENCES, Final, Outcome
 from simko.studies.head_to_head.mechanism import TUNED, Effect
 from simko.studies.head_to_head.rows import BASE
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RIVALS = 4  # in a figure with bands, beside the base and the references
-Drawn = tuple[str, str]
 
 
 def panels(methods: Sequence[str]) -> list[list[str]]:
@@ -28,33 +29,33 @@ def panels(methods: Sequence[str]) -> list[list[str]]:
     return [always + others[i::parts] for i in range(parts)]
 
 
-def curve_figures(task: str, ends: Sequence[Final], names: Sequence[str]) -> list[Drawn]:
+def curve_figures(task: str, ends: Sequence[Final], names: Sequence[str]) -> list[Chart]:
     """pass@K by K with bands over problems."""
     curves: dict[str, Curve] = {end.method: replace(end.curve, per_seed=()) for end in ends}
     drawn = []
     for shown in panels(list(curves)):
         rows = [(method, colour(method, names), curves[method]) for method in shown]
         reliable_k = max(p.k for _, _, c in rows for p in c.points if p.k == 1 or reliable(c.samples, p.k))
-        image = svg(f"pass@K, {task}, {shown[-1]}", lambda f, rows=rows, k=reliable_k: draw_curves(f, rows, k))
-        drawn.append((f"pass@K at temperature 1: {', '.join(shown)}.", image))
+        draw = partial(draw_curves, rows=rows, reliable_k=reliable_k)
+        series = {name: {p.k: 100 * p.estimate for p in curve.points} for name, _, curve in rows}
+        caption = f"pass@K at temperature 1: {', '.join(shown)}."
+        drawn.append(Chart(f"{task}: pass@K, {shown[-1]}", draw, series, "K", caption))
     return drawn
 
 
-def course_figures(courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]) -> list[Drawn]:
+def course_figures(courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]) -> list[Chart]:
     """pass@1, then the other outcome, over training, with bands over problems."""
     drawn = []
     for shown in panels(list(courses)):
-        rows = [(method, colour(method, names), courses[method]) for method in shown]
-        for first in (True, False):
-            point = rows[0][2][0]
-            k = (point.first if first else point.largest).k
-            drawn.append((f"pass@{k} over training: {', '.join(shown)}.", steps_figure(rows, first)))
+        rows = {method: courses[method] for method in shown}
+        where = f"{', '.join(shown)}"
+        drawn += [steps_chart(where, rows, first, names, caption=f"{where}.") for first in (True, False)]
     return drawn
 
 
 def trade_off(
     task: str, ends: Sequence[Final], courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]
-) -> Drawn:
+) -> Chart:
     """The last primary outcome by the first: a point for the end of each method, and its course over training as a line."""
     ks = list(ends[0].at_1)
 
@@ -79,10 +80,11 @@ def trade_off(
         f"pass@{ks[-1]} against pass@{ks[0]} at the end, with 95 % intervals over problems; dashed, from the base on over training. "
         "Up and right is better."
     )
-    return caption, svg(f"trade-off, {task}", draw)
+    series = {end.method: {f"pass@{k}": 100 * end.at_1[k].point.estimate for k in (ks[0], ks[-1])} for end in ends}
+    return Chart(f"{task}: trade-off", draw, series, "at the end", caption)
 
 
-def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str]) -> Drawn:
+def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str]) -> Chart:
     """A measure over training, one line a method."""
 
     def draw(figure: "Figure") -> None:
@@ -91,10 +93,11 @@ def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], n
             panel.plot([s for s, _ in points], [y for _, y in points], color=colour(method, names), linewidth=1.4)
         label_ends(panel, [(method, points[-1][1], colour(method, names)) for method, points in series.items()])
 
-    return f"{label}, mean over seeds.", svg(f"{label} over training", draw)
+    lines = {method: dict(points) for method, points in series.items()}
+    return Chart(f"{label} over training", draw, lines, caption=f"{label}, mean over seeds.")
 
 
-def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mapping[int, Outcome]]]) -> Drawn:
+def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mapping[int, Outcome]]]) -> Chart:
     """The outcomes by the value of one option; one style of line for each choice of the other options.
 
     ends: for each effect {value: {k: outcome}}.
@@ -122,4 +125,12 @@ def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mappi
 
     others = "; ".join(", ".join(f"{TUNED.get(k, k)} {v}" for k, v in effect.others) for effect in effects)
     lines = "Solid, dashed and dotted: " if len(effects) > 1 else "With "
-    return f"{effects[0].method} by {name}. {lines}{others}.", svg(f"{name}, {brief(others)}", draw)
+    series = {
+        f"{effect.method}, pass@{k}, {', '.join(f'{TUNED.get(o, o)} {v}' for o, v in effect.others)}": {
+            value: 100 * outcomes[k].point.estimate for value, outcomes in at.items()
+        }
+        for effect, at in zip(effects, ends, strict=True)
+        for k in next(iter(at.values()))
+    }
+    caption = f"{effects[0].method} by {name}. {lines}{others}."
+    return Chart(f"{effects[0].method} by {name}, {brief(others)}", draw, series, name, caption)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from simko.report.measures import StepPoint
+from simko.report.comparison import StepPoint
 from simko.studies.head_to_head.findings import curve_of, outcomes
 from simko.studies.head_to_head.rows import BASE, Results, Row, Seeds, Setting
 

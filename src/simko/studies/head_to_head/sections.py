@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from simko.evaluate import Point
-from simko.report.document import Block, Cell, Figures, Heading, Prose, Table
-from simko.report.findings import points_apart
-from simko.report.measures import StepPoint
-from simko.report.template import p_value
+from simko.report.comparison import StepPoint
+from simko.report.document import NONE, Block, Cell, Figures, Heading, Prose, Table
+from simko.report.words import p_words, points_apart
 from simko.studies.head_to_head import figures
 from simko.studies.head_to_head import findings as found
 from simko.studies.head_to_head import mechanism as seen
 from simko.studies.head_to_head.rows import BASE, EARLY, OUTCOMES, Results, Seeds, Setting
-
-NONE = "—"
 
 
 def task_blocks(results: Results, task: str, names: Sequence[str], at_1: found.Differences) -> list[Block]:
@@ -145,7 +142,7 @@ def _pairs(results: Results, task: str, at_1: found.Differences) -> list[Block]:
 def _difference(d: found.Difference) -> tuple[str, ...]:
     band = (f"{points_apart(d.band.low)} to {points_apart(d.band.high)}",) if d.band else ()
     sd = (f"sd {100 * d.over_seeds:.1f}",) if d.over_seeds is not None else ()
-    return (points_apart(d.difference), *band, *sd, f"p {'' if d.p < 0.001 else '= '}{p_value(d.p)}")
+    return (points_apart(d.difference), *band, *sd, p_words(d.p))
 
 
 def _training(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from simko.report.document import Block, Bullets, Heading, Prose
-from simko.report.findings import points_apart
+from simko.report.words import points_apart
 from simko.studies.head_to_head.findings import REFERENCES, Difference, Differences
 
 LEVEL = 0.05
