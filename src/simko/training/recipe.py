@@ -141,7 +141,8 @@ class Recipe:
 
     def reward_function(self) -> Callable[..., Any]:
         """The function that reward_function names, with checks of its rewards. ValueError if it cannot be imported."""
-        return checked_rewards(self._imported_reward(), place=self.run.reward_function)
+        policy: Any = {"failures": self.training.reward_failures, "timeout": self.training.reward_timeout}
+        return checked_rewards(self._imported_reward(), place=self.run.reward_function, **policy)
 
     def judges(self) -> dict[str, str]:
         """The user's own reward_function and verifier, as file, function and digest of the source. A run is bound to them."""
