@@ -1,6 +1,6 @@
 """Runs of the tiny model that are really killed: each is a process of its own, which sends itself SIGKILL at a named point.
 
-`PYTHONPATH=src:tests/adapters python tests/faults/kills.py` prints the table of docs/results/faults.md, with TRL's own trainer beside simko's.
+`PYTHONPATH=src:tests/adapters python tests/faults/kills.py` prints the outcomes of docs/results/faults.md, of TRL's own trainer beside simko's.
 """
 
 import hashlib
@@ -179,8 +179,8 @@ def quiet_hash(folder: Path, kind: str, **options: Any) -> str:
     return (folder / "hash").read_text()
 
 
-def main() -> None:
-    columns, table = ["TRL", "TRL with the mix-ins", "simko"], {}
+def main(*kinds: str) -> None:
+    columns, table = kinds or ("TRL", "simko"), {}
     with tempfile.TemporaryDirectory() as top:
         whole = {kind: quiet_hash(Path(top) / kind, kind) for kind in columns}
         for name in POINTS:
@@ -196,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -75,11 +75,15 @@ class RunArguments:
     passk_problems: int | None = field(
         default=None, metadata={"help": "Use the first so many held-out problems; default: all."}
     )
+    passk_keep_best: int | None = field(
+        default=None,
+        metadata={"help": "Keep the checkpoint whose pass@K is highest for this K, whatever save_total_limit says."},
+    )
 
     def __post_init__(self) -> None:
         check_count("passk_every", self.passk_every, 0)
         check_count("passk_samples", self.passk_samples, 1)
-        for name in ("train_problems", "passk_problems"):
+        for name in ("train_problems", "passk_problems", "passk_keep_best"):
             if (count := getattr(self, name)) is not None:
                 check_count(name, count, 1)
 

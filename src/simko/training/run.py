@@ -44,6 +44,7 @@ logger = logging.getLogger("simko")
 _BOOKKEEPING_OPTIONS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
     "columns", "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
+    "early_warnings", "reward_failures", "reward_timeout", "max_skipped_updates",
 }  # fmt: skip
 _OTHER_LENGTH = (
     "of another length ({}), on which its learning rates or intervals depend (a run with lr_scheduler_type constant and "
@@ -82,7 +83,8 @@ def train(recipe: Recipe) -> Path:
         if held_out is not None:
             n, every = recipe.run.passk_samples, recipe.run.passk_every
             store = directory / "held-out" / "samples.db"
-            trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store))
+            best = recipe.run.passk_keep_best
+            trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store, keep_best=best))
         trainer.locks_directory = False
         trainer.train(resume_from_checkpoint=True)
     return latest_checkpoint(directory, weights_only=True) or directory

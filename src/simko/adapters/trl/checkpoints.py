@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
@@ -146,7 +145,7 @@ def _written_aside(trainer: Checkpoints, checkpoint: Path) -> Iterator[None]:
         trainer.accelerator.wait_for_everyone()
         trainer._writes_aside = True
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
+    except Exception as error:  # a full disk is an OSError, a RuntimeError of torch's, an Exception of the tokenizers'
         shutil.rmtree(aside, ignore_errors=True)
         raise OSError(
             f"{checkpoint} cannot be written ({str(error).splitlines()[0]}): make room if the disk is full; the run then "

@@ -112,7 +112,21 @@ class MethodConfig(GRPOConfig):
         },
     )
 
+    early_warnings: str = field(
+        default="tell",
+        metadata={
+            "help": "What becomes of a sign that the run goes wrong (entropy collapse, a first candidate with all the mass, "
+            "clipping, cut or repeated answers, correct answers found by another rule, a sampler that differs): tell, stop "
+            "(with a checkpoint), or off.",
+            "choices": ["tell", "stop", "off"],
+        },
+    )
+
     def __post_init__(self) -> None:
+        for name in ("reward_failures", "early_warnings"):
+            choices = type(self).__dataclass_fields__[name].metadata["choices"]
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         check_count("max_skipped_updates", self.max_skipped_updates, 0)
         if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:
             raise ValueError(f"reward_timeout must be a number of seconds above 0, got {self.reward_timeout!r}")

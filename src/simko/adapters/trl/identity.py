@@ -21,6 +21,7 @@ _BOOKKEEPING = (
     "output_dir", "run_name", "report_to", "project", "trackio", "disable_tqdm", "log", "save_", "eval_", "do_", "hub_",
     "push_to_hub", "resume_from_checkpoint", "restore_callback_states", "local_rank", "ddp_timeout", "dataloader_num_workers",
     "dataloader_pin_memory", "dataloader_prefetch_factor", "per_device_eval", "probe_", "early_warnings",
+    "reward_failures", "reward_timeout", "max_skipped_updates",
 )  # fmt: skip
 """Beginnings of the names of options that leave the weights as they are."""
 _IMAGES = ("image", "images")

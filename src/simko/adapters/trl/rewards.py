@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -18,7 +19,7 @@ from trl.trainer.utils import get_callable_name, is_async_callable
 
 from simko.adapters.trl.time_limit import TimeIsUp, time_limit
 from simko.evaluate.files import append
-from simko.records import Problem, VerifierLike
+from simko.records import Problem, Verdict, VerifierLike
 from simko.verifiers import grade_many, verifier_name
 
 logger = logging.getLogger("simko")
@@ -73,10 +74,21 @@ def reward_function(
                 for (response, problem), verdict in zip(answers, verdicts, strict=True)
             ]
             append(samples, "".join(lines))
+        for about, share in verdict_shares(verdicts).items() if "log_metric" in columns else ():
+            columns["log_metric"](f"verdicts/{about}", share)
         return [verdict.reward for verdict in verdicts]
 
     reward.__name__ = name or verifier_name(verifier)  # under which TRL logs it
     return reward
+
+
+def verdict_shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Shares that show how a verifier is being satisfied: of the correct verdicts, those by each rule that found an answer
+    (rule/<rule>); of the answers, those that are the commonest of the whole rollout (commonest_answer)."""
+    rules = Counter(v.rule for v in verdicts if v.outcome == "correct" and v.rule is not None)
+    answers = Counter(v.extracted for v in verdicts if v.extracted is not None)
+    found = {f"rule/{rule}": count / rules.total() for rule, count in rules.items()}
+    return found | ({"commonest_answer": max(answers.values()) / answers.total()} if answers else {})
 
 
 def checked_rewards(

@@ -18,6 +18,7 @@ from trl import GRPOTrainer
 from simko.adapters.trl import aids, loss, plan
 from simko.adapters.trl.checkpoints import Checkpoints
 from simko.adapters.trl.config import MethodConfig, warn_of_shifted_sampling
+from simko.adapters.trl.early_warnings import EarlyWarnings
 from simko.adapters.trl.guards import Guards
 from simko.adapters.trl.lm_head import HeadCall, watch_head
 from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
@@ -71,6 +72,8 @@ class MethodTrainer(Checkpoints, Guards, GRPOTrainer):
         checked = [checked_rewards(f, **policy) for f in (reward_funcs if several else [reward_funcs])]
         self.reward_failures, self.max_skipped_updates = args.reward_failures, args.max_skipped_updates
         super().__init__(model, checked if several else checked[0], args, **kwargs)
+        if args.early_warnings != "off":
+            self.add_callback(EarlyWarnings(stop=args.early_warnings == "stop"))
         warn_of_shifted_sampling(args, self.model)
         plan.refuse_unfit_runs(self.plan, self)
 
