@@ -185,7 +185,7 @@ def main(*kinds: str) -> None:
         whole = {kind: quiet_hash(Path(top) / kind, kind) for kind in columns}
         for name in POINTS:
             for kind in columns:
-                if kind == "TRL" and name in OF_SIMKO_ALONE:
+                if kind == "TRL" and name in (*OF_SIMKO_ALONE, "before a folder is removed"):  # TRL removes fewer
                     continue
                 found = [outcome(Path(top) / f"{kind}-{name}-{t}", kind, name, t, whole[kind]) for t in (0, 1)]
                 table[f"{name}|{kind}"] = found
