@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from methods import right
 from resume_ranks import weights_after
 from tiny import LORA, TRAINING, make_trainer, tiny_dataset, tiny_model
+from transformers import TrainerCallback
 from trl import GRPOConfig
 
 import simko.adapters.trl.resume as resume_module
 from simko.adapters.trl import MethodTrainer, RLVRTrainer, SimKOTrainer
+from simko.adapters.trl.checkpoints import _AlignedSaves
 from simko.adapters.trl.resume import misplaced_checkpoints, opens_a_rollout, updates_in_all, updates_per_epoch
-from simko.training.run_directory import damage
+from simko.evaluate.checkpoint_files import damage
 
 # steps_per_generation, gradient_accumulation_steps, num_iterations, prompts, updates: through the first epoch and into
 # the next ones, among them epochs whose last update is a short one
@@ -37,9 +39,13 @@ def test_every_checkpoint_continues_exactly_or_is_refused(
         "dataset": prompts,
         "max_steps": updates,
     }
-    whole = weights_after(tmp_path, **options)
+    whole = weights_after(tmp_path / "aligned", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(_AlignedSaves, "on_step_end", TrainerCallback.on_step_end)
+        weights_after(tmp_path, **options)
     boundaries = rollout_boundaries(config(generation, accumulation, iterations), prompts, updates)
     for step in range(1, updates):
+        assert (tmp_path / "aligned" / "out" / f"checkpoint-{step}").is_dir() == (step in boundaries)
         if step in boundaries:
             assert torch.equal(weights_after(tmp_path, step=step, **options), whole), step
             continue
@@ -169,15 +175,19 @@ def test_what_cannot_be_continued_is_said(tmp_path):
     for options, message in (
         ({"ignore_data_skip": True}, "ignore_data_skip"),
         ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "dataloader_persistent_workers"),
-        ({"steps_per_generation": 3, "dataset": 6}, r"checkpoint-2 lies inside a rollout.*after update 0"),
+        ({"steps_per_generation": 3}, r"checkpoint-2 lies inside a rollout.*after update 0"),
         ({"sync_ref_model": False, "model": type(tiny_model()).from_pretrained(checkpoint)}, "began with"),
     ):
         with pytest.raises(ValueError, match=message):
             weights_after(tmp_path, **{"model": on_disk(tmp_path), "step": 2, **moving, **options})
-    for name in ("reference.pt", "rng_state.pth"):
+    for name in ("reference.safetensors", "rng_state.pth"):
         (checkpoint / name).rename(checkpoint / "elsewhere")
+        with pytest.raises(ValueError, match=f"checkpoint-2 is damaged: {name} is missing"):
+            weights_after(tmp_path, model=on_disk(tmp_path), step=2, **moving)
+        (checkpoint / "manifest.json").rename(checkpoint / "kept")
         with pytest.raises(ValueError, match=f"checkpoint-2 has no {name}"):
             weights_after(tmp_path, model=on_disk(tmp_path), step=2, **moving)
+        (checkpoint / "kept").rename(checkpoint / "manifest.json")
         (checkpoint / "elsewhere").rename(checkpoint / name)
 
 

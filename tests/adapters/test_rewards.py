@@ -2,7 +2,11 @@ import asyncio
 import itertools
 import json
 import math
+import signal
+import subprocess
 import sys
+import threading
+import time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import digit_share, make_trainer
+from transformers import TrainerCallback
 
 from simko.adapters.trl import RLVRTrainer, problems_to_dataset, reward_function
 from simko.adapters.trl.rewards import checked_rewards
@@ -229,7 +234,7 @@ REFUSED = {
 }
 
 
-def answers(give, asynchronous, **options):
+def answers(give, asynchronous, log_metric=None, **options):
     def graded(prompts, completions, **_):
         return give(NUMBERS)
 
@@ -238,7 +243,8 @@ def answers(give, asynchronous, **options):
         return give(NUMBERS)
 
     checked = checked_rewards(graded_later if asynchronous else graded, **options)
-    rewards = checked(prompts=["p"] * 3, completions=["c"] * 3)
+    words = {} if log_metric is None else {"log_metric": log_metric}
+    rewards = checked(prompts=["p"] * 3, completions=["c"] * 3, **words)
     return asyncio.run(rewards) if asynchronous else rewards
 
 
@@ -256,6 +262,121 @@ def test_what_is_no_list_of_rewards_is_refused(kind, asynchronous):
     give, said = REFUSED[kind]
     with pytest.raises(ValueError, match=f"reward function graded.* {said}"):
         answers(give, asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_list_of_rewards_is_masked_and_counted_where_that_was_asked_for(kind, asynchronous):
+    give, said = REFUSED[kind]
+    logged = {}
+    found = answers(give, asynchronous, failures="mask", log_metric=logged.__setitem__)
+    sample = said.rpartition("to sample ")[2][:1] if "to sample" in said else ""
+    if sample and kind not in ("texts", "verdicts", "an array with two axes"):
+        assert found[int(sample)] is None
+        assert found.count(None) == 1
+    else:
+        assert found == [None] * 3
+    assert logged == {
+        "rewards/graded/masked" if not asynchronous else "rewards/graded_later/masked": found.count(None) / 3
+    }
+
+
+def deaf(x):
+    """It catches all that it can."""
+    while True:
+        try:
+            time.sleep(0.05)
+        except Exception:
+            continue
+
+
+HANGING = {
+    "sleeps": lambda x: time.sleep(60),
+    "computes": lambda x: next(i for i in itertools.count() if i < 0),
+    "waits for a lock": lambda x: [threading.Lock().acquire(), locked_for_good.acquire()],
+    "waits for a process": lambda x: subprocess.run(["sleep", "60"]),
+    "while it is drawn": lambda x: (time.sleep(60) for _ in x),
+    "resets the alarm": lambda x: [signal.alarm(0), time.sleep(60)],
+    "catches exceptions": deaf,
+}
+locked_for_good = threading.Lock()
+locked_for_good.acquire()
+
+
+@pytest.mark.parametrize("kind", HANGING)
+def test_a_reward_that_hangs_has_a_time_limit(kind):
+    handler = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(TimeoutError, match=r"reward function graded took longer than reward_timeout=0\.2 seconds"):
+        answers(HANGING[kind], False, timeout=0.2)
+    assert answers(HANGING[kind], False, timeout=0.2, failures="mask") == [None] * 3
+    assert signal.getsignal(signal.SIGVTALRM) is handler
+    assert answers(lambda x: x, False, timeout=0.2) == NUMBERS
+
+
+def test_an_asynchronous_reward_that_hangs_has_a_time_limit():
+    async def hangs(completions, **_):
+        await asyncio.sleep(60)
+
+    for failures in ("raise", "mask"):
+        checked = checked_rewards(hangs, timeout=0.2, failures=failures)
+        if failures == "mask":
+            assert asyncio.run(checked(completions=["c"] * 3)) == [None] * 3
+            continue
+        with pytest.raises(TimeoutError, match="reward function hangs took longer"):
+            asyncio.run(checked(completions=["c"] * 3))
+
+
+def test_a_timeout_of_the_functions_own_is_its_own():
+    def fails(x):
+        raise TimeoutError("the judge's server does not answer")
+
+    for asynchronous in (False, True):
+        with pytest.raises(TimeoutError, match="judge's server"):
+            answers(fails, asynchronous, timeout=5.0)
+
+
+def test_a_policy_that_is_none():
+    with pytest.raises(ValueError, match="reward_failures is 'ignore': choose raise or mask"):
+        checked_rewards(digit_share, failures="ignore")
+
+
+def test_a_run_lives_through_rewards_that_fail(tmp_path):
+    """A call that raises, one that is short, one that hangs, one with nan: counted, and the weights stay finite."""
+    calls = itertools.count()
+
+    def moody(completions, **_):
+        found = [float(i % 2) for i in range(len(completions))]
+        match next(calls):
+            case 0:
+                raise KeyError("gold")
+            case 1:
+                return found[1:]
+            case 2:
+                time.sleep(60)
+            case 3:
+                return [math.nan, math.inf, *found[2:]]
+        return found
+
+    trainer = make_trainer(
+        tmp_path, RLVRTrainer, reward=moody, max_steps=6, reward_failures="mask", reward_timeout=0.5, weight_decay=0.1
+    )
+    kept = []
+    trainer.add_callback(Weights(trainer, kept))
+    trainer.train()
+    assert [row.get("rewards/moody/masked") for row in trainer.state.log_history[:6]] == [1, 1, 1, 0.25, None, None]
+    assert torch.equal(kept[2], kept[0])
+    assert not torch.equal(kept[3], kept[2])
+    assert kept[5].isfinite().all()
+
+
+class Weights(TrainerCallback):
+    """Keeps them after each update."""
+
+    def __init__(self, trainer, kept):
+        self.trainer, self.kept = trainer, kept
+
+    def on_step_end(self, *_, **__):
+        self.kept.append(torch.cat([p.detach().flatten().clone() for p in self.trainer.model.parameters()]))
 
 
 def test_truth_values_are_rewards():

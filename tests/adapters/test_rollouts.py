@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from methods import right
+from safetensors.torch import load_file
 from tiny import digit_share, make_trainer, tiny_dataset, tiny_model
 from transformers import TrainerCallback
 
@@ -139,22 +140,35 @@ class Spoil(torch.autograd.Function):
 @pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
 @pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer, MethodTrainer])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_stops_before_the_weights(tmp_path, monkeypatch, cls, value, max_grad_norm):
+def test_an_update_whose_gradient_is_not_finite_is_skipped(tmp_path, monkeypatch, caplog, cls, value, max_grad_norm):
     options = {"method": "nsr", "reward": right} if cls is MethodTrainer else {}
-    trainer = make_trainer(
-        tmp_path, cls, max_steps=4, save_strategy="steps", save_steps=1, max_grad_norm=max_grad_norm, **options
-    )
+    options |= {"weight_decay": 0.1, "max_steps": 4, "save_strategy": "steps", "save_steps": 1}
+    trainer = make_trainer(tmp_path, cls, max_grad_norm=max_grad_norm, **options)
     monkeypatch.setattr(Spoil, "value", value)
     original = trainer.base_loss
     trainer.base_loss = lambda model, inputs: (
         Spoil.apply(original(model, inputs)) if trainer.state.global_step == 2 else original(model, inputs)
     )
     after = Weights(trainer)
-    with pytest.raises(FloatingPointError, match=r"gradient's norm is (nan|inf) at step 2.*loss is finite"):
-        trainer.train()
-    assert torch.equal(weights(trainer), after.seen[2])
+    trainer.train()
+    assert torch.equal(after.seen[3], after.seen[2])
+    assert not torch.equal(weights(trainer), after.seen[3])
     assert weights(trainer).isfinite().all()
-    assert sorted(p.name for p in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+    assert "update 2 is skipped" in caplog.text
+    assert [row["guards/skipped_updates"] for row in rows(trainer)] == [0, 0, 1, 0]
+    last = load_file(tmp_path / "out" / "checkpoint-3" / "model.safetensors")
+    assert all(weight.isfinite().all() for weight in last.values())
+
+
+def test_updates_that_are_never_finite_end_the_run(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, max_steps=9, max_skipped_updates=2, save_strategy="steps", save_steps=1)
+    original = trainer.base_loss
+    trainer.base_loss = lambda model, inputs: (
+        original(model, inputs) * (math.nan if trainer.state.global_step >= 3 else 1)
+    )
+    with pytest.raises(FloatingPointError, match=r"loss is not finite .* at step 5, after 2 skipped updates: look at"):
+        trainer.train()
+    assert weights(trainer).isfinite().all()
 
 
 def test_every_method_logs_the_same_core_set(tmp_path):

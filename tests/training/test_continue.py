@@ -1,5 +1,6 @@
 """What becomes of a run directory that is trained in again: continued to the same end, left alone, or refused."""
 
+import hashlib
 import json
 import os
 import random
@@ -20,10 +21,11 @@ from test_train import RECIPE, lines, operators, recipe
 from transformers import TrainerControl, TrainerState
 
 from simko.cli.main import main
+from simko.evaluate.checkpoint_files import damage, latest_checkpoint, seal
 from simko.evaluate.files import locked
 from simko.training import run as run_module
 from simko.training.run import MetricsLog, train
-from simko.training.run_directory import damage, latest_checkpoint, rewind_logs
+from simko.training.run_directory import rewind_logs
 
 
 @pytest.fixture
@@ -197,6 +199,7 @@ def whole_checkpoint(folder: Path) -> Path:
     torch.save(states, checkpoint / "rng_state.pth")
     (checkpoint / "config.json").write_text('{"model_type": "qwen3"}')
     (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
+    seal(checkpoint, 3, {})
     return checkpoint
 
 
@@ -205,10 +208,6 @@ PARTS = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-5])
-
-
-def empty_pickle(path):
-    torch.save({}, path)
 
 
 def emptied(path):
@@ -220,6 +219,8 @@ def emptied(path):
 def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, harm):
     checkpoint = whole_checkpoint(tmp_path)
     (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-²").mkdir()
+    (tmp_path / "checkpoint-9").touch()
     assert latest_checkpoint(tmp_path) == checkpoint
     harm(checkpoint / part)
     assert damage(checkpoint)
@@ -237,14 +238,39 @@ def test_a_checkpoint_that_lacks_a_part_is_not_complete(tmp_path, part, harm):
 )
 def test_a_checkpoint_with_a_broken_part_is_not_complete(tmp_path, part, content):
     checkpoint = whole_checkpoint(tmp_path)
+    (checkpoint / "manifest.json").unlink()
+    assert damage(checkpoint, weights_only=True) is None
     (checkpoint / part).write_bytes(content)
-    assert damage(checkpoint)
+    assert damage(checkpoint, weights_only=True)
 
 
-def test_a_random_state_is_one(tmp_path):
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def zeroed(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+
+
+@pytest.mark.parametrize("part", [*PARTS, "manifest.json"])
+@pytest.mark.parametrize("harm", [flipped, zeroed])
+def test_a_checkpoint_whose_bytes_changed_is_not_whole(tmp_path, part, harm):
     checkpoint = whole_checkpoint(tmp_path)
-    empty_pickle(checkpoint / "rng_state.pth")
+    harm(checkpoint / part)
     assert damage(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/../../x"])
+def test_a_manifest_names_files_of_its_own_checkpoint_alone(tmp_path, name):
+    checkpoint = whole_checkpoint(tmp_path)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())["body"]
+    manifest["files"][name] = [0, ""]
+    sealed = {"body": manifest, "sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
+    (checkpoint / "manifest.json").write_text(json.dumps(sealed))
+    assert damage(checkpoint) == "manifest.json is broken: it is not what was written"
 
 
 @pytest.mark.parametrize("part", ["config.json", "rng_state.pth"])
@@ -308,6 +334,7 @@ def test_a_full_disk_is_named_by_the_checkpoint_and_the_run_goes_on_later(recipe
 HOLD = """
 import multiprocessing, sys, time
 from pathlib import Path
+from simko.evaluate.checkpoint_files import damage, latest_checkpoint, seal
 from simko.evaluate.files import locked
 with locked(Path(sys.argv[1])):
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))

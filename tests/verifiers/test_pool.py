@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,41 @@ def test_killed_while_grading(victim: str) -> None:
         assert len(killed) == (1 if victim == "worker" else 2)
         assert (made._process.pid != leader) == (victim == "worker")
     assert outcomes == ["correct" if order == "42" else "wrong" for order in orders]
+
+
+@pytest.mark.parametrize("victims", ["worker", *(pytest.param(v, marks=pytest.mark.slow) for v in ("children", "all"))])
+def test_kills_once_a_second_cost_no_verdict(victims: str) -> None:
+    orders = [*(f"burn 0.0{hundredths}" for hundredths in range(2, 9)), *NUMBERS] * 4
+    with GradingPool(2) as made:
+        made.grade(jobs("42"))
+        done, killed = threading.Event(), []
+
+        def kill() -> None:
+            while not done.wait(1.0):
+                leader = made._process.pid if made._process else 0
+                found = {leader} if victims == "worker" else set(group(leader)) if leader else set()
+                for pid in found - {0} - ({leader} if victims == "children" else set()):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(pid)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            outcomes = made.grade(jobs(*orders))
+        finally:
+            done.set()
+            killer.join()
+    assert len(killed) > 1
+    assert outcomes == ["correct" if order == "42" else "wrong" for order in orders]
+
+
+def test_an_answer_that_ends_the_worker_costs_itself_alone() -> None:
+    with GradingPool(2) as made:
+        assert made.grade(jobs(*NUMBERS, "patricide", *NUMBERS)) == [
+            "error" if order == "patricide" else "correct" if order == "42" else "wrong"
+            for order in [*NUMBERS, "patricide", *NUMBERS]
+        ]
 
 
 def test_children_of_a_killed_worker_are_ended() -> None:

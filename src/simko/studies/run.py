@@ -10,11 +10,12 @@ from pathlib import Path
 
 from simko.adapters.trl import may_skip_rows
 from simko.evaluate import SampleStore
+from simko.evaluate.checkpoint_files import latest_checkpoint, step_of
 from simko.evaluate.files import read_json
 from simko.report import write_report
 from simko.studies.commands import Command, run_commands
 from simko.tasks import get_task
-from simko.training.run_directory import latest_checkpoint, step_of, write_json
+from simko.training.run_directory import write_json
 
 
 @dataclass(frozen=True)

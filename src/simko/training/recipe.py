@@ -75,11 +75,15 @@ class RunArguments:
     passk_problems: int | None = field(
         default=None, metadata={"help": "Use the first so many held-out problems; default: all."}
     )
+    passk_keep_best: int | None = field(
+        default=None,
+        metadata={"help": "Keep the checkpoint whose pass@K is highest for this K, whatever save_total_limit says."},
+    )
 
     def __post_init__(self) -> None:
         check_count("passk_every", self.passk_every, 0)
         check_count("passk_samples", self.passk_samples, 1)
-        for name in ("train_problems", "passk_problems"):
+        for name in ("train_problems", "passk_problems", "passk_keep_best"):
             if (count := getattr(self, name)) is not None:
                 check_count(name, count, 1)
 
@@ -141,7 +145,8 @@ class Recipe:
 
     def reward_function(self) -> Callable[..., Any]:
         """The function that reward_function names, with checks of its rewards. ValueError if it cannot be imported."""
-        return checked_rewards(self._imported_reward(), place=self.run.reward_function)
+        policy: Any = {"failures": self.training.reward_failures, "timeout": self.training.reward_timeout}
+        return checked_rewards(self._imported_reward(), place=self.run.reward_function, **policy)
 
     def judges(self) -> dict[str, str]:
         """The user's own reward_function and verifier, as file, function and digest of the source. A run is bound to them."""

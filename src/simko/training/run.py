@@ -21,14 +21,14 @@ from simko.adapters.trl import (
     problems_to_dataset,
     reward_function,
 )
+from simko.adapters.trl.identity import ENDLESS_SCHEDULES, versions
 from simko.adapters.trl.resume import (
     misplaced_checkpoints,
-    needed_files,
-    opens_a_rollout,
     refuse_inexact_options,
     updates_in_all,
     updates_per_epoch,
 )
+from simko.evaluate.checkpoint_files import latest_checkpoint, step_of
 from simko.evaluate.files import append, locked
 from simko.evaluate.run import digest
 from simko.records import Problem, Verifier
@@ -36,18 +36,7 @@ from simko.sampling.transformers_sampler import stop_tokens
 from simko.tasks import Task, get_task, parse_columns, read_file
 from simko.training.loading import load_model, reference_kwargs
 from simko.training.recipe import Recipe, TrainingConfig, is_file
-from simko.training.run_directory import (
-    DATA,
-    check_config,
-    checkpoints,
-    damage,
-    latest_checkpoint,
-    rewind_logs,
-    step_of,
-    versions,
-    was_written,
-    write_json,
-)
+from simko.training.run_directory import DATA, check_config, rewind_logs, write_json
 from simko.verifiers import VERIFIERS, get_verifier
 
 logger = logging.getLogger("simko")
@@ -55,8 +44,8 @@ logger = logging.getLogger("simko")
 _BOOKKEEPING_OPTIONS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "local_rank", "hub_token", "push_to_hub",
     "columns", "resume_from_checkpoint", "trackio_space_id", "log_level", "ddp_timeout", "dataloader_num_workers",
+    "early_warnings", "reward_failures", "reward_timeout", "max_skipped_updates",
 }  # fmt: skip
-_ENDLESS_SCHEDULES = ("constant", "constant_with_warmup", "inverse_sqrt")
 _OTHER_LENGTH = (
     "of another length ({}), on which its learning rates or intervals depend (a run with lr_scheduler_type constant and "
     "whole numbers for warmup_steps, save_steps and logging_steps can be extended)"
@@ -86,9 +75,7 @@ def train(recipe: Recipe) -> Path:
             check_config(directory, _config(recipe, problems), _free_options(args, updates, done), _REASONS | changed)
         if last and done >= updates:
             return last
-        checkpoint = _resumable_checkpoint(directory, args, per_epoch)
         if main_process:
-            rewind_logs(directory, step_of(checkpoint) if checkpoint else -1)
             write_json(directory / "versions.json", versions())
         trainer = _trainer(recipe, task, dataset, directory)
         if args.save_strategy != "no":
@@ -96,43 +83,27 @@ def train(recipe: Recipe) -> Path:
         if held_out is not None:
             n, every = recipe.run.passk_samples, recipe.run.passk_every
             store = directory / "held-out" / "samples.db"
-            trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            best = recipe.run.passk_keep_best
+            trainer.add_callback(PassAtKCallback(trainer, *held_out, n, every, store=store, keep_best=best))
+        trainer.locks_directory = False
+        trainer.train(resume_from_checkpoint=True)
     return latest_checkpoint(directory, weights_only=True) or directory
-
-
-def _resumable_checkpoint(directory: Path, args: TrainingConfig, per_epoch: int) -> Path | None:
-    """The newest intact checkpoint at the start of a rollout; None if there are none, or only half-written ones.
-
-    Warns about the checkpoints that it skips. ValueError if all complete ones are unusable.
-    """
-    skipped: list[tuple[Path, str]] = []
-    for checkpoint in checkpoints(directory):
-        fault = damage(checkpoint, needed=needed_files(args))
-        if fault is None and opens_a_rollout(step_of(checkpoint), args, per_epoch):
-            break
-        skipped.append((checkpoint, fault or "it lies inside a rollout"))
-    else:
-        checkpoint = None
-        for written, fault in skipped:
-            if was_written(written):
-                raise ValueError(
-                    f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
-                    "output directory, or remove this one"
-                )
-    for unusable, fault in skipped:
-        logger.warning("%s is skipped: %s", unusable, fault)
-    return checkpoint
 
 
 class MetricsLog(TrainerCallback):
     """Appends the trainer's logs to a JSONL file, and makes the trainer log whenever it saves.
 
-    A logged mean then never spans a checkpoint. A run continued from that checkpoint would not know its first half.
+    A logged mean then never spans a checkpoint. A run continued from that checkpoint would not know its first half. What an
+    interrupted run logged after the checkpoint is dropped.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Drops the lines after the step at which the run continues."""
+        if state.is_world_process_zero:
+            rewind_logs(self.path.parent, state.global_step or -1)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Appends a line; inf and nan become null."""
@@ -230,7 +201,7 @@ def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
     ValueError if the run is longer already.
     """
     shares = (args.warmup_steps, args.save_steps, args.logging_steps)
-    if args.lr_scheduler_type not in _ENDLESS_SCHEDULES or any(0 < share < 1 for share in shares):
+    if args.lr_scheduler_type not in ENDLESS_SCHEDULES or any(0 < share < 1 for share in shares):
         return {"train_file"}
     if updates < done:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -89,7 +90,46 @@ class MethodConfig(GRPOConfig):
         },
     )
 
+    reward_failures: str = field(
+        default="raise",
+        metadata={
+            "help": "What becomes of a reward that is nan, infinite or no number, and of a reward function that raises, "
+            "takes too long or gives another number of rewards: raise ends the run, mask leaves the sample (or all samples "
+            "of the call) out and logs their share as rewards/<function>/masked. None is masked either way.",
+            "choices": ["raise", "mask"],
+        },
+    )
+    reward_timeout: float | None = field(
+        default=1800.0,
+        metadata={
+            "help": "Seconds that a call of a reward function may take; default: what torch gives its processes."
+        },
+    )
+    max_skipped_updates: int = field(
+        default=5,
+        metadata={
+            "help": "An update whose loss or gradient is not finite is skipped; after so many in a row the next ends the run."
+        },
+    )
+
+    early_warnings: str = field(
+        default="tell",
+        metadata={
+            "help": "What becomes of a sign that the run goes wrong (entropy collapse, a first candidate with all the mass, "
+            "clipping, cut or repeated answers, correct answers found by another rule, a sampler that differs): tell, stop "
+            "(with a checkpoint), or off.",
+            "choices": ["tell", "stop", "off"],
+        },
+    )
+
     def __post_init__(self) -> None:
+        for name in ("reward_failures", "early_warnings"):
+            choices = type(self).__dataclass_fields__[name].metadata["choices"]
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        check_count("max_skipped_updates", self.max_skipped_updates, 0)
+        if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:
+            raise ValueError(f"reward_timeout must be a number of seconds above 0, got {self.reward_timeout!r}")
         check_count("grpo_warmup_steps", self.grpo_warmup_steps, 0)
         check_count("probe_every", self.probe_every, 0)
         if self.probe_rows is not None:

@@ -4,7 +4,6 @@ Where TRL's loss stays, so do its loss types, KL term, vLLM correction, PEFT, DD
 log-probabilities and advantages that it works with, and nothing of it is rewritten.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -116,14 +115,6 @@ def core_metrics(tokens: Tokens, metrics: Metrics) -> Metrics:
     clipped = metrics["clipped"].total if "clipped" in metrics else tokens.logp.new_zeros(())
     region = Mean(clipped, tokens.mask.sum() + tokens.left_out)
     return {"clip_ratio/region_mean": region, "entropy": mean_over(tokens.entropy, tokens.mask)}
-
-
-def refuse_not_finite(x: Any, said: str) -> None:
-    """FloatingPointError for a loss, or the norm of a gradient, that is nan or infinite; said: the message around it."""
-    x = x.full_tensor() if hasattr(x, "full_tensor") else x  # FSDP2's
-    x = x.item() if isinstance(x, Tensor) else x
-    if x is not None and not math.isfinite(x):
-        raise FloatingPointError(said.format(x))
 
 
 class AcceleratedProcesses:

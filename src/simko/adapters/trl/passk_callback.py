@@ -21,7 +21,7 @@ from trl import GRPOTrainer, is_conversational
 
 from simko.adapters.trl.rewards import message_text
 from simko.diagnostics import evaluating
-from simko.evaluate import Curve, SampleStore, Setting, pass_at_k_curve
+from simko.evaluate import Curve, SampleStore, Setting, paired_difference, pass_at_k_curve
 from simko.evaluate.run import digest
 from simko.records import Problem, Sample, Verdict, VerifierLike
 from simko.verifiers import VerifierError, grade_many, verifier_name
@@ -46,6 +46,11 @@ class PassAtKCallback(TrainerCallback):
     Logged: eval_pass@K, eval_pass@K_low, eval_pass@K_high, the shares eval_truncated, eval_unparsed and eval_errors (the
     verifier's own: they count as not correct), and eval_passk_seconds.
 
+    keep_best: a K of ks; the checkpoint of the evaluation whose pass@K is highest is written and outlives save_total_limit
+    (state.best_model_checkpoint names it). stop: end the run where it is advised to. The advice is given where pass@K is
+    below its best so far and pass@1 not above that evaluation's, both by the paired interval over the problems; K is
+    keep_best, or the largest of ks of which n holds two draws. After a resume, it needs the store to know earlier steps.
+
     Draws are seeded by args.seed, the step, the problem and the index. Random states, metrics and module modes are put
     back, so that the run trains the same weights as one without, bit for bit. Two exceptions: a vLLM server draws from
     random numbers of its own, and a LoRA model is merged once more for vLLM where an evaluation falls inside a rollout.
@@ -63,6 +68,8 @@ class PassAtKCallback(TrainerCallback):
         *,
         store: Path | None = None,
         ks: Sequence[int] | None = None,
+        keep_best: int | None = None,
+        stop: bool = False,
     ) -> None:
         if not isinstance(trainer, GRPOTrainer):
             raise ValueError(f"pass@K is drawn through a GRPOTrainer of TRL's, got {type(trainer).__name__}")
@@ -78,6 +85,15 @@ class PassAtKCallback(TrainerCallback):
             raise ValueError(f"ks are {self.ks}: give whole numbers from 1 to n={n}, or a larger n")
         if trainer.tools or trainer.environment_factories:
             raise ValueError("pass@K is measured on single responses: this trainer's tools or environments have turns")
+        if keep_best is not None and keep_best not in self.ks:
+            raise ValueError(f"keep_best is {keep_best}: choose one of ks {self.ks}")
+        if keep_best is not None and trainer.args.save_strategy == "no":
+            raise ValueError("keep_best keeps a checkpoint, and save_strategy is no: set it to steps or epoch")
+        if keep_best is not None and trainer.args.save_total_limit == 1:
+            raise ValueError("keep_best keeps a checkpoint beside the last one: set save_total_limit to 2 or more")
+        self.keep_best, self.stop = keep_best, stop
+        self._k = keep_best or max((k for k in self.ks if 2 * k <= n), default=max(self.ks))
+        self._history: dict[int, dict[str, tuple[int, int]]] = {}  # of each step: of each problem n and correct
         self.trainer: Any = trainer
         self.verifier, self.n, self.every = verifier, n, every
         self.store = None if store is None else Path(store)
@@ -94,7 +110,10 @@ class PassAtKCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate every `every` steps."""
         if state.global_step % self.every == 0 or control.should_training_stop:
-            self.evaluate()
+            curve = self.evaluate()
+            self._keep_the_best(curve, state, control)
+            if self._advised() and self.stop:
+                control.should_training_stop = control.should_save = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate after the last step, unless that was done."""
@@ -110,6 +129,7 @@ class PassAtKCallback(TrainerCallback):
         store_path = self.store if trainer.accelerator.is_main_process else None
         with SampleStore(store_path) if store_path else nullcontext() as store, training_untouched(trainer):
             setting, kept = self._begin(store, name)
+            self._recall(store, step)
             seen += [(problem_id, outcome, truncated) for problem_id, _, outcome, truncated in kept]
             there = {(problem_id, index) for problem_id, index, *_ in kept}
             rows = [(p, i) for p in self.problems for i in range(self.n) if (p.id, i) not in there]
@@ -118,12 +138,50 @@ class PassAtKCallback(TrainerCallback):
                     store.add(setting, samples, verdicts)
                 seen += [(s.problem_id, v.outcome, s.truncated) for s, v in zip(samples, verdicts, strict=True)]
         correct = Counter(problem_id for problem_id, outcome, _ in seen if outcome == "correct")
-        curve = pass_at_k_curve({p.id: (self.n, correct[p.id]) for p in self.problems}, self.ks)
+        self._history[step] = {p.id: (self.n, correct[p.id]) for p in self.problems}
+        curve = pass_at_k_curve(self._history[step], self.ks)
         outcomes = Counter(outcome for _, outcome, _ in seen)
         shares = {"truncated": sum(t for *_, t in seen), "unparsed": outcomes["unparsed"], "errors": outcomes["error"]}
         self._log(curve, {name: count / len(seen) for name, count in shares.items()}, time.perf_counter() - began)
         self._last = step
         return curve
+
+    def _keep_the_best(self, curve: Curve, state: Any, control: Any) -> None:
+        """Mark this step's model for Trainer, which keeps the checkpoint, where it is the best so far."""
+        if self.keep_best is None:
+            return
+        value = curve.points[self.ks.index(self.keep_best)].estimate
+        if state.best_metric is None or value > state.best_metric:
+            state.best_metric, state.best_global_step, control.should_save = value, state.global_step, True
+
+    def _recall(self, store: SampleStore | None, step: int) -> None:
+        """What the store holds of earlier steps, whole ones alone."""
+        found: list[Any] = [{}]
+        for setting in () if store is None or self._history else store.settings():
+            counts = store.counts(setting) if store is not None else {}
+            if setting.record["step"] < step and {n for n, _ in counts.values()} == {self.n}:
+                found[0][setting.record["step"]] = counts
+        (recalled,) = broadcast_object_list(found)
+        self._history = recalled | self._history
+
+    def _advised(self) -> bool:
+        """Whether to stop here: said on the main process."""
+        now = max(self._history)
+        earlier = [step for step in self._history if step < now]
+        if not earlier:
+            return False
+        curves = {step: pass_at_k_curve(self._history[step], (self._k,)).points[0].estimate for step in earlier}
+        best = max(earlier, key=curves.__getitem__)
+        one, many = paired_difference(self._history[now], self._history[best], (1, self._k)).points
+        if self._k == 1 or many.high >= 0 or one.low > 0:
+            return False
+        if self.trainer.accelerator.is_main_process:
+            logger.warning(
+                "step %d: pass@%d has fallen by %.3f (%.3f to %.3f) since step %d, and pass@1 has not risen (%+.3f, %+.3f to "
+                "%+.3f): consider stopping here, with the checkpoint of step %d",
+                now, self._k, -many.difference, -many.high, -many.low, best, one.difference, one.low, one.high, best,
+            )  # fmt: skip
+        return True
 
     def _begin(self, store: SampleStore | None, name: str) -> tuple[Any, list[_Kept]]:
         """The main process's setting, and of what the store holds: (problem id, index, outcome, truncated)."""

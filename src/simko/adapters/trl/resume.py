@@ -1,31 +1,30 @@
 """A continued run is the run that was never stopped, or it is refused.
 
 Trainer and TRL put back weights, optimizer, scheduler, random states and the place in the epoch. What they leave out is
-here: the order of the prompts after the first epoch, a reference model that moves, and what a row's controller carries.
-A rollout is not kept: a checkpoint can be continued only where a new one begins.
+here: the order of the prompts after the first epoch, a reference model that moves, and what a row's controller carries;
+checkpoints.py calls it. A rollout is not kept: a checkpoint can be continued only where a new one begins.
 """
 
 import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from trl import GRPOConfig
 
 from simko.adapters.trl.config import MethodConfig
+from simko.adapters.trl.identity import compare_runs
 from simko.diagnostics import refuse_broken_weights
+from simko.evaluate.checkpoint_files import MANIFEST, checkpoints, damage, described_run, step_of, was_written
 from simko.evaluate.files import read_json
-from simko.objectives.update import Adaptation
 
 logger = logging.getLogger("simko")
 
-_REFERENCE = "reference.pt"
+_REFERENCE = "reference.safetensors"
 _METHOD = "method.json"  # what a row's controller carries
 
 
@@ -85,8 +84,8 @@ def misplaced_checkpoints(args: GRPOConfig, per_epoch: int) -> str | None:
     rollout = _micro_batches(args) // math.gcd(_micro_batches(args), args.gradient_accumulation_steps)
     multiple = rollout if fits(rollout) else per_epoch
     return (
-        f"save_steps={args.save_steps:g} would write checkpoints inside a rollout, from which a resumed run silently "
-        f"differs: make it a multiple of {multiple}"
+        f"save_steps={args.save_steps:g} would write checkpoints inside a rollout, which they do not hold: make it a "
+        f"multiple of {multiple}"
     )
 
 
@@ -95,23 +94,81 @@ def _micro_batches(args: GRPOConfig) -> int:
     return int(args.steps_per_generation or 1) * args.num_iterations
 
 
+def newest_whole_checkpoint(directory: Path, args: GRPOConfig, per_epoch: int) -> Path | None:
+    """The newest whole checkpoint at the start of a rollout; None if there are none, or only half-written ones.
+
+    Warns about the checkpoints that it skips. ValueError if all written ones are unusable.
+    """
+    skipped: list[tuple[Path, str]] = []
+    for checkpoint in checkpoints(directory):
+        fault = damage(checkpoint, needed=needed_files(args))
+        if fault is None and opens_a_rollout(step_of(checkpoint), args, per_epoch):
+            break
+        skipped.append((checkpoint, fault or "it lies inside a rollout"))
+    else:
+        checkpoint = None
+        for written, fault in skipped:
+            if was_written(written):
+                raise ValueError(
+                    f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
+                    "output directory, or remove this one"
+                )
+    for unusable, fault in skipped:
+        logger.warning("%s is skipped: %s", unusable, fault)
+    return checkpoint
+
+
+def chosen_checkpoint(trainer: Any, given: str | bool | None) -> str | None:
+    """The checkpoint to continue from: for True the newest whole one, or None where there is none; else what is given.
+
+    ValueError for a given one that is damaged, and for a run that would be another.
+    """
+    if not given:
+        return None
+    directory, args = Path(str(trainer.args.output_dir)), trainer.args
+    if given is True:
+        checkpoint = newest_whole_checkpoint(directory, args, updates_per_epoch_of(trainer))
+        if checkpoint is None:
+            logger.warning("%s holds no checkpoint: the run begins anew", directory)
+            return None
+    else:
+        checkpoint = Path(given)
+        if not checkpoint.is_dir():
+            raise ValueError(f"there is no checkpoint {checkpoint}: give another one, or True for the newest whole one")
+        if not (checkpoint / MANIFEST).is_file():
+            logger.warning("%s has no %s, so that damage to it goes unseen", checkpoint, MANIFEST)
+        elif fault := damage(checkpoint, needed=needed_files(args)):
+            raise ValueError(f"{checkpoint} is damaged: {fault}; continue from another checkpoint")
+    if (
+        trainer.ref_model is not None
+        and not args.sync_ref_model
+        and Path(_origin(trainer)).resolve() == checkpoint.resolve()
+    ):
+        raise ValueError(
+            f"the reference model of beta={args.beta:g} would be {checkpoint}, not the model that the run began with: build "
+            "the trainer with that one; its weights are then replaced by the checkpoint's"
+        )
+    compare_runs(checkpoint, described_run(checkpoint), trainer._description)
+    return str(checkpoint)
+
+
 def check_before_training(trainer: Any, checkpoint: str | None) -> None:
     """ValueError for weights that are not finite, and for too few prompts; says where save_steps is misplaced."""
     refuse_broken_weights(trainer.model, checkpoint or _origin(trainer) or type(trainer.model).__name__)
-    per_epoch, args = _updates_per_epoch(trainer), trainer.args
+    per_epoch, args = updates_per_epoch_of(trainer), trainer.args
     if not per_epoch:
         raise ValueError(
             f"{len(trainer.train_dataset)} prompts do not fill one rollout of {args.generation_batch_size} responses in "
             f"groups of {args.num_generations}: give more prompts, or lower generation_batch_size"
         )
     if misplaced := misplaced_checkpoints(args, per_epoch):
-        logger.warning("%s", misplaced)
+        logger.warning("%s; until then each save waits for the end of its rollout", misplaced)
 
 
-def continue_from(trainer: Any, adaptation: Adaptation | None, checkpoint: Path) -> None:
+def continue_from(trainer: Any, checkpoint: Path) -> None:
     """Put back what Trainer and TRL leave out. ValueError where the continued run would be another."""
     args, state = trainer.args, read_json(checkpoint / "trainer_state.json")
-    step, per_epoch = state["global_step"], _updates_per_epoch(trainer)
+    step, per_epoch = state["global_step"], updates_per_epoch_of(trainer)
     refuse_inexact_options(args)
     if per_epoch == sys.maxsize and state["epoch"] >= 1:
         raise ValueError(
@@ -131,33 +188,34 @@ def continue_from(trainer: Any, adaptation: Adaptation | None, checkpoint: Path)
         )
     for _ in range(step // per_epoch):
         next(iter(trainer._train_sampler))  # draws an epoch's permutation: TRL's sampler starts at the first again
-    if adaptation is not None and adaptation.state_dict():
-        adaptation.load_state_dict(read_json(checkpoint / _METHOD))
+    if trainer.carried_state():
+        trainer.load_carried_state(read_json(checkpoint / _METHOD))
     _restore_reference(trainer, checkpoint)
 
 
-@contextmanager
-def writing(trainer: Any, adaptation: Adaptation | None, folder: Path) -> Iterator[None]:
-    """Write into a checkpoint, before Trainer does, what it leaves out; OSError that says so where the disk is full."""
+def write_carried(trainer: Any, folder: Path) -> None:
+    """Write into a checkpoint, before Trainer does, what it leaves out."""
+    moving = trainer.ref_model is not None and trainer.args.sync_ref_model
+    reference = trainer.accelerator.get_state_dict(trainer.ref_model) if moving else None
+    kept = trainer.carried_state()
+    if trainer.args.should_save and (reference is not None or kept):
+        folder.mkdir(parents=True, exist_ok=True)
+        if reference is not None:
+            save_file({name: weight.contiguous().clone() for name, weight in reference.items()}, folder / _REFERENCE)
+        if kept:
+            (folder / _METHOD).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def refuse_broken_checkpoint(trainer: Any) -> None:
+    """FloatingPointError, before anything is written, for weights that are not finite."""
     try:
-        moving = trainer.ref_model is not None and trainer.args.sync_ref_model
-        reference = trainer.accelerator.get_state_dict(trainer.ref_model) if moving else None
-        kept = {} if adaptation is None else adaptation.state_dict()
-        if trainer.args.should_save and (moving or kept):
-            folder.mkdir(parents=True, exist_ok=True)
-            if moving:
-                torch.save(reference, folder / _REFERENCE)
-            if kept:
-                (folder / _METHOD).write_text(json.dumps(kept), encoding="utf-8")
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
-        raise OSError(
-            f"{folder} cannot be written ({str(error).splitlines()[0]}): make room if the disk is full; the run then "
-            "continues from its last whole checkpoint"
-        ) from error
+        refuse_broken_weights(trainer.model, f"after update {trainer.state.global_step}")
+    except ValueError as error:
+        raise FloatingPointError(f"{error}; they are not saved: continue from the last checkpoint") from error
 
 
-def _updates_per_epoch(trainer: Any) -> int:
+def updates_per_epoch_of(trainer: Any) -> int:
+    """`updates_per_epoch` of a trainer; more than any run has for a stream."""
     prompts = trainer.train_dataset
     return updates_per_epoch(len(prompts), trainer.args) if isinstance(prompts, Sized) else sys.maxsize
 
@@ -167,15 +225,8 @@ def _origin(trainer: Any) -> str:
 
 
 def _restore_reference(trainer: Any, checkpoint: Path) -> None:
-    if trainer.ref_model is None:
+    if trainer.ref_model is None or not trainer.args.sync_ref_model:
         return
-    if trainer.args.sync_ref_model:
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-            raise ValueError("sync_ref_model cannot be continued with a sharded model: set it to False")
-        weights = torch.load(checkpoint / _REFERENCE, map_location="cpu", weights_only=True)
-        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(weights)
-    elif Path(_origin(trainer)).resolve() == checkpoint.resolve():
-        raise ValueError(
-            f"the reference model of beta={trainer.args.beta:g} would be {checkpoint}, not the model that the run began "
-            "with: build the trainer with that one; its weights are then replaced by the checkpoint's"
-        )
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise ValueError("sync_ref_model cannot be continued with a sharded model: set it to False")
+    trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(load_file(checkpoint / _REFERENCE))

@@ -4,6 +4,7 @@ plan.py decides by what the row is made of how TRL trains it: by TRL's own optio
 advantages, its token links, or both; or by the row's own loss. No row does half of the last.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,16 +13,18 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 from trl import GRPOTrainer
 
-from simko.adapters.trl import aids, loss, plan, resume
+from simko.adapters.trl import aids, loss, plan
+from simko.adapters.trl.checkpoints import Checkpoints
 from simko.adapters.trl.config import MethodConfig, warn_of_shifted_sampling
+from simko.adapters.trl.early_warnings import EarlyWarnings
+from simko.adapters.trl.guards import Guards
 from simko.adapters.trl.lm_head import HeadCall, watch_head
 from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
 from simko.adapters.trl.probe import Probe
 from simko.adapters.trl.rewards import checked_rewards
-from simko.diagnostics import Receipt, UnscoredRollouts, warn_of_poor_rollout
+from simko.diagnostics import Receipt, warn_of_poor_rollout
 from simko.objectives import Method
 from simko.objectives.tokens import Metrics
 from simko.objectives.update import (
@@ -30,14 +33,13 @@ from simko.objectives.update import (
     Scored,
     Update,
     check_group_size,
-    group_outcomes,
     one_outcome,
     open_update,
     refuse_unknown_denominators,
 )
 
 
-class MethodTrainer(GRPOTrainer):
+class MethodTrainer(Checkpoints, Guards, GRPOTrainer):
     """GRPOTrainer with the objective METHODS[args.method].with_options(**args.method_options).
 
     Constructed like GRPOTrainer. ValueError at construction for an unknown method or option, and for a TRL option that
@@ -47,8 +49,8 @@ class MethodTrainer(GRPOTrainer):
     Every method logs entropy, clip_ratio/region_mean (the share of counted tokens at which the clip acts, or of responses
     where TRL's loss has one ratio for each), and its own metrics as <method>/<metric>. Rows that read candidates log theirs
     as simko/<metric>, so that SimKO's variants share a plot. All are means over the tokens of the update; a mean over no
-    tokens is not logged. The trainer can skip responses of advantage 0, probes how the policy concentrates, and continues
-    from a checkpoint as if it had not been stopped. It stops on a loss, a gradient or a reward that is not finite.
+    tokens is not logged. The trainer can skip responses of advantage 0, and probes how the policy concentrates. It continues
+    from a checkpoint as if it had not been stopped (Checkpoints), and keeps what is not finite out of the weights (Guards).
     """
 
     _tag_names: ClassVar = ["trl", "simko"]
@@ -57,7 +59,6 @@ class MethodTrainer(GRPOTrainer):
 
     args: MethodConfig
     model: Any
-    _train_sampler: Sampler
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: MethodConfig | None = None, **kwargs: Any) -> None:
         args = args if args is not None else self._config(self._name)
@@ -68,16 +69,18 @@ class MethodTrainer(GRPOTrainer):
             )
         self.plan = plan.plan_method(args)
         several = isinstance(reward_funcs, list | tuple)
-        checked = [checked_rewards(f) for f in (reward_funcs if several else [reward_funcs])]
+        policy: Any = {"failures": args.reward_failures, "timeout": args.reward_timeout}
+        checked = [checked_rewards(f, **policy) for f in (reward_funcs if several else [reward_funcs])]
+        self.reward_failures, self.max_skipped_updates = args.reward_failures, args.max_skipped_updates
         super().__init__(model, checked if several else checked[0], args, **kwargs)
+        if args.early_warnings != "off":
+            self.add_callback(EarlyWarnings(stop=args.early_warnings == "stop"))
         warn_of_shifted_sampling(args, self.model)
         plan.refuse_unfit_runs(self.plan, self)
 
         self.processes = AcceleratedProcesses(self.accelerator)
         self.probe = Probe(self, args.probe_every, args.probe_rows)
-        self._rewards = torch.empty(0)
-        self._unscored = UnscoredRollouts()
-        self._rollout_judged, self._rollout_has_rewards, self._update_has_rewards = False, True, False
+        self._rollout_judged = False
         self._loss_inputs: dict[str, Any] | None = None  # the micro-batch whose loss is being scored
         self._sums = MetricSums()
         self._update: tuple[int, Update] | None = None  # and the step that opened it
@@ -113,33 +116,11 @@ class MethodTrainer(GRPOTrainer):
 
     # Rewards and advantages, on the rollout.
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        rewards = super()._calculate_rewards(*args, **kwargs)
-        if torch.isinf(rewards).any():
-            sample, function = (int(i) for i in torch.isinf(rewards).nonzero()[0])
-            name = self.reward_func_names[function]
-            raise ValueError(f"reward function {name} gave an infinite reward to sample {sample} of the rollout")
-        self._rewards = rewards
-        scored, training = not bool(self.scored_rewards().isnan().all()), self.model.training
-        if training:
-            self._rollout_has_rewards = scored
-        self._unscored.see(scored, training, self.state.global_step, ", ".join(self.reward_func_names))
-        self._outcomes = group_outcomes(self.scored_rewards().view(-1, self.group_size()))
-        for name, share in self._outcomes.items():
-            self._mode_metrics()[f"groups/{name}"].append(share)
-        return rewards
-
-    def group_size(self) -> int:
-        """Responses a prompt."""
-        return int((self.num_generations if self.model.training else self.num_generations_eval) or 1)
-
     def scored_rewards(self) -> Tensor:
-        """[B] rewards of the last rollout, gathered: weighted sums over reward functions, or correctness for a method
-        that is defined on that alone; nan where there is none."""
+        """As Guards', or correctness for a method that is defined on that alone."""
         if self.method is not None and self.method.binary:
             return self._rewards[:, self._correct]
-        total = (self._rewards * self.reward_weights.to(self._rewards.device)).nansum(1)
-        return total.masked_fill(self._rewards.isnan().all(1), torch.nan)
+        return super().scored_rewards()
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         if self.model.training:  # one rendering of the log-probabilities a rollout: roundings of two would differ
@@ -266,10 +247,6 @@ class MethodTrainer(GRPOTrainer):
             value = self.base_loss(model, inputs)
         finally:
             self._loss_inputs = None
-        said = f"the loss is {{}} at step {self.state.global_step}: stopped before it reached the weights"
-        loss.refuse_not_finite(value, said)
-        if training:
-            self._update_has_rewards |= self._rollout_has_rewards
         if not self.plan.own_loss:
             self._sums.add(aids.take_means(self._mode_metrics(), self.args, *zip(after, before, strict=True)))
         if not training or self.accelerator.sync_gradients:
@@ -331,9 +308,6 @@ class MethodTrainer(GRPOTrainer):
 
     # The end of an update.
 
-    def _mode_metrics(self) -> Any:
-        return self._metrics["train" if self.model.training else "eval"]
-
     def _add(self, metrics: Metrics) -> None:
         self._sums.add({f"{self._prefix}/{name}": metric for name, metric in metrics.items()})
 
@@ -346,47 +320,25 @@ class MethodTrainer(GRPOTrainer):
         if training and changed is not None and self.accelerator.is_main_process:
             self._receipt.see(changed)
         if training and self._is_warm() and self._adaptation is not None and self._adaptation.method.controller:
-            self._adaptation.step({k.removeprefix(f"{self._prefix}/"): v for k, v in means.items()})
+            seen = {k.removeprefix(f"{self._prefix}/"): v for k, v in means.items()}
+            if all(map(math.isfinite, seen.values())):  # else the update is skipped
+                self._adaptation.step(seen)
             plan.refuse_changed_plan(self.plan, self._adaptation.method, self.args)
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """The norm of the gradient of an update, before the optimizer's step.
+    # Checkpoints: see checkpoints.py.
 
-        FloatingPointError where it is not finite, but under fp16, whose scaler skips such an update. An update all of
-        whose responses could not be scored loses its gradient, so that the optimizer's momentum and decay do not act.
-        """
-        norm = super()._get_grad_norm(model, grad_norm)
-        said = (
-            f"the gradient's norm is {{}} at step {self.state.global_step}, though the loss is finite: stopped before the "
-            "optimizer's step; the last checkpoint is as it was"
-        )
-        if not self.args.fp16:
-            loss.refuse_not_finite(norm, said)
-        if not self._update_has_rewards:
-            model.zero_grad()
-        self._update_has_rewards = False
-        return norm
+    def objective_in_words(self) -> str:
+        """The objective that the run is bound to."""
+        return self.plan.objective(self.args)
 
-    # Checkpoints: see resume.py.
+    def carried_state(self) -> dict[str, Any]:
+        """The state of the row's controller."""
+        return {} if self._adaptation is None else self._adaptation.state_dict()
 
-    def _get_train_sampler(self, dataset: Any = None) -> Sampler:
-        self._train_sampler = super()._get_train_sampler(dataset)
-        return self._train_sampler
-
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """All that `train` does once it has loaded the weights of a checkpoint."""
-        resume.check_before_training(self, kwargs.get("resume_from_checkpoint"))
-        return super()._inner_training_loop(*args, **kwargs)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            resume.continue_from(self, self._adaptation, Path(checkpoint))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-        with resume.writing(self, self._adaptation, folder):
-            super()._save_checkpoint(model, trial)
+    def load_carried_state(self, kept: dict[str, Any]) -> None:
+        """Continue with a controller's state."""
+        if self._adaptation is not None:
+            self._adaptation.load_state_dict(kept)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL's, with the folder of a local model named."""

@@ -2,7 +2,8 @@
 
 The caller may be anything (an unguarded script with CUDA in use, a thread, a daemonic process): the pool is one
 `python -m simko.verifiers.pool.worker`, started with subprocess. Nothing of the caller is forked or imported again, as
-multiprocessing would. worker.py says what an outcome means and what the limits are.
+multiprocessing would. worker.py says what an outcome means and what the limits are. Once it was ended from outside, another
+one stands by with its judges loaded, so that grading goes on even where that happens again and again.
 """
 
 import atexit
@@ -24,6 +25,11 @@ from typing import Any, Self, cast
 from simko.records import Outcome, Problem, Verdict
 
 MAX_WORKERS = 16
+MAX_ENDINGS = 10
+"""So often a process that grades a job may be ended from outside, by the kernel or another program, before the job is given
+up."""
+_MAX_IDLE_ENDINGS = 100
+"""So often the worker may be ended in a row before any job has begun."""
 logger = logging.getLogger("simko")
 
 
@@ -68,6 +74,8 @@ class GradingPool:
         self.workers = workers or min(_usable_cpus(), MAX_WORKERS)
         self.limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._judges: dict[tuple[str, str | None], None] = {}
         self._begin()
         _POOLS.add(self)
 
@@ -80,7 +88,7 @@ class GradingPool:
     def close(self) -> None:
         """End the processes; they are gone when this returns."""
         with self._lock:
-            self._stop()
+            self._stop_all()
 
     def grade(self, jobs: Sequence[Job]) -> list[Outcome]:
         """The outcomes of the jobs, in order: "correct", "wrong", "timeout" or "error" (never "unparsed").
@@ -101,53 +109,74 @@ class GradingPool:
             try:
                 return self._results(jobs, lines)
             except BaseException:  # an interrupt too: answers to this call must not reach the next
-                self._stop()
+                self._stop_all()
                 raise
 
     def _results(self, jobs: Sequence[Job], lines: Sequence[bytes]) -> list[tuple[Verdict, str]]:
         results: dict[int, tuple[Verdict, str]] = {}
-        waiting, sent = deque(range(len(jobs))), set[int]()
-        lost = [0] * len(jobs)
+        waiting, sent, begun, suspects = deque(range(len(jobs))), set[int](), set[int](), set[int]()
+        endings, idle_endings = [0] * len(jobs), 0
+        self._judges |= dict.fromkeys((job.judge, job.folder) for job in jobs)
         while len(results) < len(jobs):
             try:
                 if self._process is None:
                     self._start()
-                while waiting and len(sent) < 4 * self.workers:
+                while waiting and len(sent) < 4 * self.workers and not (sent and suspects & {waiting[0], *sent}):
                     sent.add(waiting[0])
                     self._write(lines[waiting.popleft()])
                 message = self._read()
             except _WorkerGone:
                 self._stop()
-                for number in sent:
-                    lost[number] += 1
-                    if lost[number] > 1:
-                        results[number] = (Verdict("error"), "the grading process was ended twice from outside")
-                    else:
-                        waiting.append(number)
+                self._was_ended = True
+                if len(sent) == 1 and sent == begun:
+                    endings[min(sent)] += 1
+                    if endings[min(sent)] == MAX_ENDINGS:
+                        results[sent.pop()] = Verdict("error"), f"ended from outside {MAX_ENDINGS} times"
+                idle_endings = 0 if begun else idle_endings + 1
+                if idle_endings == _MAX_IDLE_ENDINGS:
+                    raise RuntimeError(
+                        f"the grading process was ended {idle_endings} times before it could begin"
+                    ) from None
+                suspects |= (
+                    begun  # each is graded alone from here on: one that ends the worker costs no other's verdict
+                )
+                waiting.extendleft(sorted(sent, reverse=True))
                 sent.clear()
+                begun.clear()
                 continue
             number = message["id"]
             if "unloadable" in message:
                 raise RuntimeError(f"the judge {jobs[number].judge} cannot be loaded: {message['unloadable']}")
+            if "begun" in message:
+                begun.add(number)
+                continue
             sent.remove(number)
+            begun.discard(number)
             results[number] = (Verdict(**message["verdict"]), message["reason"])
         return [results[number] for number in range(len(jobs))]
 
     def _start(self) -> None:
-        # the worker finds simko and the judges where this process finds them; -P: never in its current directory
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "simko.verifiers.pool.worker", json.dumps([self.workers, asdict(self.limits)])],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
-        )  # fmt: skip
+        process = self._process = self._spare or self._launched()
+        self._spare = self._launched() if self._was_ended else None
         self._received = bytearray()
         try:
             self._read()
         except _WorkerGone:
+            if process.wait() < 0:  # by a signal
+                raise
             raise RuntimeError(
                 f"the grading process ({sys.executable} -m simko.verifiers.pool.worker) ended as it started: its own message "
                 "stands on stderr"
             ) from None
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        # the worker finds simko and the judges where this process finds them; -P: never in its current directory
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if isinstance(p, str))}
+        arguments = json.dumps([self.workers, asdict(self.limits), list(self._judges)])
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "simko.verifiers.pool.worker", arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True,
+        )  # fmt: skip
 
     def _write(self, line: bytes) -> None:
         """Send a line, meanwhile receiving: so neither side waits for the other to empty a full pipe."""
@@ -199,18 +228,24 @@ class GradingPool:
             process.wait()
         process.stdout.close()
 
+    def _stop_all(self) -> None:
+        self._stop()
+        self._process, self._spare = self._spare, None
+        self._stop()
+
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._process = None
+        self._process = self._spare = None
         self._received = bytearray()
+        self._was_ended = False
 
     def _leave_to_parent(self) -> None:
-        """In a forked copy of the caller: the process is not ours, and another thread may have held the lock."""
-        process = self._process
-        if process is not None and process.stdin is not None and process.stdout is not None:
-            process.stdin.close()
-            process.stdout.close()
-            process.returncode = 0
+        """In a forked copy of the caller: the processes are not ours, and another thread may have held the lock."""
+        for process in (self._process, self._spare):
+            if process is not None and process.stdin is not None and process.stdout is not None:
+                process.stdin.close()
+                process.stdout.close()
+                process.returncode = 0
         self._begin()
 
 
@@ -257,4 +292,4 @@ def _close_all() -> None:
     for pool in _POOLS:
         # while a daemon thread still grades, leave it: the worker ends by itself when its pipe closes
         if pool._lock.acquire(blocking=False):
-            pool._stop()
+            pool._stop_all()

@@ -1,18 +1,19 @@
-"""The grading pool's process: `python -m simko.verifiers.pool.worker [SLOTS, LIMITS]`, which `pool` starts.
+"""The grading pool's process: `python -m simko.verifiers.pool.worker [SLOTS, LIMITS, JUDGES]`, which `pool` starts.
 
 It loads the judges (math-verify with SymPy; never torch), forks a child per slot, and hands each a job at a time. Forking
 is safe here, as it is not in the caller: this process has one thread and imports nothing of the caller's.
 
-Lines of JSON. In: {"id", "judge", "folder", "extracted", "problem"}. Out: {"ready"} once, then {"id", "verdict", "reason"}
-for each job in any order; {"id", "unloadable"} where the judge cannot be imported. A closed input ends it and its children.
+Lines of JSON. In: {"id", "judge", "folder", "extracted", "problem"}. Out: {"ready"} once, then {"id", "begun"} and {"id",
+"verdict", "reason"} for each job in any order; {"id", "unloadable"} where the judge cannot be imported. A closed input ends
+it and its children.
 
 What becomes of a job:
 - the judge answers: "correct" or "wrong", or what else a verifier of the user's own says;
 - it exhausts its CPU time (SIGPROF at its default action, so that no library can catch it and other processes' load does
   not count), its memory, the stack or a number's range, or sleeps for STALLED_TICKS: "timeout";
 - it crashes the interpreter (SIGABRT, SIGSEGV ...): graded once more in a fresh child, then "timeout": the answer did it;
-- the judge raises anything else, SystemExit too, or the child is ended from outside (SIGKILL ...): graded once more in a fresh child,
-  then "error": never the answer's fault.
+- the judge raises anything else, SystemExit too: graded once more in a fresh child, then "error": never the answer's fault;
+- the child is ended from outside (SIGKILL ...): graded again in a fresh child, up to MAX_ENDINGS times, then "error".
 """
 
 import gc
@@ -37,7 +38,7 @@ from typing import Any, Never
 from simko.records import Problem
 from simko.verifiers.direct import as_verdict
 from simko.verifiers.importing import pinned_function
-from simko.verifiers.pool.pool import Limits
+from simko.verifiers.pool.pool import MAX_ENDINGS, Limits
 
 RETIRE_SHARE = 1 / 8
 """A child that kept this share of the memory that a job may use is replaced after its job, so that the jobs before hardly
@@ -57,6 +58,7 @@ class _Job:
     id: int
     line: bytes
     failures: int = 0
+    endings: int = 0
 
 
 @dataclass
@@ -123,13 +125,17 @@ class Zygote:
         key = job["judge"], job["folder"]
         if key not in self.judges:
             try:
-                self.judges[key] = load_judge(*key)
+                self.load(key)
             except Exception as error:  # whatever an import raises, the caller must hear of it
                 self._send({"id": job["id"], "unloadable": f"{type(error).__name__}: {error}"})
                 return
-            gc.collect()
-            gc.freeze()
         self.queue.append(_Job(job["id"], line + b"\n"))
+
+    def load(self, key: tuple[str, str | None]) -> None:
+        """Load the judge of (name, folder)."""
+        self.judges[key] = load_judge(*key)
+        gc.collect()
+        gc.freeze()
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle children, forking what is missing."""
@@ -145,9 +151,10 @@ class Zygote:
                 _write(child.jobs, self.queue[0].line)
             except BrokenPipeError:  # ended from outside while it was idle, or by the sheer length of the line
                 self._reap(child, kill=True)
-                self._fail(self.queue.popleft(), "error", "a grading process ended before it could read the job")
+                self._ended_from_outside(self.queue.popleft(), "a grading process ended before it could read the job")
                 continue
             child.job, child.stalled = self.queue.popleft(), 0
+            self._send({"id": child.job.id, "begun": True})
 
     def _fork(self) -> _Child:
         jobs_out, jobs_in = os.pipe()
@@ -196,9 +203,17 @@ class Zygote:
     def _judge_ending(self, job: _Job, status: int, *, stalled: bool) -> None:
         if stalled or status in (-signal.SIGPROF, EXHAUSTED):
             self._finish(job, {"outcome": "timeout"})
+        elif status < 0 and -status not in CRASHES:
+            self._ended_from_outside(job, f"a grading process was ended by signal {-status}")
         else:
-            crash = -status in CRASHES
-            self._fail(job, "timeout" if crash else "error", f"a grading process ended with status {status}")
+            self._fail(job, "error" if status >= 0 else "timeout", f"a grading process ended with status {status}")
+
+    def _ended_from_outside(self, job: _Job, reason: str) -> None:
+        job.endings += 1
+        if job.endings == MAX_ENDINGS:
+            self._finish(job, {"outcome": "error"}, f"{reason} ({MAX_ENDINGS} times)")
+        else:
+            self.queue.appendleft(job)
 
     def _fail(self, job: _Job, outcome: str, reason: str) -> None:
         job.failures += 1
@@ -331,8 +346,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     with suppress(BrokenPipeError):  # the caller is gone
-        slots, limits = json.loads(sys.argv[1])
-        Zygote(inbox, outbox, slots, Limits(**limits)).serve()
+        slots, limits, judges = json.loads(sys.argv[1])
+        zygote = Zygote(inbox, outbox, slots, Limits(**limits))
+        for judge in judges:
+            with suppress(Exception):  # whatever an import raises: said with the first job for it
+                zygote.load(tuple(judge))
+        zygote.serve()
     os._exit(0)
 
 
