@@ -121,7 +121,8 @@ def cli_pages():
 def api_page(room: str, names: list[str]) -> str:
     """The text of a room's page. A function of its module's name would else be taken for the module."""
     folder = ROOT.joinpath("src", *room.split("."))
-    alike = [f"::: {room}.{name}.{name}\n" for name in names if (folder / f"{name}.py").is_file()]
+    options = "    options: {show_root_heading: true, show_root_toc_entry: true, show_root_full_path: false}\n"
+    alike = [f"::: {room}.{name}.{name}\n{options}" for name in names if (folder / f"{name}.py").is_file()]
     return "\n".join([f"# {room}\n", f"::: {room}\n", *alike])
 
 
