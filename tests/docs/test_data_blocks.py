@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from doc_blocks import PAGES, ROOT, Block, blocks
+from doc_blocks import PAGES, ROOT, Block, blocks, read
 
 from simko.cli.main import main
 from simko.objectives import METHODS
@@ -17,6 +17,7 @@ from simko.training.recipe_file import read_yaml
 LANGUAGES = {"python", "sh", "yaml", "json", "diff", "text"}
 YAML = [block for page in PAGES for block in blocks(page, "yaml")]
 BASE = {"model_name_or_path": "model", "train_file": "sums.jsonl", "verifier": "last_integer", "output_dir": "runs/run"}
+BATCH = {"docs/papers.md": {"per_device_train_batch_size": 64}}  # whole groups, which the page says the reader gives
 
 
 def test_every_block_has_a_language_that_is_checked():
@@ -41,7 +42,7 @@ def check_yaml(block: Block) -> None:
         assert {method["row"] for method in found["methods"].values()} <= METHODS.keys()
     else:
         base = {name: value for name, value in BASE.items() if name != "train_file" or "task" not in found}
-        parse_recipe(file, base | found).verifier("verifier", "last_integer")
+        parse_recipe(file, base | BATCH.get(block.page, {}) | found).verifier("verifier", "last_integer")
 
 
 @pytest.mark.parametrize("wrong", ["methd: simko", "method: simkoo", "simko_alpha: 2", "method: pkpo"])
@@ -73,3 +74,13 @@ def test_slime_s_flags_name_functions_of_ours():
         module, _, function = place.rpartition(".")
         source = ROOT.joinpath("src", *module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
         assert f"\ndef {function}(" in source
+
+
+def test_the_index_of_papers_has_every_paper_and_row():
+    """In the paper's own section."""
+    sections = dict(re.findall(r"^### ([\d.]+): (.*?)(?=^##|\Z)", read("docs/papers.md"), re.MULTILINE | re.DOTALL))
+    assert set(sections) == {method.arxiv for method in METHODS.values()}
+    for method in METHODS.values():
+        assert f"(methods.md#{method.name})" in sections[method.arxiv]
+    trained = {name for block in blocks("docs/papers.md", "yaml") for name in re.findall(r"\w+", block.text)}
+    assert set(METHODS) - trained == {"simko_adaptive", "simko_by_success", "simko_adaptive_by_success"}
