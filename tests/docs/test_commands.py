@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 import pytest
-from doc_blocks import PAGES, ROOT, Block, blocks, commands, spans
+from doc_blocks import PAGES, ROOT, Block, blocks, commands, read, spans
 from packaging.requirements import Requirement
 
 from simko.cli.main import COMMANDS, main
@@ -87,6 +87,18 @@ def test_options_named_in_the_text_of_a_page_are_the_command_s(page, monkeypatch
                 with pytest.raises(SystemExit):
                     main([words[1], "--help"])
                 assert set(options) <= set(re.findall(r"--[\w-]+", capsys.readouterr().out)), words
+
+
+def test_every_page_of_results_has_its_command(folder, monkeypatch, capsys):
+    """docs/reproduce.md names it, in a table, and it is read as it stands there."""
+    page = "docs/reproduce.md"
+    named = {f"docs/results/{name}" for name in re.findall(r"\]\(results/(\w+\.md)", read(page))}
+    assert named == {page for page in PAGES if page.startswith("docs/results/")}
+    rows = read(page).partition("## Our own pages")[2]
+    found = re.findall(r"`((?:simko|python|make) [^`]*)`", rows)
+    assert len(found) > 10
+    for span in found:
+        shell(span.split(), monkeypatch, capsys)
 
 
 def shell(words: list[str], monkeypatch, capsys) -> None:
@@ -222,6 +234,7 @@ PROGRAMS = {
     "pytest": pytest_,
     "torchrun": launcher(torchrun),
     "accelerate": launcher(accelerate, "launch"),
+    "cd": lambda *_: None,
     "git": lambda *_: None,
     "transformers": lambda *_: None,
 }
