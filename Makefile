@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs
 
-.PHONY: venv quickstart real-model gpu-real-model test test-all test-verl test-verl-all lint bench gpu-check clean
+.PHONY: venv quickstart real-model gpu-real-model docs test test-all test-verl test-verl-all lint bench gpu-check clean
 
 venv: $(VENV)/.dev
 
@@ -62,6 +62,10 @@ test-verl: $(VERL)/.run
 
 test-verl-all: $(VERL)/.run
 	$(VERL)/bin/pytest tests/adapters/verl
+
+# Warnings are errors. The site is build/site/index.html.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: venv
 	$(BIN)/ruff check .

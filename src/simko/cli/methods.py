@@ -138,7 +138,7 @@ def _section(method: "Method") -> str:
     from simko.objectives import OPTIONS
 
     parts = [f"\n## {method.name}\n", f"{method.summary} {method.title} ({_link(method)}).\n"]
-    parts.append(f"    {method.formula}\n")
+    parts.append(f"```text\n{method.formula}\n```\n")
     if method.note:
         parts.append(f"{method.note}\n")
     rewards = " Rewards: correct (1) or incorrect (0) only." if method.binary else ""

@@ -395,3 +395,4 @@ _ROWS = (
 )
 
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+"""{name: `Method`}: every method, as a row of links with its paper's defaults."""

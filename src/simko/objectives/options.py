@@ -17,6 +17,7 @@ class Required(Enum):
 
 
 REQUIRED: Any = Required.REQUIRED  # Any, since it stands where a number is expected
+"""The value of an option that has no default: see `Required`."""
 
 
 class Option(NamedTuple):
@@ -113,6 +114,7 @@ OPTIONS = {
     ),
     "top_share": _positive_share("share of the tokens that are trained on, those of largest entropy"),
 }
+"""{name: `Option`}: the meaning and the range of every option of every method."""
 
 
 def checked_option(name: str, value: Any) -> Any:

@@ -69,7 +69,8 @@ def simko_loss(
         clip_high: the ratio is clipped above 1 + clip_high.
         penalty: "ratio" (the paper), or "advantage" (the authors' code: lambda after the clip).
         weights: see candidate_gap.
-        reduction, denominator: see reduce_loss.
+        reduction: see reduce_loss.
+        denominator: see reduce_loss.
 
     Returns the loss and detached metrics, all shares of counted tokens unless stated otherwise: gated; penalised; gap (mean
     over gated tokens with an advantage, nats); rank1 (share of these); clipped; ratio (mean). ValueError for an option outside its range,

@@ -46,6 +46,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (OPERATOR_PUZZLE, COUNTDOWN, GRAPH_PATHS, MINI_SUDOKU, MULTIPLICATION, *MATHS, *LOGIC, DEEPCODER)
 }
+"""{name: `Task`}: all of simko's own but the families in PREFIXES."""
 
 PREFIXES: dict[str, Callable[[str], Task]] = {"bbh": bbh_task, "reasoning_gym": reasoning_gym_task}
 """Families: {the name before the slash: a function from the name after it to the task}. Users see the docstrings."""

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from simko.records import Problem
 
 Split = Literal["train", "test"]
+"""The two parts of a task's problems, which share none."""
 
 
 class Loader(Protocol):

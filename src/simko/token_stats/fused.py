@@ -112,8 +112,8 @@ def fused_candidate_gap(
     Args:
         where: [...], the positions.
         weights: the w_n, "uniform" (1 / K) or as objectives.candidate_gap.
-        others: as in fused_token_stats. impl="eager" uses the full logits of the positions.
 
+    The others are those of fused_token_stats. impl="eager" uses the full logits of the positions.
     ValueError as in fused_token_stats, and for `where` of another shape or dtype.
     """
     head = Head(weight, bias, LogitTransform(temperature, softcap, scale))

@@ -75,6 +75,7 @@ VERIFIERS: dict[str, Verifier] = {
     "synlogic": verify_synlogic,
     "reasoning_gym": verify_reasoning_gym,
 }
+"""{name: verifier}: all of simko's own."""
 
 
 def get_verifier(name: str, *, folder: Path | None = None) -> Verifier:

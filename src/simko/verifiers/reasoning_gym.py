@@ -50,3 +50,4 @@ def quick(extracted: str, problem: Problem) -> bool | None:
 verify_reasoning_gym = Bounded(
     "verify_reasoning_gym", check_entry, extract_answer_tag, quick, "simko.verifiers.reasoning_gym_judge:judge"
 )
+"""Judges answers to reasoning-gym's problems: correct is the gold answer, or what the dataset's own scorer gives exactly 1."""

@@ -71,6 +71,7 @@ class Code(CallableVerifier):
 
 
 verify_code = Code()
+"""Runs the program in a response in a sandbox and judges it by the problem's tests: HumanEval's, MBPP's, or stdin and stdout."""
 
 
 def extract_program(response: str) -> str | None:

@@ -68,6 +68,7 @@ def _squeezed(text: str) -> str:
 verify_math = Bounded(
     "verify_math", check_gold, _extract, _quick, "simko.verifiers.maths.judge:judge", form=normal_form
 )
+"""Judges answers to maths problems as `grade_math` does, in processes with limits."""
 
 
 def grade_math(response: str, gold: str) -> Verdict:

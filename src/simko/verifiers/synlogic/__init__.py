@@ -15,6 +15,7 @@ from simko.verifiers.synlogic.texts import TEXT_FAMILIES
 __all__ = ["FAMILIES", "Family", "verify_synlogic"]
 
 FAMILIES: dict[str, Family] = {**GRID_FAMILIES, **PLACE_FAMILIES, **TEXT_FAMILIES, **EQUATION_FAMILIES}
+"""{name: `Family`}: the puzzle families."""
 
 
 @Direct

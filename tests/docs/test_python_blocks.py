@@ -1,21 +1,39 @@
-"""The Python of README.md, docs/extend.md and docs/start.md, run as it stands: but for the model, which is a tiny one in a folder, and the
-number of updates. And the walk in extend.md, held to what is called."""
+"""The Python of README.md and the docs, run as it stands: but for the model, which is a tiny one in a folder, and the number of
+updates and samples. The walk in start.md from end to end, and that in extend.md, held to what is called."""
 
 import inspect
 import re
+import shutil
 import sys
 import textwrap
 from pathlib import Path
+from unittest.mock import create_autospec
 
+import doc_blocks
 import pytest
+from doc_blocks import PAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "adapters"))
 MODEL, STEPS = "Qwen/Qwen2.5-0.5B", "max_steps=100"
+RUN = {
+    "README.md": 3,
+    "docs/evaluation.md": 4,
+    "docs/extend.md": 5,
+    "docs/results/quickstart.md": 1,
+    "docs/start.md": 2,
+    "docs/token_stats.md": 1,
+    "docs/training.md": 1,
+    "docs/verl.md": 1,  # in tests/adapters/verl/test_verl_pages.py
+}
 
 
 def blocks(page: str = "README.md") -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    return [block.text for block in doc_blocks.blocks(page, "python")]
+
+
+def test_no_page_has_python_that_no_test_runs():
+    """A new block needs a test, and its number here."""
+    assert {page: len(found) for page in PAGES if (found := blocks(page))} == RUN
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +214,96 @@ def test_the_loop_trains_a_puzzle(tiny_base, capsys):
     text = blocks(START)[1].replace("warm_started_model(WarmStart(), threads=1)", repr(str(tiny_base)))
     exec(text.replace("rollouts=120", "rollouts=2, problems=4"), {})
     assert capsys.readouterr().out.count("'reward': ") == 2
+
+
+def test_the_walk_of_the_start_page(folder, tmp_path, monkeypatch, capsys):
+    """Each command in its order, with fewer steps and samples."""
+    from simko.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    fewer = {"$MODEL": str(folder), "20": "2", "64": "4", "--method": "--save_steps=2 --method", "-n": "--limit 5 -n"}
+    walked = []
+    for block in doc_blocks.blocks(START, "sh"):
+        for name, command, *words in doc_blocks.commands(block.text):
+            if name == "simko":
+                shorter = " ".join(fewer.get(word, word) for word in words).replace("checkpoint-20", "checkpoint-2")
+                assert main([command, *shorter.split()]) == 0, capsys.readouterr().err
+                walked.append(command)
+    assert walked == ["train", "train", "evaluate", "evaluate", "evaluate", "compare", "report"]
+    assert "simko − grpo" in capsys.readouterr().out
+    assert all(Path(name).stat().st_size > 10_000 for name in ("comparison.html", "training.html"))
+
+
+EVALUATION = "docs/evaluation.md"
+
+
+def test_evaluate_and_compare_from_python(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = blocks(EVALUATION)[0].split("found =")
+    first = first.replace("Qwen/Qwen2.5-Math-7B", str(folder)).replace("aime24", "multiplication")
+    exec(first.replace("samples=256", "samples=4, limit=9, quiet=True"), names := {})
+    for seed in ("s1", "s2", "s3"):
+        shutil.copytree("runs/qwen", f"runs/{seed}")
+    exec("found =" + second, names)
+    assert "pass@K" in names["found"]._repr_html_()
+    assert len(names["found"].curves) > 0
+
+
+def test_a_verdict():
+    from simko.records import Verdict
+
+    call, _, said = blocks(EVALUATION)[1].strip().splitlines()[-1].partition("  # ")
+    exec(blocks(EVALUATION)[1], names := {})
+    assert eval(call, names) == eval(said, {"Verdict": Verdict})
+
+
+@pytest.mark.parametrize(("page", "number", "name"), [(EVALUATION, 2, "judge"), ("docs/training.md", 0, "right")])
+def test_a_verifier_in_a_file(page, number, name, tmp_path):
+    from simko.records import Problem
+    from simko.verifiers import get_verifier, grade_many
+
+    (tmp_path / "judge.py").write_text(blocks(page)[number])
+    problem = Problem("p", "1 + 1 =", "2")
+    verdicts = grade_many(get_verifier(f"./judge.py:{name}", folder=tmp_path), [("it is 2", problem), ("3", problem)])
+    assert [verdict.outcome for verdict in verdicts] == ["correct", "wrong"]
+
+
+def test_passk_during_training(tmp_path, monkeypatch):
+    from methods import method_trainer
+
+    from simko.records import Problem
+
+    monkeypatch.chdir(tmp_path)
+    held_out = [Problem(str(i), f"{i} + 1 =", str(i + 1)) for i in range(2)]
+    trainer = method_trainer(tmp_path / "out", "grpo", max_steps=1)
+    code = blocks(EVALUATION)[3].replace("n=32", "n=2")
+    assert "n=2" in code
+    exec(code, {"trainer": trainer, "held_out": held_out})
+    trainer.train()
+    assert any("eval_pass@2" in row for row in trainer.state.log_history)
+    assert Path("runs/mine/held-out.db").is_file()
+
+
+def test_the_statistics_of_a_head():
+    import torch
+
+    from simko.token_stats import token_stats
+
+    torch.manual_seed(0)
+    model = torch.nn.Module()
+    model.lm_head = torch.nn.Linear(8, 32, bias=False)
+    hidden, tokens = torch.randn(2, 5, 8), torch.randint(32, (2, 5))
+    exec(blocks("docs/token_stats.md")[0], names := {"model": model, "hidden": hidden, "tokens": tokens})
+    torch.testing.assert_close(names["stats"].logp, token_stats(model.lm_head(hidden), tokens, top_k=3).logp)
+
+
+def test_the_quickstart_by_another_penalty(monkeypatch):
+    """Ten minutes, of which the call is checked: its arguments, and what becomes of the recipe."""
+    from simko.studies import quickstart as study
+    from simko.training.recipe import find_recipe, read_recipe
+
+    called = create_autospec(study.quickstart)
+    monkeypatch.setattr(study, "quickstart", called)
+    exec(blocks("docs/results/quickstart.md")[0], {})
+    overrides = called.call_args.kwargs["overrides"]
+    assert read_recipe(find_recipe("quickstart.yaml"), overrides).training.simko_penalty == "advantage"
