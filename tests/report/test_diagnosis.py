@@ -28,7 +28,7 @@ def write_records(root: Path, names, vocabulary, *, tokens=40, responses=4, judg
         model = {
             "model": name, "path": f"runs/a/checkpoint-{10 * (m + 1)}" if steps else f"models/{name}", "weights": "abc",
             "source": "runs/<b>", "settings": ["sums at T=1"], "judge": "math" if judged else None, "responses": responses,
-            "responses_sha256": "same", "left_out": {"the response is empty": 2}, "other_lengths": 1, "candidates": K,
+            "responses_sha256": "same", "left_out": {"the response is empty": 2}, "other_lengths": 1, "unknown_ends": 0, "candidates": K,
             "temperature": 1.0, "gate_quantile": 0.8,
         }  # fmt: skip
         records = Records(root / name)
@@ -90,6 +90,9 @@ def test_what_the_page_says(tmp_path):
     assert "2 (the response is empty)" in html
     with pytest.raises(ValueError, match="records without a summary"):
         read_diagnosis(tmp_path)
+    (records / "diagnosis.json").write_text('{"models": []}')
+    with pytest.raises(ValueError, match="of another version: simko diagnose --records"):
+        read_diagnosis(records)
 
 
 def test_without_verdicts_the_page_says_so(tmp_path):

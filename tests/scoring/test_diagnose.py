@@ -14,13 +14,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from scipy.stats import ttest_1samp
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from simko.cli.main import main
 from simko.diagnostics import concentration_summary
 from simko.evaluate import SampleStore
 from simko.objectives import entropy_gate
-from simko.records import Verdict
+from simko.records import Problem, Sample, Verdict
 from simko.scoring import read_responses
 from simko.scoring.records import Records
 from simko.token_stats import token_stats
@@ -240,6 +241,57 @@ def test_an_adapter_is_read_with_its_base(tmp_path, tiny_base, run):
     }
     assert logp["adapter"] == pytest.approx(logp["merged"], abs=1e-4)
     assert np.abs(logp["adapter"] - logp["base"]).max() > 1e-3
+
+
+def character_model(folder: Path, *more: str) -> Path:
+    """A model whose tokens are characters."""
+    vocabulary = ["?", "<end>", *"0123456789+-*/= ", *more]
+    inner = Tokenizer(models.WordLevel({c: i for i, c in enumerate(vocabulary)}, unk_token="?"))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stop", "more", "ends"),
+    [
+        ([], (), True),
+        (["\n"], (), True),  # no token holds a line's end, so the end token ended the response
+        (["\n"], ("\n",), False),
+        (["12"], (), False),  # may span tokens
+    ],
+)
+def test_the_end_of_a_response_is_read_only_where_it_is_known(tmp_path, stop, more, ends):
+    model = character_model(tmp_path / "model", *more)
+    with SampleStore(tmp_path / "samples.db") as store:
+        setting = store.begin("t", "T=1", {"chat": False, "stop": stop}, "math", [Problem("q", "1+1=", "2")], 3)
+        samples = [Sample("q", 0, "2", 2, "stop"), Sample("q", 1, "33", 2, "length"), Sample("q", 2, "4", 5, "stop")]
+        store.add(setting, samples)
+    assert (
+        diagnose("--model", f"m={model}", "--samples", tmp_path, "--out", tmp_path / "page.html", "--candidates", "3")
+        == 0
+    )
+    tokens = records(tmp_path / "page.records" / "m").groupby("response")["token"].apply(list).tolist()
+    assert tokens == [[4, 1], [5, 5], [6, 1]] if ends else tokens == [[4], [5, 5], [6]]
+    (found,) = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["models"]
+    assert (found["other_lengths"], found["unknown_ends"]) == (1, 0 if ends else 2)
+
+
+def test_models_with_other_tokenizers_are_read_each_in_its_own_tokens(tmp_path, tiny_base, run):
+    character_model(tmp_path / "chars")
+    words = ("--model", f"words={tiny_base}", "--model", f"chars={tmp_path / 'chars'}", "--samples", run)
+    assert diagnose(*words, "--out", tmp_path / "page.html", "--candidates", "5") == 0
+    found = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())
+    tokens = {m["name"]: (m["summary"]["tokens"], m["other_lengths"]) for m in found["models"]}
+    assert tokens["chars"] > tokens["words"]
+    for one in found["shown"]:
+        said = {name: "".join(t["text"] for t in view) for name, view in one["views"].items()}
+        assert set(said) == {"words", "chars"}
+        assert list(one["segment"]["models"]) == ["words"]  # another split has no such columns
+    assert "Without chars: it splits the response into other tokens." in (tmp_path / "page.html").read_text()
 
 
 def test_what_is_refused(tmp_path, tiny_base, other, run, capsys):

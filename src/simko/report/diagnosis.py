@@ -35,7 +35,12 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
     """The summary that simko diagnose wrote into its records directory. ValueError if it has not got so far."""
     if not (path / "diagnosis.json").is_file():
         raise ValueError(f"{path} holds records without a summary: run simko diagnose to its end")
-    return read_json(path / "diagnosis.json")
+    found = read_json(path / "diagnosis.json")
+    if not {"command", "models", "differences", "shown"} <= set(found):
+        raise ValueError(
+            f"{path / 'diagnosis.json'} is of another version: simko diagnose --records {path} --out PAGE.html makes it again"
+        )
+    return found
 
 
 def write_diagnosis(summary: _Summary, path: Path) -> Path:
@@ -191,6 +196,8 @@ def _response(one: Mapping[str, Any], models: Sequence[_Summary], key: str, most
         f"The most uncertain {len(segment['path'])} tokens, from token {segment['start'] + 1}: candidates by rank until they "
         "reach 95 %, at most eight. The sampled path is framed."
     )
+    without = ", ".join(name for name in one["views"] if name not in segment["models"])
+    caption += f" Without {without}: it splits the response into other tokens." if without else ""
     blocks.append(Matrix(f"{key}m", matrices, caption))
     readings = [Reading(name, [_token(t) for t in view[:most]], ranks[name]) for name, view in one["views"].items()]
     longest = max(len(r.tokens) for r in readings)
@@ -226,7 +233,7 @@ def _measured(summary: _Summary) -> list[Block]:
         left_out = "; ".join(f"{n} ({reason})" for reason, n in m["left_out"].items()) or "none"
         rows.append(
             (m["name"], m["path"], m["weights"], m["source"], "; ".join(m["settings"]), m["judge"] or NONE, str(m["responses"]),
-             left_out, str(m["other_lengths"]))
+             left_out, str(m["other_lengths"]), str(m["unknown_ends"]))
         )  # fmt: skip
     header = (
         "model",
@@ -238,12 +245,14 @@ def _measured(summary: _Summary) -> list[Block]:
         "responses",
         "left out",
         "of another length",
+        "without their end",
     )
     first = summary["models"][0]
     caption = (
         f"Distributions at temperature {first['temperature']:g}; {first['candidates']} candidates a token; the gate at the "
         f"{first['gate_quantile']:g} quantile. A response is read as the tokens of its text, and its end token where it was "
-        "sampled: those of another length than was sampled were split into other tokens then."
+        "sampled: those of another length than was sampled were split into other tokens then. Without their end are those that a "
+        "stop string may have ended: that token is not known."
     )
     blocks: list[Block] = [Table(header, rows, caption)]
     return [*blocks, Code(summary["command"])] if summary["command"] else blocks

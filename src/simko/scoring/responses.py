@@ -14,7 +14,7 @@ from simko.tasks.table_files import suffix_of
 from simko.verifiers import grade_many, verifier_name
 
 _FILES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet", ".json", ".eval")
-_Row = tuple[Problem, Sample, Verdict | None, bool | None]
+_Row = tuple[Problem, Sample, Verdict | None, bool | None, tuple[str, ...]]
 _Rows = Iterator[_Row]
 _WRITE = "write RUN@0.6 for a temperature, RUN@step=40 for a step"
 
@@ -31,6 +31,8 @@ class StoredResponse:
     """The verdict; None without one, or where the verifier failed."""
     chat: bool | None
     """Whether the prompt was a user's message in a chat template; None if the source does not say."""
+    stop: tuple[str, ...] = ()
+    """The strings that ended a response; they are not part of its text."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,15 @@ class Responses:
         """Of all that the records depend on."""
         total = hashlib.sha256()
         for r in self.responses:
-            row = [r.problem.id, r.problem.prompt, r.sample.index, r.sample.response, r.sample.finish_reason, r.correct]
+            row = [
+                r.problem.id,
+                r.problem.prompt,
+                r.sample.index,
+                r.sample.response,
+                r.sample.finish_reason,
+                r.correct,
+                r.stop,
+            ]
             total.update(json.dumps(row).encode() + b"\n")
         return total.hexdigest()[:16]
 
@@ -86,11 +96,13 @@ def read_responses(source: str, *, verifier: VerifierLike | None = None, per_pro
             left_out[reason] = left_out.get(reason, 0) + 1
     if not kept:
         raise ValueError(f"{source} holds no response that can be scored: {left_out or 'it is empty'}")
-    verdicts: Sequence[Verdict | None] = [verdict for _, _, verdict, _ in kept]
+    verdicts: Sequence[Verdict | None] = [verdict for _, _, verdict, *_ in kept]
     if verifier is not None:
         judge = verifier_name(verifier)
         verdicts = grade_many(verifier, [(s.response, p) for p, s, *_ in kept])
-    found = [StoredResponse(p, s, _correct(v), chat) for (p, s, _, chat), v in zip(kept, verdicts, strict=True)]
+    found = [
+        StoredResponse(p, s, _correct(v), chat, stop) for (p, s, _, chat, stop), v in zip(kept, verdicts, strict=True)
+    ]
     judged = any(r.correct is not None for r in found)
     return Responses(source, settings, judge if judged else None, found, left_out)
 
@@ -122,7 +134,10 @@ def _of_store(selection: RunSelection) -> tuple[_Rows, list[str], str]:
         for setting in settings:
             problems, chat = {p.id: p for p in store.problems(setting)}, setting.record.get("chat")
             chat = chat if isinstance(chat, bool) else None
-            rows += [(setting.task, problems[s.problem_id], s, verdict, chat) for s, verdict in store.rows(setting)]
+            stop = tuple(setting.record["stop"]) if isinstance(setting.record.get("stop"), list) else ()
+            rows += [
+                (setting.task, problems[s.problem_id], s, verdict, chat, stop) for s, verdict in store.rows(setting)
+            ]
     names = [f"{s.task} at {s.name}" for s in settings]
     return _told_apart(iter(rows), len(settings)), names, settings[0].verifier
 
@@ -149,12 +164,16 @@ def _of_files(selection: RunSelection) -> tuple[_Rows, list[str], None]:
         )
     if any(one.counts for one in found.sets):
         raise ValueError(f"{selection.path} holds counts without responses: give the responses themselves")
-    rows = ((one.task, one.problems[s.problem_id], s, None, None) for one in found.sets for s, _ in found.pairs(one))
+    rows = (
+        (one.task, one.problems[s.problem_id], s, None, None, ()) for one in found.sets for s, _ in found.pairs(one)
+    )
     return _told_apart(rows, len(found.sets)), names, None
 
 
-def _told_apart(rows: Iterator[tuple[str, Problem, Sample, Verdict | None, bool | None]], tasks: int) -> _Rows:
+def _told_apart(
+    rows: Iterator[tuple[str, Problem, Sample, Verdict | None, bool | None, tuple[str, ...]]], tasks: int
+) -> _Rows:
     """The rows, with the task in the problem's id where there are several tasks."""
-    for task, problem, sample, verdict, chat in rows:
+    for task, problem, sample, verdict, chat, stop in rows:
         id = problem.id if tasks == 1 else f"{task}/{problem.id}"
-        yield replace(problem, id=id), replace(sample, problem_id=id), verdict, chat
+        yield replace(problem, id=id), replace(sample, problem_id=id), verdict, chat, stop

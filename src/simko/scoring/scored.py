@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from simko.diagnostics import refuse_broken_weights, sampled_rank
 from simko.objectives import entropy_gate, group_advantages, penalised_tokens
 from simko.sampling.digest import check_folder, model_identity
 from simko.sampling.prompts import encode
+from simko.sampling.transformers_sampler import stop_tokens
 from simko.scoring.records import Records, TokenRows, as_rows
 from simko.scoring.responses import Responses, StoredResponse
 from simko.scoring.teacher import TeacherForced
@@ -67,12 +69,13 @@ class _Encoding:
     kept: list[_Encoded] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     other_lengths: int = 0
+    unknown_ends: int = 0
 
 
 def score(choice: ModelChoice, responses: Responses, records: Records, options: Scoring, *, progress: bool) -> None:
     """Add the rows of all responses that the records lack.
 
-    A response's tokens are those of its text, and the end token where it was sampled. ValueError for a model that cannot be
+    A response's tokens are those of its text, and the end token where that ended it. ValueError for a model that cannot be
     loaded, for records of something else, and where a chat template is in doubt.
     """
     check_folder(choice.path)
@@ -101,6 +104,7 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
         "judge": responses.judge,
         "left_out": responses.left_out | encoding.left_out,
         "other_lengths": encoding.other_lengths,
+        "unknown_ends": encoding.unknown_ends,
     }
     records.begin(decides, says, _texts(tokenizer))
     there = records.scored()
@@ -130,13 +134,18 @@ def _encode(tokenizer: Any, responses: Responses, options: Scoring) -> _Encoding
     """The tokens of each response. Those of a text may be others than were sampled: how many differ in length is counted."""
     found, prompts = _Encoding(), {}  # type: _Encoding, dict[tuple[str, str], list[int]]
     texts = [r.sample.response for r in responses.responses]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    cut = cache(partial(_may_be_cut, tokenizer))
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
     for number, (r, ids) in enumerate(zip(responses.responses, encoded, strict=True)):
         known = r.sample.tokens
         ended = r.sample.finish_reason == "stop" and known != len(ids)
-        if ended and tokenizer.eos_token_id is not None:
-            ids = [*ids, tokenizer.eos_token_id]
-        found.other_lengths += known not in (0, len(ids))
+        if ended and cut(r.stop):
+            found.unknown_ends += 1
+            found.other_lengths += known not in (0, len(ids) + 1)
+        else:
+            ids = [*ids, *end] if ended else ids
+            found.other_lengths += known not in (0, len(ids))
         if not ids:
             found.left_out["the response has no tokens"] = found.left_out.get("the response has no tokens", 0) + 1
             continue
@@ -147,6 +156,11 @@ def _encode(tokenizer: Any, responses: Responses, options: Scoring) -> _Encoding
     for one, advantage in zip(found.kept, _advantages([e.response for e in found.kept]), strict=True):
         one.advantage = advantage
     return found
+
+
+def _may_be_cut(tokenizer: Any, stop: Sequence[str]) -> bool:
+    """Whether a stop string may have ended a response, so that its last token is not known."""
+    return any(len(s) > 1 for s in stop) or bool(stop_tokens(tokenizer, stop))
 
 
 def _is_chat(tokenizer: Any, response: StoredResponse, options: Scoring) -> bool:
