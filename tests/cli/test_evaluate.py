@@ -107,7 +107,7 @@ def test_every_kind_of_task_is_sampled_and_graded_whole(
     if "--verifier" in task:
         assert str(setting.record["task_revision"]).startswith("sha256:")
     table = capsys.readouterr().out
-    assert f"{setting.task} at {setting.name}: 3 problems, 4 samples each" in table
+    assert f"{setting.task} at {setting.name}\n3 problems, 4 samples each" in table
     assert "pass@K" in table
 
 

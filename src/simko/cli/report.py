@@ -1,6 +1,7 @@
-"""Report what directories hold: studies, training runs and evaluations, alone or together. Writes one self-contained page
-with pass@K curves and intervals, paired differences, difficulty, each problem and its samples, rewards, entropy and
-concentration over the steps, and the exact configuration. Prints the main numbers and the page's path.
+"""Report what directories hold: studies, training runs, evaluations and the records of simko diagnose, alone or together.
+Writes one self-contained page with pass@K curves and intervals, paired differences, difficulty, each problem and its
+samples, rewards, entropy and concentration over the steps, and the exact configuration. Prints the main numbers and the
+page's path.
 
 A training run is any directory of simko train, finished or not; the page says what is missing. Give several runs as
 name=run, or as name=run1,run2 for training seeds. The store of PassAtKCallback is an evaluation.
