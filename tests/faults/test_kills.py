@@ -1,5 +1,6 @@
 """A run that is killed with SIGKILL, and started again with nothing changed, ends on the weights of the run that was not."""
 
+import inspect
 import json
 import os
 import random
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from kills import KINDS, OF_SIMKO_ALONE, POINTS, in_process, kill_at, outcome, quiet_hash, train
+from trl import GRPOTrainer
+
+from simko.adapters.trl import Checkpoints, Guards
 
 QUICK = [("simko", "while tokens are drawn", 1), ("TRL with the mix-ins", "before the renaming", 1)]
 EVERY = [("simko", name, time) for name in POINTS for time in (0, 1)]
@@ -64,6 +68,19 @@ def test_the_points_are_where_they_are_said_to_be():
     assert all(callable(getattr(point.owner, point.function, None)) for point in POINTS.values())
     assert len(POINTS) >= 12
     assert set(OF_SIMKO_ALONE) < set(POINTS)
+
+
+@pytest.mark.parametrize("mixed_in", [Checkpoints, Guards])
+def test_what_the_mix_ins_wrap_is_there(mixed_in):
+    """A method of TRL's or transformers' that went away would leave its wrapper without an effect."""
+    private = ("_inner_training_loop", "_load_optimizer_and_scheduler", "_get_train_sampler", "_get_output_dir",
+               "_push_from_checkpoint", "_save_checkpoint", "_calculate_rewards", "_get_grad_norm")  # fmt: skip
+    wrapped = [name for name in (*private, "train", "compute_loss") if name in vars(mixed_in)]
+    assert len(wrapped) >= 3
+    for name in wrapped:
+        theirs, ours = (inspect.signature(getattr(cls, name)).parameters for cls in (GRPOTrainer, mixed_in))
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in ours.values())
+        assert takes_all or list(ours) == list(theirs), name
 
 
 HARM = {
@@ -220,7 +237,7 @@ def test_two_processes(tmp_path, name):
     found = []
     for folder, kill in ((tmp_path / "whole", None), (tmp_path / "run", name), (tmp_path / "run", None)):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command += [str(Path(__file__).with_name("ranks.py")), str(folder), *([kill] if kill else [])]
+        command += [str(Path(__file__).with_name("killed_ranks.py")), str(folder), *([kill] if kill else [])]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
         assert (done.returncode != 0) == bool(kill), done.stderr[-3000:]

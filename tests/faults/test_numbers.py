@@ -101,7 +101,7 @@ def test_a_bad_number_reaches_no_weight(tmp_path, cls, fault):
     assert [row["guards/skipped_updates"] for row in rows] == [0, 0, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("cls", [MixedIn, SimKOTrainer])
+@pytest.mark.parametrize("cls", [MixedIn, pytest.param(SimKOTrainer, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", REWARDS)
 def test_a_reward_that_fails_stops_the_run_or_is_masked(tmp_path, cls, fault):
     if fault in RAISED:

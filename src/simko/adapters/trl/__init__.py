@@ -1,6 +1,8 @@
 """simko inside TRL: trainers, their configurations, and verifiers as reward functions."""
 
+from simko.adapters.trl.checkpoints import Checkpoints
 from simko.adapters.trl.config import MethodConfig
+from simko.adapters.trl.early_warnings import EarlyWarnings
 from simko.adapters.trl.faces import (
     RLVRConfig,
     RLVRTrainer,
@@ -9,14 +11,18 @@ from simko.adapters.trl.faces import (
     grpo_objective,
     simko_objective,
 )
+from simko.adapters.trl.guards import Guards
 from simko.adapters.trl.passk_callback import PassAtKCallback
 from simko.adapters.trl.plan import may_skip_rows, plan_method
 from simko.adapters.trl.probe import ConcentrationCallback
-from simko.adapters.trl.rewards import problems_to_dataset, reward_function
+from simko.adapters.trl.rewards import checked_rewards, problems_to_dataset, reward_function
 from simko.adapters.trl.trainer import MethodTrainer
 
 __all__ = [
+    "Checkpoints",
     "ConcentrationCallback",
+    "EarlyWarnings",
+    "Guards",
     "MethodConfig",
     "MethodTrainer",
     "PassAtKCallback",
@@ -24,6 +30,7 @@ __all__ = [
     "RLVRTrainer",
     "SimKOConfig",
     "SimKOTrainer",
+    "checked_rewards",
     "grpo_objective",
     "may_skip_rows",
     "plan_method",

@@ -105,12 +105,12 @@ class Guards:
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm of an update's gradient, before the optimizer's step, which goes without one that must not act."""
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[misc]
-        value = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP2's
+        value = 0.0 if norm is None else float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # FSDP2's
         lost = torch.tensor(float(not self._loss_is_finite), device=self.accelerator.device)
         loss_is_finite = not self.accelerator.reduce(lost)
-        finite = loss_is_finite and math.isfinite(float(value))
-        self._see_update(finite, f"the loss is not finite (gradient's norm {float(value):g})" if not loss_is_finite else
-                         f"the gradient's norm is {float(value):g}, though the loss is finite")  # fmt: skip
+        finite = loss_is_finite and math.isfinite(value)
+        said = f"the gradient's norm is {value:g}, though the loss is finite"
+        self._see_update(finite, said if loss_is_finite else f"the loss is not finite (gradient's norm {value:g})")
         if (not finite and not self.args.fp16) or not self._update_has_rewards:  # fp16's scaler skips by itself
             model.zero_grad()
         self._update_has_rewards, self._loss_is_finite = False, True

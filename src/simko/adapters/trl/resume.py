@@ -127,10 +127,10 @@ def chosen_checkpoint(trainer: Any, given: str | bool | None) -> str | None:
         return None
     directory, args = Path(str(trainer.args.output_dir)), trainer.args
     if given is True:
-        checkpoint = newest_whole_checkpoint(directory, args, updates_per_epoch_of(trainer))
-        if checkpoint is None:
-            logger.warning("%s holds no checkpoint: the run begins anew", directory)
+        newest = newest_whole_checkpoint(directory, args, updates_per_epoch_of(trainer))
+        if newest is None:
             return None
+        checkpoint = newest
     else:
         checkpoint = Path(given)
         if not checkpoint.is_dir():

@@ -1,4 +1,4 @@
-"""One rank of a run that is killed: torchrun --nproc_per_node 2 ranks.py FOLDER [POINT]; the second rank is killed."""
+"""One rank of a run that is killed: torchrun --nproc_per_node 2 killed_ranks.py FOLDER [POINT]; the second rank is killed."""
 
 import os
 import sys
