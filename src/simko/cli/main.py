@@ -20,6 +20,7 @@ COMMANDS = {
     "grade": "grade responses that you already have: your JSONL, CSV, Parquet, or the log of another package",
     "compare": "say whether evaluated models differ, and at which K",
     "report": "write the HTML page of a study or an evaluation",
+    "diagnose": "show on stored responses where each model's probability gathers, token by token",
     "audit": "grade an evaluation again with another verifier and list what differs",
     "export": "write an evaluation's samples to JSONL or Parquet",
     "study": "tune and compare methods on small tasks by one protocol, cell by cell (hours, CPU)",

@@ -8,6 +8,7 @@ from typing import ClassVar
 from simko.evaluate.files import write_whole
 from simko.report.template import markup, render
 from simko.report.text import visible
+from simko.report.tokens import Matrix, TokenView
 
 Cell = str | tuple[str, ...]
 """A table's cell; of several lines, the first is the number and the others stand small below it."""
@@ -79,7 +80,7 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Heading | Prose | Bullets | Table | Figures | Code
+Block = Heading | Prose | Bullets | Table | Figures | Code | TokenView | Matrix
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def _drawn(block: Block) -> list[tuple[str, str]]:
 
 def as_markdown(blocks: Sequence[Block]) -> str:
     """The blocks as Markdown, without figures and with every hidden character spelled out."""
-    return visible("\n\n".join(_markdown(block) for block in blocks if not isinstance(block, Figures)) + "\n")
+    return visible(
+        "\n\n".join(_markdown(block) for block in blocks if not isinstance(block, Figures | TokenView | Matrix)) + "\n"
+    )
 
 
 def _markdown(block: Block) -> str:

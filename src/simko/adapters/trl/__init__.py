@@ -11,10 +11,12 @@ from simko.adapters.trl.faces import (
 )
 from simko.adapters.trl.passk_callback import PassAtKCallback
 from simko.adapters.trl.plan import may_skip_rows, plan_method
+from simko.adapters.trl.probe import ConcentrationCallback
 from simko.adapters.trl.rewards import problems_to_dataset, reward_function
 from simko.adapters.trl.trainer import MethodTrainer
 
 __all__ = [
+    "ConcentrationCallback",
     "MethodConfig",
     "MethodTrainer",
     "PassAtKCallback",

@@ -1,10 +1,6 @@
-"""What goes on around any objective: skipped responses, honest means, the probe, the model card."""
+"""What goes on around any objective: skipped responses, honest means, the model card."""
 
-import json
-import logging
-import math
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +9,8 @@ from accelerate import Accelerator
 from torch import Tensor, is_tensor
 from trl import GRPOConfig
 
-from simko.adapters.trl.lm_head import HeadCall, completion_rows, watch_head
-from simko.adapters.trl.loss import counted_tokens
-from simko.diagnostics import concentration_summary, evaluating
-from simko.evaluate.files import append
 from simko.objectives.reduction import Mean
 from simko.objectives.tokens import Metrics
-from simko.token_stats import TokenStats
-
-logger = logging.getLogger("simko")
-
-_PROBE_CANDIDATES = 6
-_PROBE_ROWS = 256
-_ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a probe scores
 
 Logged = defaultdict[str, list[float]]
 
@@ -85,84 +70,6 @@ def take_means(
             if not values:
                 del logged[name]
     return found
-
-
-# The probe.
-
-
-class Probe:
-    """Measures every so many steps how the policy concentrates on the first responses of its own rollout."""
-
-    def __init__(self, trainer: Any) -> None:
-        self._trainer, self._refused, self._done = trainer, False, -1
-
-    @property
-    def updates_per_rollout(self) -> int:
-        """The most optimizer steps that a rollout may reach into, those that it shares with others included."""
-        args = self._trainer.args
-        steps = int(args.steps_per_generation or 1) * args.num_iterations
-        accumulate = args.gradient_accumulation_steps
-        return math.ceil((steps - math.gcd(steps, accumulate)) / accumulate) + 1
-
-    def is_due(self) -> bool:
-        """Whether a multiple of probe_every lies between the last rollout's step and this one's, this one included, and
-        was not probed yet: an update may open several rollouts."""
-        step, every = self._trainer.state.global_step, self._trainer.args.probe_every
-        due = every > 0 and (step - self.updates_per_rollout) // every < step // every != self._done
-        self._done = step // every if due else self._done
-        return due
-
-    def size(self, rollout: dict[str, Any]) -> int:
-        """How many of the rollout's responses on this process it measures."""
-        here, args = len(rollout["completion_ids"]), self._trainer.args
-        rollouts = max(1.0, args.probe_every / self.updates_per_rollout)
-        return args.probe_rows or min(_PROBE_ROWS, max(1, int(here * rollouts / _ROWS_A_PROBED_ROW)))
-
-    @torch.no_grad()
-    def measure(self, rollout: dict[str, Any]) -> None:
-        """Log the measures, and append them to diagnostics.jsonl (main process)."""
-        trainer = self._trainer
-        if "num_images" in rollout:
-            if not self._refused:
-                self._refused = True
-                logger.warning("the probe of the policy's concentration does not know images: this run has none")
-            return
-        rows = slice(0, self.size(rollout))
-        mask = counted_tokens(rollout)[rows]
-        with evaluating(trainer.model):  # dropout would draw random numbers that the training is to draw
-            stats = self.stats({k: v[rows] for k, v in rollout.items() if torch.is_tensor(v) and v.dim() > 1})
-        summary = concentration_summary(stats.logp, stats.entropy, stats.topk_logp, mask)
-        summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
-        if not trainer.accelerator.is_main_process:
-            return
-        for name in ("concentration", "gated_rank_probability"):
-            for rank, value in enumerate(summary[name], start=1):
-                if value is not None:
-                    trainer._metrics["train"][f"probe/{name}_{rank}"].append(value)
-        directory = Path(str(trainer.args.output_dir))
-        directory.mkdir(parents=True, exist_ok=True)
-        append(directory / "diagnostics.jsonl", json.dumps({"step": trainer.state.global_step} | summary) + "\n")
-
-    def stats(self, rollout: dict[str, Tensor]) -> TokenStats:
-        """Token statistics of a rollout's completions, a small batch at a time through TRL's own scoring."""
-        parts: list[TokenStats] = []
-        size = self._trainer.args.per_device_train_batch_size
-        for start in range(0, len(rollout["completion_ids"]), size):
-            batch = {k: v[start : start + size] for k, v in rollout.items()}
-            observe = partial(_keep_stats, batch["completion_mask"] != 0, parts)
-            with watch_head(observe, top_k=_PROBE_CANDIDATES):
-                self._trainer.score_by_trl(batch)
-        return TokenStats(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-
-
-def _keep_stats(valid: Tensor, kept: list[TokenStats], call: HeadCall) -> None:
-    """Append the statistics of completion tokens [B, T]; zeros off `valid`."""
-    assert call.stats is not None
-    rows, spread = completion_rows(len(call.labels), valid)[valid], []
-    for x in call.stats:
-        spread.append(x.new_zeros(*valid.shape, *x.shape[1:]))
-        spread[-1][valid] = x[rows]
-    kept.append(TokenStats(*spread))
 
 
 # The model card.

@@ -19,6 +19,7 @@ from simko.adapters.trl import aids, loss, plan, resume
 from simko.adapters.trl.config import MethodConfig, warn_of_shifted_sampling
 from simko.adapters.trl.lm_head import HeadCall, watch_head
 from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
+from simko.adapters.trl.probe import Probe
 from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import Receipt, UnscoredRollouts, warn_of_poor_rollout
 from simko.objectives import Method
@@ -73,7 +74,7 @@ class MethodTrainer(GRPOTrainer):
         plan.refuse_unfit_runs(self.plan, self)
 
         self.processes = AcceleratedProcesses(self.accelerator)
-        self.probe = aids.Probe(self)
+        self.probe = Probe(self, args.probe_every, args.probe_rows)
         self._rewards = torch.empty(0)
         self._unscored = UnscoredRollouts()
         self._rollout_judged, self._rollout_has_rewards, self._update_has_rewards = False, True, False
@@ -151,7 +152,7 @@ class MethodTrainer(GRPOTrainer):
                 truncated = self._metrics["train"]["completions/clipped_ratio"][-1]
                 warn_of_poor_rollout(truncated, self.max_completion_length, self._outcomes)
             if self.probe.is_due():
-                self.probe.measure(rollout)
+                self.probe.measure(rollout, self.own_rows(self.scored_rewards(), rollout))
             self._update, self._rollout_step = None, self.state.global_step
         self.change_rollout(rollout)
         if self.model.training and self.args.drop_one_outcome_groups:
@@ -250,10 +251,6 @@ class MethodTrainer(GRPOTrainer):
         model = self.model if model is None else model
         words = {"batch_size": batch_size, "compute_entropy": True}
         return self._get_per_token_logps_and_entropies(model, *loss.scored_ids(batch), **words)[:2]
-
-    def score_by_trl(self, batch: dict[str, Any]) -> Any:
-        """TRL's scoring of a batch's completions alone, for a probe that watches the head itself."""
-        return super()._get_per_token_logps_and_entropies(self.model, *loss.scored_ids(batch), compute_entropy=True)
 
     # Loss, on each micro-batch.
 

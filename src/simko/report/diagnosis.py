@@ -1,0 +1,256 @@
+"""A diagnosis -> the part of a page that shows where the probability of each model gathers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simko.evaluate.files import read_json
+from simko.report.diagnosis_charts import Chart, charts, colours
+from simko.report.document import (
+    Block,
+    Cell,
+    Code,
+    Document,
+    Figures,
+    Heading,
+    Prose,
+    Table,
+    as_markdown,
+    write_document,
+)
+from simko.report.plots import svg
+from simko.report.tokens import Candidate, Candidates, Column, Matrix, Reading, Token, TokenView, in_text, on_one_line
+
+_SETS = {"": "all", "gated": "gated", "correct": "correct", "incorrect": "incorrect"}
+_TOKENS_OF_PAGE = 3000
+_NONE = "—"
+_Summary = Mapping[str, Any]
+
+
+def is_diagnosis(path: Path) -> bool:
+    """Whether the folder is a records directory of simko diagnose."""
+    return (path / "plan.json").is_file()
+
+
+def read_diagnosis(path: Path) -> dict[str, Any]:
+    """The summary that simko diagnose wrote into its records directory. ValueError if it has not got so far."""
+    if not (path / "diagnosis.json").is_file():
+        raise ValueError(f"{path} holds records without a summary: run simko diagnose to its end")
+    found = read_json(path / "diagnosis.json")
+    if not {"command", "models", "differences", "shown"} <= set(found):
+        raise ValueError(
+            f"{path / 'diagnosis.json'} is of another version: simko diagnose --records {path} --out PAGE.html makes it again"
+        )
+    return found
+
+
+def write_diagnosis(summary: _Summary, path: Path) -> Path:
+    """Write the page to path, whole or not at all."""
+    names = [m["name"] for m in summary["models"]]
+    title = f"Where the probability gathers: {', '.join(names)}"
+    return write_document(Document(title, diagnosis_blocks(summary), colours(names)), path)
+
+
+def diagnosis_text(summary: _Summary) -> str:
+    """The words and the numbers, for a terminal."""
+    return as_markdown([*_words(summary), _numbers(summary), *_differences(summary)])
+
+
+def diagnosis_blocks(summary: _Summary) -> list[Block]:
+    """The blocks of a diagnosis: words, numbers, charts, candidate matrices and token views."""
+    models = summary["models"]
+    blocks: list[Block] = [*_words(summary), _numbers(summary), *_differences(summary)]
+    for heading, words, drawn in charts(models):
+        if drawn:
+            blocks += [Heading(heading), Prose(words, "caption"), *_drawn(drawn)]
+    if summary["shown"]:
+        each = max(20, _TOKENS_OF_PAGE // max(1, sum(len(one["views"]) for one in summary["shown"])))
+        alone = len({one["source"] for one in summary["shown"]}) == 1
+        blocks.append(Heading("Token by token"))
+        for i, one in enumerate(summary["shown"]):
+            blocks += _response(one, models, f"d{i}", each, alone)
+    blocks.append(Heading("How this was measured"))
+    return [*blocks, *_measured(summary)]
+
+
+# Words and numbers.
+
+
+def _words(summary: _Summary) -> list[Block]:
+    models = summary["models"]
+    first = {m["name"]: m["summary"]["rank_probability"][0] for m in models}
+    ordered = sorted(first, key=lambda name: -first[name])
+    said = ", ".join(f"{name} {first[name]:.3f}" for name in ordered)
+    sources = dict.fromkeys(m["source"] for m in models)
+    if len(models) == 1:
+        lead = f"On average {ordered[0]} gives {first[ordered[0]]:.3f} to its first candidate."
+    else:
+        lead = f"Mean probability of the first candidate: {said}. {ordered[0]} is the most concentrated."
+    if len(sources) == 1:
+        read = f"All models read the same responses, those of {next(iter(sources))}."
+        read += " Those of one model are likelier under it than under the others." if len(models) > 1 else ""
+    else:
+        read = (
+            "Each model reads responses of its own: "
+            + "; ".join(f"{m['name']} those of {m['source']}" for m in models)
+            + "."
+        )
+    blocks: list[Block] = [Prose(lead, "lead"), Prose(read)]
+    without = [m["name"] for m in models if "correct" not in m["summary"]]
+    if without:
+        said = f"There are no verdicts for {', '.join(without)}, so correct and incorrect responses are not told apart: give --verifier."
+        blocks.append(Prose(said, "missing"))
+    return blocks
+
+
+def _numbers(summary: _Summary) -> Table:
+    header = [
+        "model",
+        "over",
+        "responses",
+        "tokens",
+        "Λ(1)",
+        "Λ(2)",
+        "Λ(3)",
+        "Λ sampled",
+        "entropy",
+        "sampled at rank 1",
+        "top-3 mass",
+    ]
+    rows = []
+    for m in summary["models"]:
+        for key, name in _SETS.items():
+            numbers = m["summary"] if not key else m["summary"].get(key)
+            if numbers is None:
+                continue
+            logs = [
+                *numbers["concentration_log10"][:3],
+                *[None] * (3 - len(numbers["concentration_log10"])),
+                numbers["sampled_log10"],
+            ]
+            mass = numbers["top_mass"][min(3, len(numbers["top_mass"])) - 1]
+            rows.append(
+                (m["name"], name, str(numbers["responses"]), str(numbers["tokens"]), *(_number(x) for x in logs),
+                 _number(numbers["entropy"]), _number(numbers["sampled_rank1"]), _number(mass))
+            )  # fmt: skip
+    caption = (
+        "Λ(n) is the mean log-probability of the candidate of rank n, log10, a mean over responses of means over their tokens. "
+        "Entropy in nats. Gated tokens are those of high entropy in their response, where SimKO acts."
+    )
+    return Table(header, rows, caption)
+
+
+def _differences(summary: _Summary) -> list[Block]:
+    """A table of differences from the first model; nothing for one model or one problem."""
+    found = summary["differences"]
+    if not found:
+        return []
+    rows: list[list[Cell]] = []
+    for d in found:
+        numbers = [(_signed(m), f"{_signed(low)} to {_signed(high)}") for m, low, high in d["numbers"].values()]
+        rows.append([f"{d['ours']} − {d['other']}", str(d["problems"]), *numbers])
+    caption = (
+        "Differences on the same problems: means over problems of means over responses of means over tokens, with 95 % t "
+        "intervals over problems."
+    )
+    return [Table(["difference", "problems", *found[0]["numbers"]], rows, caption)]
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.3f}".replace("-", "−")
+
+
+def _number(x: float | None) -> str:
+    return _NONE if x is None else f"{x:.3f}".replace("-", "−")
+
+
+def _drawn(drawn: Sequence[Chart]) -> list[Block]:
+    blocks: list[Block] = [Figures([(c.caption, svg(c.label, c.draw)) for c in drawn])]
+    for c in drawn:
+        places = list(dict.fromkeys(x for points in c.series.values() for x in points))
+        rows = [[str(x), *(_number(points.get(x)) for points in c.series.values())] for x in places]
+        blocks.append(Table([c.x, *c.series], rows, folded=f"Numbers: {c.label}"))
+    return blocks
+
+
+# Tokens.
+
+
+def _response(one: Mapping[str, Any], models: Sequence[_Summary], key: str, most: int, alone: bool) -> list[Block]:
+    verdict = {True: "correct", False: "incorrect"}.get(one["correct"], "not judged")
+    what = f"Response {one['sample']} to {one['problem_id']}, {verdict}"
+    what += "" if alone else f", of {one['source']}"
+    blocks: list[Block] = [Heading(what, 3)]
+    if one["prompt"]:
+        blocks.append(Code(one["prompt"]))
+    ranks = {m["name"]: m["candidates"] for m in models}
+    segment = one["segment"]
+    matrices = [
+        Candidates(
+            name,
+            [_column(text, column, name, ranks[name]) for text, column in zip(segment["path"], columns, strict=True)],
+        )
+        for name, columns in segment["models"].items()
+    ]
+    caption = (
+        f"The most uncertain {len(segment['path'])} tokens, from token {segment['start'] + 1}: candidates by rank until they "
+        "reach 95 %, at most eight. The sampled path is framed."
+    )
+    without = ", ".join(name for name in one["views"] if name not in segment["models"])
+    caption += f" Without {without}: it splits the response into other tokens." if without else ""
+    blocks.append(Matrix(f"{key}m", matrices, caption))
+    readings = [Reading(name, [_token(t) for t in view[:most]], ranks[name]) for name, view in one["views"].items()]
+    longest = max(len(r.tokens) for r in readings)
+    caption = f"The first {longest} of {one['tokens']} tokens." if longest < one["tokens"] else ""
+    return [*blocks, TokenView(f"{key}t", readings, caption)]
+
+
+def _token(t: Mapping[str, Any]) -> Token:
+    candidates = [(on_one_line(text), p) for text, p in t["candidates"]]
+    shown = in_text(t["text"]), on_one_line(t["text"])
+    return Token(*shown, t["p"], t["rank"], t["entropy"], t["gated"], t["acts"], candidates)
+
+
+def _column(text: str, column: Mapping[str, Any], own: str, ranks: int) -> Column:
+    elsewhere = {own: column["elsewhere"][own]} | column["elsewhere"]
+    candidates = [
+        Candidate(on_one_line(shown), p, n == column["sampled"], {name: at[n] for name, at in elsewhere.items()})
+        for n, (shown, p) in enumerate(column["candidates"])
+    ]
+    said = f"{column['sampled_p']:.3f}"
+    if column["sampled"] < 0:
+        rank = column["sampled_rank"]
+        said += f", rank {rank}" if rank <= ranks else f", rank > {ranks}"
+    return Column(on_one_line(text), said, candidates, f"{column['rest']:.3f}")
+
+
+# How it was measured.
+
+
+def _measured(summary: _Summary) -> list[Block]:
+    rows = []
+    for m in summary["models"]:
+        left_out = "; ".join(f"{n} ({reason})" for reason, n in m["left_out"].items()) or "none"
+        rows.append(
+            (m["name"], m["path"], m["weights"], m["source"], "; ".join(m["settings"]), m["judge"] or _NONE, str(m["responses"]),
+             left_out, str(m["other_lengths"]))
+        )  # fmt: skip
+    header = (
+        "model",
+        "path",
+        "weights",
+        "responses of",
+        "settings",
+        "verifier",
+        "responses",
+        "left out",
+        "of another length",
+    )
+    first = summary["models"][0]
+    caption = (
+        f"Distributions at temperature {first['temperature']:g}; {first['candidates']} candidates a token; the gate at the "
+        f"{first['gate_quantile']:g} quantile. A response is read as the tokens of its text, and its end token where it was "
+        "sampled: those of another length than was sampled were split into other tokens then."
+    )
+    blocks: list[Block] = [Table(header, rows, caption)]
+    return [*blocks, Code(summary["command"])] if summary["command"] else blocks
