@@ -65,7 +65,7 @@ test-verl-all: $(VERL)/.run
 
 # Warnings are errors. The site is build/site/index.html.
 docs: venv
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: venv
 	$(BIN)/ruff check .
