@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "adapters"))
 MODEL, STEPS = "Qwen/Qwen2.5-0.5B", "max_steps=100"
 RUN = {
     "README.md": 3,
+    "docs/diagnose.md": 3,
     "docs/evaluation.md": 4,
     "docs/extend.md": 5,
     "docs/results/quickstart.md": 1,
@@ -307,3 +308,41 @@ def test_the_quickstart_by_another_penalty(monkeypatch):
     exec(blocks("docs/results/quickstart.md")[0], {})
     overrides = called.call_args.kwargs["overrides"]
     assert read_recipe(find_recipe("quickstart.yaml"), overrides).training.simko_penalty == "advantage"
+
+
+DIAGNOSE = "docs/diagnose.md"
+
+
+def test_the_records_of_a_diagnosis(folder, tmp_path, monkeypatch, capsys):
+    from simko.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    drawn = f"evaluate --model {folder} --task multiplication --limit 2 -n 2 --quiet --out runs/eval"
+    read = f"diagnose --model simko={folder} --samples runs/eval --quiet --out page.html"
+    assert [main(words.split()) for words in (drawn, read)] == [0, 0], capsys.readouterr().err
+    exec(blocks(DIAGNOSE)[0], names := {})
+    assert {"entropy", "correct", "rank", "gated"} <= set(names["tokens"].columns)
+
+
+def test_concentration_in_any_trainer(tmp_path):
+    from tiny import digit_share, tiny_dataset, tiny_model, tiny_tokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    args = GRPOConfig(str(tmp_path), max_steps=1, max_completion_length=4, use_cpu=True, bf16=False, report_to="none")
+    trainer = GRPOTrainer(tiny_model(), digit_share, args, tiny_dataset(), processing_class=tiny_tokenizer())
+    code = blocks(DIAGNOSE)[1].replace("every=20", "every=1")
+    exec(code, {"trainer": trainer})
+    trainer.train()
+    assert (tmp_path / "diagnostics.jsonl").is_file()
+
+
+def test_concentration_in_a_loop_of_ones_own():
+    import torch
+
+    from simko.token_stats import token_stats
+
+    torch.manual_seed(0)
+    s = token_stats(torch.randn(2, 5, 32), torch.randint(32, (2, 5)), top_k=6)
+    batches = [(s.logp, s.entropy, s.topk_logp, torch.ones(2, 5), torch.tensor([True, False]))]
+    exec(blocks(DIAGNOSE)[2], names := {"batches": batches})
+    assert names["sums"].summary()["concentration_log10"]
