@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from browser import chromium_page
 
+from simko.report import make_document, read_content
 from simko.report.diagnosis import diagnosis_text, is_diagnosis, read_diagnosis, write_diagnosis
+from simko.report.document import Figures, Heading
+from simko.report.plots import themed
 from simko.report.tokens import in_text, on_one_line
 from simko.scoring import summarise_records
 from simko.scoring.records import Records, TokenRows
@@ -93,6 +96,24 @@ def test_what_the_page_says(tmp_path):
     (records / "diagnosis.json").write_text('{"models": []}')
     with pytest.raises(ValueError, match="of another version: simko diagnose --records"):
         read_diagnosis(records)
+
+
+def test_a_model_has_one_colour_on_a_page_of_several_diagnoses(tmp_path):
+    for name in ("mine", "other"):
+        records = write_records(tmp_path / name, [name], PLAIN)
+        summarise_records(records)
+    content = read_content([str(tmp_path / "mine"), str(tmp_path / "other")])
+    page = make_document(content)
+    svgs = {name: [] for name in ("mine", "other")}
+    for block in page.blocks:
+        for chart in block.drawn if isinstance(block, Figures) else ():
+            svgs[chart.label.rpartition(" of ")[2]].append(chart.svg)
+    for name, other in (("mine", "other"), ("other", "mine")):
+        assert len(svgs[name]) == 9
+        assert all(themed(page.colours[name]) in one for one in svgs[name])
+        assert not any(themed(page.colours[other]) in one for one in svgs[name])
+    alone = make_document(read_content([str(tmp_path / "mine")]))
+    assert not any(isinstance(block, Heading) and block.text == alone.title for block in alone.blocks)
 
 
 def test_without_verdicts_the_page_says_so(tmp_path):

@@ -1,6 +1,7 @@
 """A diagnosis -> the part of a page that shows where the probability of each model gathers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
 
 def write_diagnosis(summary: _Summary, path: Path) -> Path:
     """Write the page to path, whole or not at all."""
-    names = [m["name"] for m in summary["models"]]
-    blocks = [*diagnosis_numbers(summary), *diagnosis_details(summary)]
-    return write_document(Document(diagnosis_title(summary), blocks, colours(names)), path)
+    hues = colours([m["name"] for m in summary["models"]])
+    blocks = [*diagnosis_numbers(summary), *diagnosis_details(summary, hues)]
+    return write_document(Document(diagnosis_title(summary), blocks, hues), path)
 
 
 def diagnosis_text(summary: _Summary) -> str:
@@ -65,13 +66,19 @@ def diagnosis_numbers(summary: _Summary) -> list[Block]:
     return [*_words(summary), _numbers(summary), *_differences(summary)]
 
 
-def diagnosis_details(summary: _Summary, key: str = "d") -> list[Block]:
-    """Its charts, candidate matrices and token views. key: a word that no other diagnosis of the page has."""
+def diagnosis_details(summary: _Summary, hues: Mapping[str, str], key: str = "d") -> list[Block]:
+    """Its charts, candidate matrices and token views.
+
+    hues: {model: its colour}. key: a word that no other diagnosis of the page has.
+    """
     models = summary["models"]
     blocks: list[Block] = []
-    for heading, words, drawn in charts(models):
+    for heading, words, drawn in charts(models, hues):
         if drawn:
-            blocks += [Heading(heading), Prose(words, "caption"), Figures(drawn)]
+            named = [
+                replace(chart, label=f"{chart.label} of {', '.join(m['name'] for m in models)}") for chart in drawn
+            ]
+            blocks += [Heading(heading), Prose(words, "caption"), Figures(named)]
     if summary["shown"]:
         each = max(20, _TOKENS_OF_PAGE // max(1, sum(len(one["views"]) for one in summary["shown"])))
         alone = len({one["source"] for one in summary["shown"]}) == 1

@@ -15,15 +15,20 @@ _LEAST = -12.0  # log10 of a probability, drawn
 _Summary = Mapping[str, Any]
 
 
-def charts(models: Sequence[_Summary]) -> list[tuple[str, str, list[Chart]]]:
-    """(heading, words, charts)."""
-    histograms = [_rank_histogram(models, n) for n in range(3)]
+def charts(models: Sequence[_Summary], hues: Mapping[str, str]) -> list[tuple[str, str, list[Chart]]]:
+    """(heading, words, charts). hues: {model: its colour}."""
+    histograms = [_rank_histogram(models, n, hues) for n in range(3)]
     judged = [m for m in models if "correct" in m["summary"]]
     return [
         (
             "How the probability falls with the rank",
             "As Λ(1) nears 0 and the others sink, there is little left to sample from: K draws show one token.",
-            [_by_rank(models, ""), _by_rank(models, "gated"), _distinct(models, ""), _distinct(models, "gated")],
+            [
+                _by_rank(models, "", hues),
+                _by_rank(models, "gated", hues),
+                _distinct(models, "", hues),
+                _distinct(models, "gated", hues),
+            ],
         ),
         (
             "Over the training",
@@ -33,12 +38,12 @@ def charts(models: Sequence[_Summary]) -> list[tuple[str, str, list[Chart]]]:
         (
             "How often each rank has how much",
             "Share of all tokens by the entropy of their distribution, and by the probability of its first three candidates.",
-            [_entropy_histogram(models), *[h for h in histograms if h is not None]],
+            [_entropy_histogram(models, hues), *[h for h in histograms if h is not None]],
         ),
         (
             "Correct and incorrect responses",
             "The same by verdict: solid for correct responses, dashed for incorrect ones.",
-            [_by_verdict(judged)] if judged else [],
+            [_by_verdict(judged, hues)] if judged else [],
         ),
     ]
 
@@ -57,8 +62,8 @@ def _ranks(numbers: _Summary) -> dict[int, float]:
     return {n: max(_LEAST, x) for n, x in enumerate(logs, start=1) if x is not None}
 
 
-def _by_rank(models: Sequence[_Summary], key: str) -> Chart:
-    hues, series = colours([m["name"] for m in models]), {m["name"]: _ranks(_of(m, key)) for m in models}
+def _by_rank(models: Sequence[_Summary], key: str, hues: Mapping[str, str]) -> Chart:
+    series = {m["name"]: _ranks(_of(m, key)) for m in models}
     sampled = {m["name"]: _of(m, key)["sampled_log10"] for m in models}
     which = "gated tokens" if key else "all tokens"
 
@@ -76,8 +81,8 @@ def _by_rank(models: Sequence[_Summary], key: str) -> Chart:
     return Chart(f"log-probability by rank, {which}", draw, with_sampled, "rank", caption)
 
 
-def _distinct(models: Sequence[_Summary], key: str) -> Chart:
-    hues, found = colours([m["name"] for m in models]), {m["name"]: _of(m, key)["distinct"] for m in models}
+def _distinct(models: Sequence[_Summary], key: str, hues: Mapping[str, str]) -> Chart:
+    found = {m["name"]: _of(m, key)["distinct"] for m in models}
     which = "gated tokens" if key else "all tokens"
 
     def draw(figure: "Figure") -> None:
@@ -112,10 +117,10 @@ def _over_steps(models: Sequence[_Summary], n: int) -> Chart | None:
         return None
 
     def draw(figure: "Figure") -> None:
-        panel, hues = step_axes(figure, f"Λ({n + 1}), log10"), colours(list(runs))
+        panel, of_run = step_axes(figure, f"Λ({n + 1}), log10"), colours(list(runs))
         for run, points in runs.items():
-            panel.plot(list(points), list(points.values()), color=hues[run], marker="o", markersize=4)
-        label_ends(panel, [(run, list(points.values())[-1], colours(list(runs))[run]) for run, points in runs.items()])
+            panel.plot(list(points), list(points.values()), color=of_run[run], marker="o", markersize=4)
+        label_ends(panel, [(run, list(points.values())[-1], of_run[run]) for run, points in runs.items()])
 
     return Chart(
         f"rank {n + 1} over the training", draw, runs, "step", f"Mean log-probability of rank {n + 1}, all tokens."
@@ -130,8 +135,8 @@ def _bars(panel: Any, shares: Mapping[str, Sequence[float]], hues: Mapping[str, 
         panel.bar(at, share, width=width, color=hues[name], label=name)
 
 
-def _entropy_histogram(models: Sequence[_Summary]) -> Chart:
-    hues, edges = colours([m["name"] for m in models]), models[0]["summary"]["entropy_histogram"]["edges"]
+def _entropy_histogram(models: Sequence[_Summary], hues: Mapping[str, str]) -> Chart:
+    edges = models[0]["summary"]["entropy_histogram"]["edges"]
     shares = {m["name"]: [x or 0.0 for x in m["summary"]["entropy_histogram"]["share"]] for m in models}
     named = [f"{a:g}+" if b is None else f"{a:g}–{b:g}" for a, b in itertools.pairwise(edges)]
 
@@ -145,10 +150,10 @@ def _entropy_histogram(models: Sequence[_Summary]) -> Chart:
     return Chart("tokens by entropy", draw, series, "entropy", "Tokens by the entropy of their distribution.")
 
 
-def _rank_histogram(models: Sequence[_Summary], n: int) -> Chart | None:
+def _rank_histogram(models: Sequence[_Summary], n: int, hues: Mapping[str, str]) -> Chart | None:
     if any(len(m["summary"]["rank_histogram"]["share"]) <= n for m in models):
         return None
-    hues, edges = colours([m["name"] for m in models]), models[0]["summary"]["rank_histogram"]["edges"]
+    edges = models[0]["summary"]["rank_histogram"]["edges"]
     shares = {m["name"]: [x or 0.0 for x in m["summary"]["rank_histogram"]["share"][n]] for m in models}
 
     def draw(figure: "Figure") -> None:
@@ -170,8 +175,7 @@ def _rank_histogram(models: Sequence[_Summary], n: int) -> Chart | None:
     return Chart(f"probability of rank {n + 1}", draw, series, "probability", caption)
 
 
-def _by_verdict(models: Sequence[_Summary]) -> Chart:
-    hues = colours([m["name"] for m in models])
+def _by_verdict(models: Sequence[_Summary], hues: Mapping[str, str]) -> Chart:
     sides = {(m["name"], key): _ranks(_of(m, key)) for m in models for key in ("correct", "incorrect")}
 
     def draw(figure: "Figure") -> None:

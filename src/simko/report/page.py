@@ -20,6 +20,7 @@ from simko.report.words import LIMITS
 def make_document(content: Content) -> Document:
     """The document. A part is there if its data are."""
     names = content.names
+    hues = {name: colour(name, names) for name in names}
     blocks = numbers(content)
     for section in content.sections:
         blocks += answers(section)
@@ -27,11 +28,11 @@ def make_document(content: Content) -> Document:
     if content.runs:
         blocks += [*training(content.runs, names), *concentration(content.runs, names)]
     for number, summary in enumerate(content.diagnoses):
-        blocks += diagnosis_details(summary, f"d{number}-")
+        blocks += diagnosis_details(summary, hues, f"d{number}-")
     blocks += setup(content)
     if content.sections:
         blocks += [Heading("What these numbers do and do not show"), Bullets(LIMITS)]
-    return Document(content.title, blocks, {name: colour(name, names) for name in names})
+    return Document(content.title, blocks, hues)
 
 
 def numbers(content: Content) -> list[Block]:
@@ -49,7 +50,8 @@ def numbers(content: Content) -> list[Block]:
     for sweep in content.sweeps:
         blocks += by_temperature(sweep)
     for summary in content.diagnoses:
-        blocks += [Heading(diagnosis_title(summary)), *diagnosis_numbers(summary)]
+        title = diagnosis_title(summary)
+        blocks += [*([Heading(title)] if title != content.title else []), *diagnosis_numbers(summary)]
     return blocks
 
 
