@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
@@ -89,14 +90,14 @@ def new_signs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the signs say that began to hold with the last of the logged rows."""
     found = []
     for sign in SIGNS:
-        prefix = sign.metric if sign.metric.endswith("/") else None
-        names = sorted({name for row in rows for name in row if prefix and name.startswith(prefix)}) or [sign.metric]
-        for name in names:
-            values = [float(row.get(name, 0.0)) for row in rows if prefix or name in row]
-            if not values or (not prefix and name not in rows[-1]):
+        several = sign.metric.endswith("/")
+        for name in rows[-1]:
+            if name != sign.metric and not (several and name.startswith(sign.metric)):
                 continue
-            shown = [sign.holds(value, values[0]) for value in values]
-            began = len(shown) == _PATIENCE or not all(shown[-_PATIENCE - 1 :])
-            if began and len(shown) >= _PATIENCE and all(shown[-_PATIENCE:]):
-                found.append(sign.said.format(now=values[-1], first=values[0], name=name.removeprefix(prefix or "")))
+            logged = (float(row.get(name, 0.0)) for row in reversed(rows) if several or name in row)
+            last = list(islice(logged, _PATIENCE + 1))
+            first = next(float(row.get(name, 0.0)) for row in rows if several or name in row)
+            shown = [sign.holds(value, first) for value in last]
+            if len(shown) >= _PATIENCE and all(shown[:_PATIENCE]) and not all(shown[_PATIENCE:] or [False]):
+                found.append(sign.said.format(now=last[0], first=first, name=name.removeprefix(sign.metric)))
     return found
