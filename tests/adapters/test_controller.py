@@ -14,6 +14,7 @@ from tiny import TRAINING, fixed_rollout, tiny_dataset
 from simko.adapters.trl import MethodTrainer
 from simko.adapters.trl.config import MethodConfig
 from simko.adapters.trl.resume import needed_files
+from simko.evaluate.checkpoint_files import described_run, seal, step_of
 from simko.objectives import METHODS
 from simko.objectives.controllers import BASE_UPDATES
 
@@ -207,6 +208,12 @@ CARRIED = {
 }
 
 
+def rewrite_method(checkpoint, content):
+    """As a run would have written it."""
+    (checkpoint / "method.json").write_text(json.dumps(content))
+    seal(checkpoint, step_of(checkpoint), described_run(checkpoint))
+
+
 @pytest.mark.parametrize(
     "name", [n if n in FOLLOWING or n == "by metrics" else pytest.param(n, marks=pytest.mark.slow) for n in CARRIED]
 )
@@ -223,10 +230,10 @@ def test_a_continued_run_is_the_one_that_was_never_stopped(tmp_path, monkeypatch
 
     kept = json.loads((checkpoint / "method.json").read_text())
     forgotten = {"state": {}, "options": row.options}
-    (checkpoint / "method.json").write_text(json.dumps(forgotten))
+    rewrite_method(checkpoint, forgotten)
     assert not torch.equal(weights_after(tmp_path, step=2, **options), whole)
     (checkpoint / "method.json").unlink()
-    with pytest.raises(ValueError, match=r"checkpoint-2 has no method\.json, so that a continued run would differ"):
+    with pytest.raises(ValueError, match=r"checkpoint-2 is damaged: method\.json is missing"):
         weights_after(tmp_path, step=2, **options)
     assert kept != forgotten
 
@@ -246,7 +253,7 @@ def test_adaptive_simko_continues_its_base_and_its_alpha(tmp_path, name):
         kept = json.loads(file.read_text())
         assert kept["state"]["updates"] == min(step, BASE_UPDATES)
         assert ("alpha" in kept["options"]) == (step > BASE_UPDATES)
-        file.write_text(json.dumps({"state": {}, "options": {}}))
+        rewrite_method(file.parent, {"state": {}, "options": {}})
         assert not torch.equal(weights_after(tmp_path, step=step, **options), whole)
 
 

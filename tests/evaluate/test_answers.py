@@ -104,7 +104,7 @@ def test_majority_takes_time_by_the_samples_alone(kind):
         begun = time.process_time()
         assert all(0 <= majority(rows, k) <= 1 for k in (4, 64, 1024, total // 2) if k <= total)
         spent[n] = time.process_time() - begun
-    assert spent[10_000] < min(4, 40 * max(spent[1000], 0.03))
+    assert spent[10_000] < min(8, 80 * max(spent[1000], 0.03))  # by pairs of answers it would be a hundred times
 
 
 def test_majority_of_many_samples_by_simulation():
