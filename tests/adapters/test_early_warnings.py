@@ -56,8 +56,15 @@ def test_a_run_that_goes_well_is_told_nothing(name):
 
 
 def test_a_rule_that_was_not_there_at_first():
-    rows = [{"loss": 0.0}, *({"loss": 0.0, "verdicts/rule/phrase": 0.9} for _ in range(3))]
-    assert "by the rule phrase" in new_signs(rows)[0]
+    phrase = {"loss": 0.0, "verdicts/rule/phrase": 0.9}
+    boxed = {"loss": 0.0, "verdicts/rule/box": 1.0}
+    assert len(new_signs([boxed, *[phrase] * 3])) == 1
+    between = [
+        row for _ in range(3) for row in ({"loss": 0.0}, phrase)
+    ]  # rows of a rollout's later updates have no verdicts
+    assert len(new_signs([boxed, *between])) == 1
+    assert new_signs([boxed, *between, {"loss": 0.0}]) == []
+    assert new_signs([{"loss": 0.0}, *[phrase] * 3]) == [], "nothing was correct before"
 
 
 def test_what_a_verifier_tells_of_its_verdicts():

@@ -210,17 +210,15 @@ def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:
     k, total = shown[0].differences[-1].k, sum(adds.values())
     parts = ", ".join(f"{points_apart(value)} {_often(name)}" for name, value in adds.items())
     few = f", without {rest:.1f} problems in strata of too few" if rest >= 0.1 else ""
-    said = (
+    return (
         f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}{few}. By how often {pair.other} solves a problem: "
         f"{parts}."
     )
-    low = min(adds, key=lambda name: adds[name])
-    inverted = round(100 * total, 1) < 0
-    return f"{said} Most of the loss is at those that it solves {_often(low)}." if inverted else said
 
 
 def _often(stratum: str) -> str:
-    return stratum if stratum == "never" else f"in {stratum.replace('below', 'less than')} of its samples"
+    shares = {"below 1/16": "less than 1/16", "below 1/2": "1/16 to 1/2"}
+    return stratum if stratum == "never" else f"in {shares.get(stratum, stratum)} of its samples"
 
 
 def _stratum_chart(section: Section, pair: Pair, stratum: Stratum, names: Sequence[str]) -> Chart:

@@ -87,17 +87,27 @@ class EarlyWarnings(TrainerCallback):
 
 
 def new_signs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the signs say that began to hold with the last of the logged rows."""
+    """What the signs say that began to hold with the last of the logged rows.
+
+    A sign is read off the rows that log its metric, or for several metrics, any of them: a rule that found nothing has no
+    metric in a row in which another one did.
+    """
     found = []
     for sign in SIGNS:
         several = sign.metric.endswith("/")
-        for name in rows[-1]:
-            if name != sign.metric and not (several and name.startswith(sign.metric)):
-                continue
-            logged = (float(row.get(name, 0.0)) for row in reversed(rows) if several or name in row)
-            last = list(islice(logged, _PATIENCE + 1))
-            first = next(float(row.get(name, 0.0)) for row in rows if several or name in row)
-            shown = [sign.holds(value, first) for value in last]
+
+        def belongs(name: str, sign: Sign = sign, several: bool = several) -> bool:
+            return name == sign.metric or (several and name.startswith(sign.metric))
+
+        names = [name for name in rows[-1] if belongs(name)]
+        if not names:
+            continue
+        last = list(islice((row for row in reversed(rows) if any(map(belongs, row))), _PATIENCE + 1))
+        begin = next(row for row in rows if any(map(belongs, row)))
+        for name in names:
+            first = float(begin.get(name, 0.0))
+            shown = [sign.holds(float(row.get(name, 0.0)), first) for row in last]
             if len(shown) >= _PATIENCE and all(shown[:_PATIENCE]) and not all(shown[_PATIENCE:] or [False]):
-                found.append(sign.said.format(now=last[0], first=first, name=name.removeprefix(sign.metric)))
+                said = sign.said.format(now=rows[-1][name], first=first, name=name.removeprefix(sign.metric))
+                found.append(said)
     return found
