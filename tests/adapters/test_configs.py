@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from tiny import make_trainer, tiny_model
+from tiny import TRAINING, make_trainer, tiny_model
 from trl import GRPOConfig
 
 from simko.adapters.trl import MethodConfig, RLVRConfig, RLVRTrainer, SimKOConfig
@@ -121,3 +121,9 @@ def test_the_models_own_generation_config_counts(tmp_path, caplog):
         model.generation_config.no_repeat_ngram_size = 3
         make_trainer(tmp_path / "b", RLVRTrainer, model=model)
     assert "rollouts are sampled with no_repeat_ngram_size=3" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e300])
+def test_a_time_limit_that_cannot_be_waited_for_is_refused(tmp_path, seconds):
+    with pytest.raises(ValueError, match=r"reward_timeout must be a number of seconds above 0, at most \d+"):
+        RLVRConfig(str(tmp_path), reward_timeout=seconds, **TRAINING)

@@ -232,3 +232,26 @@ def test_two_processes(tmp_path, sharded):
         same = json.loads((tmp_path / f"same-{rank}.json").read_text())
         assert same == dict.fromkeys("2347", True)
     assert damage(tmp_path / "out" / "checkpoint-4", needed=["rng_state_0.pth", "rng_state_1.pth"]) is None
+
+
+class _BestAtEveryStep(TrainerCallback):
+    """Marks each model as the best so far, as a rising pass@K does."""
+
+    def on_step_end(self, args, state, control, **_):
+        state.best_global_step, control.should_save = state.global_step, True
+
+
+@pytest.mark.parametrize(("rising", "limit"), [(False, 1), (False, 2), (True, 2)])  # of 1 Trainer keeps the best alone
+def test_rotation_spares_the_last_checkpoint_that_a_run_continues_from(tmp_path, rising, limit):
+    """Saves inside a rollout, of the best model and of the run's end, would else leave only themselves."""
+    options = {"steps_per_generation": 4, "save_strategy": "steps", "save_steps": 4, "save_total_limit": limit}
+    options |= {"lr_scheduler_type": "constant", "per_device_train_batch_size": 4, "num_iterations": 1}
+    trainer = make_trainer(tmp_path, RLVRTrainer, dataset=tiny_dataset(16), max_steps=7, **options)
+    if rising:
+        trainer.callback_handler.callbacks.insert(0, _BestAtEveryStep())  # before saves are put off
+    trainer.train()
+    left = {int(p.name.removeprefix("checkpoint-")) for p in (tmp_path / "out").glob("checkpoint-*")}
+    assert {4, 7} <= left
+    assert len(left) <= max(limit, 2)
+    again = make_trainer(tmp_path, RLVRTrainer, dataset=tiny_dataset(16), max_steps=8, **options)
+    assert again.train(resume_from_checkpoint=True).global_step == 8

@@ -11,11 +11,10 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
-from transformers.trainer_utils import rotate_checkpoints
 
 from simko.adapters.trl import resume
 from simko.adapters.trl.identity import describe_run
-from simko.evaluate.checkpoint_files import INCOMPLETE, put_in_place, seal
+from simko.evaluate.checkpoint_files import INCOMPLETE, checkpoints, put_in_place, seal, step_of
 from simko.evaluate.files import locked
 
 logger = logging.getLogger("simko")
@@ -25,7 +24,7 @@ class Checkpoints:
     """A mix-in for GRPOTrainer of TRL's and its kin, first among the bases: `class Mine(Checkpoints, GRPOTrainer)`.
 
     - A checkpoint is written aside, sealed with a manifest of hashes and renamed, so that a kill or a full disk leaves it
-      out. save_total_limit is counted after that.
+      out. save_total_limit is counted after that, and spares the last one that a run can continue from.
     - train(resume_from_checkpoint=True) continues from the newest whole one, says which it skips and why, and begins
       anew where there is none. A path that is given must be whole.
     - A continued run is the one that was never stopped, bit for bit on a CPU, or it is refused: see resume.py. Another
@@ -124,7 +123,19 @@ class Checkpoints:
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(checkpoint))
         if self.args.should_save:
-            rotate_checkpoints(str(directory), self.args.save_total_limit, self.state.best_model_checkpoint)
+            self._rotate(directory, checkpoint)
+
+    def _rotate(self, directory: Path, newest: Path) -> None:
+        """Remove the oldest checkpoints beyond save_total_limit; never this one, the best one, nor the last that a run can
+        continue from. Trainer's rotation does not know the last: saves of the best model may lie inside a rollout."""
+        found, limit = checkpoints(directory), self.args.save_total_limit
+        per_epoch, best = resume.updates_per_epoch_of(self), self.state.best_model_checkpoint
+        fits = [c for c in found if resume.opens_a_rollout(step_of(c), self.args, per_epoch)]
+        needed = dict.fromkeys([newest, *([Path(best)] if best else []), *fits[:1]])
+        kept = list(dict.fromkeys([*needed, *found]))[: max(limit or 0, len(needed))]
+        for old in found if limit else ():
+            if old not in kept:
+                shutil.rmtree(old, ignore_errors=True)
 
     def _name_best(self, directory: Path, folder: Path) -> None:
         """Name the best checkpoint, which Trainer looks for beside this one, by where it is or will be."""

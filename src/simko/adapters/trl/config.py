@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -128,8 +128,11 @@ class MethodConfig(GRPOConfig):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         check_count("max_skipped_updates", self.max_skipped_updates, 0)
-        if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:
-            raise ValueError(f"reward_timeout must be a number of seconds above 0, got {self.reward_timeout!r}")
+        if self.reward_timeout is not None and not 0 < self.reward_timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(
+                f"reward_timeout must be a number of seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, got "
+                f"{self.reward_timeout!r}; null is no limit"
+            )
         check_count("grpo_warmup_steps", self.grpo_warmup_steps, 0)
         check_count("probe_every", self.probe_every, 0)
         if self.probe_rows is not None:
