@@ -7,10 +7,10 @@ import re
 import shutil
 import sqlite3
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from page_text import flat, read, section_of, spread
 
 from simko.cli.main import main
 from simko.evaluate import SampleStore, only_setting
@@ -26,42 +26,6 @@ from simko.report.words import best_temperature, claims, judge, levels, notes, p
 
 HOSTILE = "<script>top.pwned=1</script></svg></pre>\"'&<img src=x onerror=top.pwned=1>{{7*7}}$x^$"
 UNSEEN = "nul\x00 escape\x1b[2J bell\x07 bidi\u202eevil zero\u200bwidth"
-
-
-class Tags(HTMLParser):
-    """Collects tags, attributes, and the text that a reader sees."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.attributes, self.words = set(), [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def read(path: Path) -> tuple[str, Tags]:
-    page = path.read_text(encoding="utf-8")
-    tags = Tags()
-    tags.feed(page)
-    return page, tags
-
-
-def flat(value, count=40):
-    return {f"q{i:02d}": value for i in range(count)}
-
-
-def spread(low, high, count=40):
-    """Correct counts between low and high, evenly over problems."""
-    return {f"q{i:02d}": round(low + (high - low) * i / (count - 1)) for i in range(count)}
-
-
-def section_of(study_dir):
-    (section,) = read_study(study_dir).sections
-    return section
 
 
 def pairs(section):
@@ -333,40 +297,6 @@ def test_settings_mark_what_differs(make_study):
     rows = option_rows([r.config for r in study.runs])
     assert [(r.key, r.differs) for r in rows] == [("method", True), ("learning_rate", False)]
     assert rows[0].values == ("grpo", "simko")
-
-
-@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_every_chart_is_a_file_and_markdown_shows_it(make_study, suffix, start, capsys):
-    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
-    words = ["report", str(root), "--format", "md", "--figures", suffix]
-    assert main(words) == 0
-    files = {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
-    text = (root / "report.md").read_text(encoding="utf-8")
-    assert len(files) == len(re.findall(r"!\[[^]]*\]\(report-figures/([^)]*)\)", text)) > 10
-    assert f"{len(files)} figures in {root}/report-figures" in capsys.readouterr().out
-    for path, content in files.items():
-        assert content.startswith(start)
-        assert f"(report-figures/{path.name})" in text
-    assert not (root / "report.html").exists()
-    assert main(words) == 0
-    assert files == {path: path.read_bytes() for path in (root / "report-figures").iterdir()}
-
-
-def test_page_markdown_and_terminal_say_the_same(make_study, capsys):
-    root = make_study({"base": spread(1, 9), "simko": spread(3, 20)})
-    assert main(["report", str(root)]) == 0
-    printed = capsys.readouterr().out
-    assert main(["report", str(root), "--format", "md"]) == 0
-    markdown = (root / "report.md").read_text(encoding="utf-8")
-    section = section_of(root)
-    _, tags = read(root / "report.html")
-    page = " ".join("".join(tags.words).split())
-    for sentence in (*levels(section), *notes(section), *(found.figures for found in claims(section))):
-        for place in (printed, markdown, page):
-            assert sentence in place
-    for point in section.sides[1].curve.points:
-        for place in (printed, markdown, page):
-            assert f"{100 * point.estimate:.1f}" in place
 
 
 def test_no_study_is_refused(tmp_path, make_study):

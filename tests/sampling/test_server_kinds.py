@@ -397,5 +397,4 @@ def test_sixty_four_requests_are_under_way_at_once(serve: Serve) -> None:
 
 
 def test_the_identity_is_json(serve: Serve) -> None:
-    identity = OpenAISampler(serve().url, "words").identity
-    assert json.loads(json.dumps(identity)) == identity
+    assert json.loads(json.dumps(identity := OpenAISampler(serve().url, "words").identity)) == identity

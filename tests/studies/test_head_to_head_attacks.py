@@ -192,3 +192,10 @@ def test_a_killed_study_leaves_no_worker(small, tmp_path):
     for worker in alive:
         worker.kill()
     assert not alive
+
+
+def test_what_is_no_protocol_is_refused(tmp_path):
+    for text in ("", "[1, 2]", "a: [", "\x00"):
+        (tmp_path / "p.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"p\.yaml"):
+            read_protocol(tmp_path / "p.yaml")

@@ -173,13 +173,6 @@ def test_a_wrong_protocol_is_refused(tmp_path, change, message):
         read_protocol(tmp_path / "p.yaml")
 
 
-def test_what_is_no_protocol_is_refused(tmp_path):
-    for text in ("", "[1, 2]", "a: [", "\x00"):
-        (tmp_path / "p.yaml").write_text(text)
-        with pytest.raises(ValueError, match=r"p\.yaml"):
-            read_protocol(tmp_path / "p.yaml")
-
-
 def test_every_method_is_tuned_on_as_many_runs_and_the_best_goes_to_the_finals(protocol):
     rows, ran = [], []
     values = iter(range(1, 100))
