@@ -320,6 +320,14 @@ def test_what_is_refused(tmp_path, tiny_base, other, run, capsys):
     assert diagnose(*base, "--samples", run) == 0  # as the message says
 
 
+@pytest.mark.parametrize(
+    "words", [["--temperature", "0.5"], ["--per-problem", "1"], ["--samples", "x"], ["--chat"], ["--verifier", "math"]]
+)
+def test_what_says_how_models_read_needs_a_model(tmp_path, capsys, words):
+    assert main(["diagnose", "--records", str(tmp_path), "--out", str(tmp_path / "page.html"), *words]) == 2
+    assert f"{words[0]} says how responses are read, and no --model reads any" in capsys.readouterr().err
+
+
 def test_settings_are_never_mixed(tmp_path, tiny_base, capsys):
     out = tmp_path / "run"
     words = ["--task", "operator_puzzle", "--limit", "2", "-n", "2", "--temperature", "0.5,1", "--quiet"]

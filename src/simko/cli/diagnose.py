@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from simko.scoring.scored import ModelChoice
 
 
+_SCORING = ("candidates", "temperature", "gate_quantile", "chat", "batch_size", "dtype", "device")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "simko diagnose --model [NAME=]MODEL ... --samples SAMPLES --out PAGE.html [options]"
     parser.add_argument(
@@ -42,18 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("scoring")
-    group.add_argument("--candidates", type=_count, default=20, metavar="N", help="kept of each token (default 20)")
+    group.add_argument("--candidates", type=_count, metavar="N", help="kept of each token (default 20)")
     group.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="of the distributions (default 1, the model's own)"
+        "--temperature", type=float, metavar="T", help="of the distributions (default 1, the model's own)"
     )
-    group.add_argument("--gate-quantile", type=float, default=0.8, metavar="Q", help="of SimKO's gate (default 0.8)")
+    group.add_argument("--gate-quantile", type=float, metavar="Q", help="of SimKO's gate (default 0.8)")
     group.add_argument(
         "--chat",
         action=argparse.BooleanOptionalAction,
         help="whether prompts were in the chat template, for samples that do not say",
     )
-    group.add_argument("--batch-size", type=_count, default=16, metavar="N", help="responses at a time (default 16)")
-    group.add_argument("--dtype", default="auto", help="float32, bfloat16, ... (default: the checkpoint's)")
+    group.add_argument("--batch-size", type=_count, metavar="N", help="responses at a time (default 16)")
+    group.add_argument("--dtype", help="float32, bfloat16, ... (default: the checkpoint's)")
     group.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
@@ -63,6 +66,14 @@ def run(args: argparse.Namespace) -> None:
     from simko.scoring import summarise_records
 
     directory = args.records or args.out.with_suffix(".records")
+    given = [
+        name for name in ("samples", "verifier", "per_problem", "show", *_SCORING) if getattr(args, name) is not None
+    ]
+    if given and not args.model:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} says how responses are read, and no --model reads any: give the models, or leave it "
+            "out to make the page again from --records"
+        )
     summary = _scored(args, directory) if args.model else summarise_records(directory)
     page = write_diagnosis(summary, args.out)
     print(diagnosis_text(summary))
@@ -82,19 +93,18 @@ def _scored(args: argparse.Namespace, directory: Path) -> dict[str, object]:
         raise ValueError(
             f"--samples is given {len(args.samples)} times for {len(args.model)} models: once for all, or once for each"
         )
-    if not 0 < args.temperature < float("inf"):
+    if args.temperature is not None and not 0 < args.temperature < float("inf"):
         raise ValueError(f"--temperature is {args.temperature}: give a number above 0")
-    if not 0 <= args.gate_quantile <= 1:
+    if args.gate_quantile is not None and not 0 <= args.gate_quantile <= 1:
         raise ValueError(f"--gate-quantile is {args.gate_quantile}: give a number from 0 to 1")
     read = {
         s: read_responses(s, verifier=args.verifier, per_problem=args.per_problem) for s in dict.fromkeys(args.samples)
     }
-    options = ("candidates", "temperature", "gate_quantile", "chat", "batch_size", "dtype", "device")
     return diagnose(
         [_model(text) for text in args.model],
         [read[s] for s in args.samples],
         directory,
-        Scoring(**{name: getattr(args, name) for name in options}),
+        Scoring(**{name: value for name in _SCORING if (value := getattr(args, name)) is not None}),
         command=shlex.join(["simko", *sys.argv[1:]]),
         show=[_key(text) for text in args.show or ()],
         progress=not args.quiet,
