@@ -166,13 +166,15 @@ def test_kills_once_a_second_cost_no_verdict(victims: str) -> None:
 
         killer = threading.Thread(target=kill)
         killer.start()
+        outcomes, rounds = [], 0
         try:
-            outcomes = made.grade(jobs(*orders))
+            while len(killed) < 2:  # a fast machine grades one round between two kills
+                outcomes += made.grade(jobs(*orders))
+                rounds += 1
         finally:
             done.set()
             killer.join()
-    assert len(killed) > 1
-    assert outcomes == ["correct" if order == "42" else "wrong" for order in orders]
+    assert outcomes == ["correct" if order == "42" else "wrong" for order in orders * rounds]
 
 
 def test_an_answer_that_ends_the_worker_costs_itself_alone() -> None:
