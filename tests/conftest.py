@@ -5,6 +5,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU; read w
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,21 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("simko", deadline=None)  # the machine may do other things
 settings.load_profile("simko")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The marker `few`."""
+    cases = defaultdict(list)
+    for item in items:
+        if (marker := item.get_closest_marker("few")) and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0], marker.args[0]].append(item)
+    for (_, few), found in cases.items():
+        kept = {i * (len(found) - 1) // (few - 1) for i in range(few)}
+        for i, item in enumerate(found):
+            if i not in kept:
+                item.add_marker(pytest.mark.slow)
+
 
 DATA = Path(__file__).resolve().parent / "data"
 WHOLE = Path(__file__).resolve().parents[2] / "shared" / "bench-data"

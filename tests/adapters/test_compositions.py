@@ -159,7 +159,7 @@ def check(tmp_path, monkeypatch, row, *, iterations=2, **options):
 
 
 @settings(
-    max_examples=12, derandomize=True, deadline=None, database=None,
+    max_examples=6, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(
@@ -203,6 +203,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", ["one pass", "looked up"])
 @pytest.mark.parametrize("name", UNPLANNED)
+@pytest.mark.few(4)
 def test_variants_of_simko(tmp_path, monkeypatch, name, way):
     if way == "looked up":
         monkeypatch.setattr("simko.adapters.trl.loss.one_pass_candidates", lambda method, device: None)

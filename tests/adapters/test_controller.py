@@ -99,6 +99,7 @@ CHANGING = {
 
 
 @pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.few(4)
 def test_each_update_trains_with_the_options_that_the_controller_gave(run, name):
     row, option = CHANGING[name]
     trainer = run(row, accumulate=2, max_steps=3)
@@ -173,6 +174,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.few(2)
 def test_what_trl_could_not_follow_is_refused_before_it_trains(run, name):
     row, options, said = REFUSED[name]
     trainer = run(row, max_steps=3, **options)

@@ -46,6 +46,7 @@ def trainer_of(tmp_path, mode, cls=SimKOTrainer, **options):
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.few(2)
 def test_simko_trains_where_grpo_does(tmp_path, mode, temperature):
     trainer = trainer_of(tmp_path, mode, temperature=temperature)
     trainer.train()
@@ -76,6 +77,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("mode", [*MODES, "fp32"])
 @pytest.mark.parametrize("difference", ELSEWHERE)
+@pytest.mark.few(5)
 def test_a_head_that_simko_cannot_read_is_refused(tmp_path, monkeypatch, mode, difference):
     names = ["hidden", "weight", "bias", "labels", "temperature", "chunk_size", "softcap", "scale", "outputs"]
 
@@ -124,6 +126,7 @@ def log_ratios(trainer):
 @pytest.mark.parametrize(
     ("generation", "accumulation", "iterations", "warmup"), [(2, 3, 1, 1), (3, 4, 1, 1), (3, 2, 1, 1), (2, 4, 3, 2)]
 )
+@pytest.mark.few(2)
 def test_the_ratio_is_one_where_an_update_spans_rollouts(tmp_path, generation, accumulation, iterations, warmup):
     """A rollout that reaches into the first update after the warm-up is scored as that update scores."""
     trainer = trainer_of(
@@ -138,6 +141,7 @@ def test_the_ratio_is_one_where_an_update_spans_rollouts(tmp_path, generation, a
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["simko", "warm-up ends inside a rollout", "nsr"])
+@pytest.mark.few(4)
 def test_the_ratio_of_an_unchanged_policy_is_one(tmp_path, mode, name):
     """Old, reference and current log-probabilities come from one rendering, also where SimKO starts inside a rollout."""
     cls, options = SimKOTrainer, {}
@@ -211,6 +215,7 @@ ROWS = {
 
 @pytest.mark.parametrize(("mode", "lora"), [("autocast", True), *((mode, False) for mode in (*MODES, "fp32"))])
 @pytest.mark.parametrize("name", [*ROWS, "simko, looked up"])
+@pytest.mark.few(4)
 def test_the_gradient_is_float32s_but_for_rounding(tmp_path, monkeypatch, name, mode, lora):
     """In bfloat16 off by no more than the formula on the model's own logits in the same precision, and a little."""
     if name == "simko, looked up":

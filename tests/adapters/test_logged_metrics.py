@@ -138,6 +138,7 @@ def test_trl_s_clipped_share_covers_skipped_responses(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["nsr", "pkpo", "entropy_advantage", "grpo"])
+@pytest.mark.few(2)
 def test_means_over_trained_responses_do_not_depend_on_micro_batches(tmp_path, method):
     """Responses of advantage 0 that fill up a process's share are in no mean."""
     logged = []

@@ -37,6 +37,7 @@ def row(name):
 
 
 @pytest.mark.parametrize("name", ["nsr", "pkpo", "forking_tokens", "clip_cov", "ucpo"])
+@pytest.mark.few(2)
 def test_accumulation_changes_neither_weights_nor_metrics(tmp_path, name):
     whole, split = (trained(tmp_path / str(n), name, accumulate=n) for n in (1, 4))
     assert_same_weights(whole, split)

@@ -140,6 +140,7 @@ class Spoil(torch.autograd.Function):
 @pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
 @pytest.mark.parametrize("cls", [SimKOTrainer, RLVRTrainer, MethodTrainer])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.few(4)
 def test_an_update_whose_gradient_is_not_finite_is_skipped(tmp_path, monkeypatch, caplog, cls, value, max_grad_norm):
     options = {"method": "nsr", "reward": right} if cls is MethodTrainer else {}
     options |= {"weight_decay": 0.1, "max_steps": 4, "save_strategy": "steps", "save_steps": 1}

@@ -201,6 +201,7 @@ def as_if_sampled_by_vllm(trainer):
 
 
 @pytest.mark.parametrize(("name", "feature"), CASES)
+@pytest.mark.few(10)
 def test_gradient_is_the_row_s_under_a_feature_of_trl_s(tmp_path, monkeypatch, name, feature):
     """Two updates of a rollout: the first on-policy, the second off."""
     monkeypatch.setitem(METHODS, name, ROWS[name])

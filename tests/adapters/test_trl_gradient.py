@@ -58,6 +58,7 @@ def assert_paper(check, tolerance=1e-5):
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("loss_type", "penalty"), PENALTIES)
+@pytest.mark.few(6)
 def test_off_policy_with_stored_old_log_probabilities(tmp_path, loss_type, penalty):
     check = trained(
         tmp_path,
@@ -72,6 +73,7 @@ def test_off_policy_with_stored_old_log_probabilities(tmp_path, loss_type, penal
 
 
 @pytest.mark.parametrize("loss_type", LOSSES)
+@pytest.mark.few(2)
 def test_gradient_accumulation(tmp_path, loss_type):
     check = trained(
         tmp_path,
@@ -88,6 +90,7 @@ def test_gradient_accumulation(tmp_path, loss_type):
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("penalty", ["ratio", "advantage"])
 @pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.few(3)
 def test_at_trl_defaults(tmp_path, penalty, accumulation):
     """dapo, one iteration: TRL stores no old log-probabilities and takes those of the current pass."""
     assert_paper(trained(tmp_path, simko_penalty=penalty, gradient_accumulation_steps=accumulation))
@@ -126,6 +129,7 @@ OPTIONS = {
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.few(8)
 def test_options(tmp_path, name):
     check = trained(tmp_path, num_iterations=2, **OPTIONS[name])
     assert check.raised > 0
@@ -141,6 +145,7 @@ def test_tied_and_untied_head(tmp_path, tie):
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("loss_type", "penalty"), [("dapo", "ratio"), ("grpo", "advantage"), ("cispo", "ratio")])
+@pytest.mark.few(2)
 def test_kl_to_a_reference(tmp_path, loss_type, penalty):
     """The KL keeps the gradient of the true log-probability: SimKO's shift reaches the surrogate alone."""
     tiny_model(seed=5).save_pretrained(tmp_path / "reference")
@@ -225,6 +230,7 @@ FAMILIES = {
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.few(4)
 def test_logit_transforms(tmp_path, family):
     torch.manual_seed(0)
     model = FAMILIES[family]()
@@ -262,6 +268,7 @@ def run(tmp_path, cls, options):
 
 
 @pytest.mark.parametrize("name", EXACT)
+@pytest.mark.few(2)
 def test_without_its_two_parts_it_is_grpo_bit_for_bit(tmp_path, name):
     cls = "rlvr" if name.startswith("rlvr") else "simko"
     options = EXACT[name]
@@ -281,6 +288,7 @@ def gradient_of_fixed_responses(tmp_path, **options):
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "luspo", "bnpo"])
+@pytest.mark.few(2)
 def test_size_of_the_micro_batch_does_not_matter(tmp_path, loss_type):
     """but for bnpo, which divides by each micro-batch's own tokens."""
     whole = gradient_of_fixed_responses(tmp_path / "a", loss_type=loss_type, per_device_train_batch_size=8)

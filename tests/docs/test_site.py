@@ -38,6 +38,7 @@ def public_names() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.few(4)
 def test_every_command_has_a_page_that_says_what_its_help_says(site, name):
     page = (site / "cli" / f"{name}.html").read_text(encoding="utf-8")
     assert f"usage: simko {name}" in html.unescape(re.sub("<[^>]*>", "", page))

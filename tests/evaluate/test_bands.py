@@ -101,6 +101,7 @@ def crossed(rng, seeds, problems, of_seeds, together):
 
 @pytest.mark.parametrize(("of_seeds", "together"), [(0.0, 0.0), (0.0, 1.0), (0.3, 0.0), (0.3, 1.0), (2.0, 0.5)])
 @pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.few(3)
 def test_a_band_over_seeds_covers_other_seeds(seeds, of_seeds, together):
     rng, ks, runs = np.random.default_rng(0), [1, 16, 64], 200
     covered = narrow = 0

@@ -123,6 +123,7 @@ def one_process(method, c, advantages, rows, micro_batches, processes):
 @pytest.mark.parametrize("name", NAMES)
 @few
 @given(seed=seeds, processes=st.integers(1, 3), micro_batches=st.integers(1, 3))
+@pytest.mark.few(10)
 def test_an_update_is_the_same_however_it_is_split(name, seed, processes, micro_batches):
     """Value, gradient and metrics; the selections also however each process shuffles."""
     held = {"length": 7} if name == "dr_grpo" else {}  # its default is the width of each batch

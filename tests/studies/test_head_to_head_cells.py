@@ -242,6 +242,7 @@ def test_a_cell_repeats_bit_for_bit(protocol):
 @pytest.mark.parametrize(
     ("stage", "method"), [("final", "simko_itself"), ("final", "nsr"), ("tuning", "nsr"), ("base", "base")]
 )
+@pytest.mark.few(2)
 def test_a_cell_goes_on_bit_for_bit_from_wherever_it_stopped(protocol, tmp_path, stage, method):
     setting = "{}" if stage == "base" else protocol.setting(method, 2e-4, {})
     cell = Cell(stage, "operator_puzzle", method, setting, 1)
@@ -369,6 +370,7 @@ def test_more_methods_and_seeds_are_no_other_protocol(protocol, tmp_path, here):
     assert len(Kept(read_protocol(tmp_path / "other.yaml"), tmp_path / "out").done) == 1
 
 
+@pytest.mark.slow
 def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
     words = [str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--method", "grpo", "--seed", "9,1"]
     command = [sys.executable, "-m", "simko.cli", "study", "run", *words, "--workers", "2"]

@@ -156,6 +156,7 @@ def test_the_expected_update_is_the_gradient_that_the_method_estimates(name, gra
 
 
 @pytest.mark.parametrize("name", [pytest.param(m, marks=pytest.mark.slow if METHODS[m].selects else ()) for m in ROWS])
+@pytest.mark.few(8)
 def test_sampled_updates_agree_with_the_exact_expectation(name, policy):
     """A z-test of 84 parameters over 1,500 groups of two; each |z| < 4.75 is one false alarm in 5,000 methods."""
     n, row = 1500, pair_row(name)

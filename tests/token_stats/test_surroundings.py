@@ -147,6 +147,7 @@ STRIDED = {
 
 
 @pytest.mark.parametrize("name", STRIDED)
+@pytest.mark.few(4)
 def test_inputs_that_are_not_contiguous(impl, name):
     hidden, weight, tokens, _ = head(dtype=torch.float32)
     strided = STRIDED[name](hidden, weight, tokens)

@@ -28,6 +28,7 @@ def pieces(request, monkeypatch):
 
 @pytest.mark.parametrize("dtype", HALVES_AND_FULL)
 @pytest.mark.parametrize("name", list(HEADS))
+@pytest.mark.few(9)
 def test_head_agrees_with_the_eager_twin(name, dtype, pieces):
     inputs = head(name, N=6, dtype=dtype)
     exact, d_exact = outputs_and_gradients(*inputs, torch.float64, "eager", top_k=3)
@@ -48,6 +49,7 @@ def test_head_agrees_with_the_eager_twin(name, dtype, pieces):
     ("dtype", "K"), [(torch.float32, 1), (torch.float32, 8), (torch.bfloat16, 4), (torch.float16, 3)]
 )
 @pytest.mark.parametrize("kind", ["plain", "negative", "forbidden", "ties", "offset", "strided"])
+@pytest.mark.few(12)
 def test_logits_agree_with_the_eager_twin(kind, K, dtype, pieces):
     logits, tokens = logits_case(kind, dtype, N=5)
     g = [torch.randn(5, generator=torch.Generator().manual_seed(i)) for i in range(3)]
