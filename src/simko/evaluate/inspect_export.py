@@ -168,7 +168,9 @@ def _summary(one: Json) -> Json:
         **{key: one[key] for key in ("id", "epoch", "model_usage")},
         **{key: one[key][:_LONG] for key in ("input", "target")},
         "metadata": {key: value[:_SHORT] for key, value in one["metadata"].items() if isinstance(value, str)},
-        "scores": {name: s | {"answer": s["answer"] and s["answer"][:_SHORT]} for name, s in one.get("scores", {}).items()},
+        "scores": {
+            name: s | {"answer": s["answer"] and s["answer"][:_SHORT]} for name, s in one.get("scores", {}).items()
+        },
         "error": one["error"]["message"][:_SHORT] if "error" in one else None,
         "completed": True,
         "message_count": len(one["messages"]),
