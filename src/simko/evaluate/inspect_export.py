@@ -171,10 +171,9 @@ def _summary(one: Json) -> Json:
         "scores": {
             name: s | {"answer": s["answer"] and s["answer"][:_SHORT]} for name, s in one.get("scores", {}).items()
         },
-        "error": one["error"]["message"][:_SHORT] if "error" in one else None,
         "completed": True,
         "message_count": len(one["messages"]),
-    }
+    } | ({"error": one["error"]["message"][:_SHORT]} if "error" in one else {})
 
 
 def _scores(verifier: str, counts: Counts) -> list[Json]:
