@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -51,15 +51,15 @@ def export_inspect(store: SampleStore, folder: Path) -> dict[Path, int]:
     if not settings or any(setting.holds_counts for setting in settings):
         what = "counts, which have no responses" if settings else "no samples"
         raise ValueError(f"{store.path} holds {what}: inspect's viewer would have nothing to show")
-    names = _file_names(f"{s.task}_{s.name.replace(', ', '_')}" for s in settings)
-    paths = [folder / f"{name}.eval" for name in names.values()]
+    names = _file_names([f"{s.task}_{s.name.replace(', ', '_')}" for s in settings])
+    paths = [folder / f"{name}.eval" for name in names]
     return {path: _write_log(store, setting, path) for setting, path in zip(settings, paths, strict=True)}
 
 
 def _write_log(store: SampleStore, setting: Setting, path: Path) -> int:
     """Write the log of a setting, and return the number of samples. In memory is a line of the archive's table for each."""
     problems = {p.id: p for p in store.problems(setting)}
-    ids, model = _file_names(problems), _model(setting)
+    ids, model = dict(zip(problems, _file_names(list(problems)), strict=True)), _model(setting)
     counts, total, epochs = dict.fromkeys(problems, (0, 0)), Counter[str](), 0
     with replacing(path) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
         with TemporaryFile(dir=path.parent) as summaries:  # an archive takes one file at a time
@@ -208,17 +208,17 @@ def _model(setting: Setting) -> str:
     return str(setting.record.get("model") or "unknown")
 
 
-def _file_names(texts: Iterable[str]) -> dict[str, str]:
-    """{text: a file name of its own}, the text itself where it is one."""
-    texts = list(texts)
-    names = {text: text for text in texts if _SAFE.fullmatch(text)}
-    taken = set(names)
+def _file_names(texts: Sequence[str]) -> list[str]:
+    """A file name of its own for each text: the text where it is one."""
+    names, taken, own = [], {text for text in texts if _SAFE.fullmatch(text)}, set()
     for i, text in enumerate(texts):
-        if text not in names:
+        if text not in taken or text in own:
             short = re.sub(r"([^\w.=+-]|\.\.)+", "-", text)[:40].strip(".-")
-            names[text] = next(name for j in count(i) if (name := f"{short or 'problem'}-{j}") not in taken)
-            taken.add(names[text])
-    return {text: names[text] for text in texts}
+            text = next(name for j in count(i) if (name := f"{short or 'problem'}-{j}") not in taken)
+        taken.add(text)
+        own.add(text)
+        names.append(text)
+    return names
 
 
 def _json(value: Mapping[str, Any] | list[Any]) -> bytes:

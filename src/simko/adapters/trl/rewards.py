@@ -75,7 +75,7 @@ def reward_function(
             verdicts = grade_many(verifier, answers)
         finally:  # without verdicts TRL's table would keep those of the last rollout
             if "log_extra" in columns:
-                outcomes = [verdict.outcome for verdict in verdicts] or [None] * len(answers)
+                outcomes: list[Any] = [verdict.outcome for verdict in verdicts] or [None] * len(answers)
                 columns["log_extra"](f"{reward.__name__}/verdict", outcomes)
         step = getattr(columns.get("trainer_state"), "global_step", None)
         log_traces(answers, verdicts, step)
