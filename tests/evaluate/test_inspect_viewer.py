@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not INSPECT.exists(), reason="inspect_ai is not 
 READ = """
 import json, sys
 from inspect_ai.log import (
-    list_eval_logs, read_eval_log, read_eval_log_sample, read_eval_log_sample_summaries, read_eval_log_samples
+    list_eval_logs, recompute_metrics, read_eval_log, read_eval_log_sample, read_eval_log_sample_summaries, read_eval_log_samples
 )
 found = {}
 for info in list_eval_logs(sys.argv[1]):
@@ -36,6 +36,12 @@ for info in list_eval_logs(sys.argv[1]):
     assert listed == streamed.keys() == {(s.id, s.epoch) for s in log.samples}
     assert len(listed) == len(log.samples) == log.results.total_samples
     assert all(read_eval_log_sample(info, id, epoch).model_dump() == s for (id, epoch), s in streamed.items())
+    scores = {s.reducer: {name: m.value for name, m in s.metrics.items()} for s in log.results.scores}
+    recompute_metrics(log)
+    recomputed = {s.reducer: {name: m.value for name, m in s.metrics.items()} for s in log.results.scores}
+    assert list(scores) == list(recomputed) == ["mean", "pass_at_2", "pass_at_4"]
+    for reducer, metrics in recomputed.items():
+        assert all(abs(value - scores[reducer][name]) < 1e-12 for name, value in metrics.items()), (scores, recomputed)
     found[f"{info.task} {log.eval.metadata['setting']}"] = json.loads(log.model_dump_json(exclude_none=True))
 json.dump(found, sys.stdout)
 """

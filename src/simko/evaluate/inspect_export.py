@@ -78,9 +78,10 @@ def _write_log(store: SampleStore, setting: Setting, path: Path) -> int:
             with archive.open("summaries.json", "w", force_zip64=True) as member:
                 copyfileobj(summaries, member)
         changed = datetime.fromtimestamp(store.path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-        start = _start(setting, list(ids.values()), epochs, changed)
+        start, end = _start(setting, list(ids.values()), epochs, changed), _end(setting, counts, total, changed)
+        start["eval"]["config"]["epochs_reducer"] = [score["reducer"] for score in end["results"]["scores"]]
         archive.writestr("_journal/start.json", _json(start))
-        archive.writestr("header.json", _json(start | _end(setting, counts, total, changed)))
+        archive.writestr("header.json", _json(start | end))
     return total["samples"]
 
 
