@@ -13,6 +13,7 @@ from hostile import IDS, RESPONSES, WORDS, hostile_evaluation
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simko import __version__
 from simko.cli.main import main
 from simko.evaluate import SampleStore, pass_at_k_curve
 from simko.evaluate.inspect_export import _file_names, export_inspect
@@ -84,7 +85,7 @@ def assert_form(ours: object, theirs: object) -> None:
     if isinstance(ours, dict):
         assert isinstance(theirs, dict)
         assert set(ours) - set(theirs) - OURS == set()
-        for key in set(ours) & set(theirs) - {"metadata", "packages"}:
+        for key in set(ours) & set(theirs) - {"metadata", "packages", "task_args", "task_args_passed"}:
             assert_form(ours[key], theirs[key])
     elif isinstance(ours, list):
         assert isinstance(theirs, list)
@@ -128,7 +129,7 @@ def test_what_is_known_of_a_sample_stands_where_inspect_ai_looks_for_it(tmp_path
     assert header["eval"]["model"] == "m/tiny"
     assert (
         header["eval"]["metadata"].items()
-        >= {"weights": "sha256:0", "setting": "T=1", "backend": "transformers"}.items()
+        >= {"weights": "sha256:0", "simko": __version__, "backend": "transformers"}.items()
     )
     assert header["plan"]["config"] == {
         "temperature": 1.0, "top_p": 0.95, "seed": 3, "max_tokens": 64, "stop_seqs": ["\n\n"],

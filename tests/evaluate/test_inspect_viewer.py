@@ -42,7 +42,7 @@ for info in list_eval_logs(sys.argv[1]):
     assert list(scores) == list(recomputed) == ["mean", "pass_at_2", "pass_at_4"]
     for reducer, metrics in recomputed.items():
         assert all(abs(value - scores[reducer][name]) < 1e-12 for name, value in metrics.items()), (scores, recomputed)
-    found[f"{info.task} {log.eval.metadata['setting']}"] = json.loads(log.model_dump_json(exclude_none=True))
+    found[f"{info.task} {log.eval.task_args['setting']}"] = json.loads(log.model_dump_json(exclude_none=True))
 json.dump(found, sys.stdout)
 """
 
@@ -112,7 +112,7 @@ def test_the_viewer_shows_the_samples(viewer, chromium, tmp_path):
                 time.sleep(0.1)
 
         page.call("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
-        shown(viewer, "sums/of ../two", "m/tiny", "679")
+        shown(viewer, "sums/of ../two", "m/tiny", "step=40, T=0.6", "679")
         shown(place, "sums", "m/tiny", "math (mean)", "math (pass_at_4)", "temperature: 0.6", "problem 0: a")
         shown(f"{place}/samples/sample/a/1/messages", r"so \boxed{2}", "ANSWER")
         shown(f"{place}/samples/sample/a/1/scoring", "math: correct")

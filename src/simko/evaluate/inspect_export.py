@@ -87,21 +87,22 @@ def _write_log(store: SampleStore, setting: Setting, path: Path) -> int:
 
 def _start(setting: Setting, ids: list[str], epochs: int, created: str) -> Json:
     """What is known before the first sample: the task, the model, and how it was sampled."""
-    record = dict(setting.record)
+    record, arguments = dict(setting.record), {"setting": setting.name}
     config = {theirs: record.get(ours) for ours, theirs in _CONFIG.items()}
     config["top_k"] = config["top_k"] or None  # 0 keeps every token
-    about = record | {"simko": __version__, "setting": setting.name}
-    digest = hashlib.sha256(_json([setting.task, about, setting.verifier, created])).hexdigest()
+    digest = hashlib.sha256(_json([setting.task, setting.name, record, setting.verifier, created])).hexdigest()
     metrics = [{"name": f"inspect_ai/{name}", "options": {}} for name in ("accuracy", "stderr")]
     spec = {
         **dict.fromkeys(("eval_id", "run_id", "task_id"), digest[:22]),
         "created": created,
         "task": setting.task,
+        "task_args": arguments,
+        "task_args_passed": arguments,
         "dataset": {"name": setting.task, "samples": len(ids), "sample_ids": ids},
         "model": _model(setting),
         "config": {"epochs": epochs, "fail_on_error": False, "score_on_error": True},
         "packages": {"simko": __version__},
-        "metadata": about,
+        "metadata": record | {"simko": __version__},
         "scorers": [{"name": setting.verifier, "options": {}, "metrics": metrics}],
     }
     known = {key: value for key, value in config.items() if value not in (None, UNKNOWN, [])}

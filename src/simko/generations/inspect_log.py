@@ -148,8 +148,7 @@ def _is_ours(header: Log) -> bool:
 
 def _draw(header: Log) -> dict[str, Any]:
     if _is_ours(header):
-        about = header["eval"]["metadata"]
-        return exported_draw(about["setting"], about)
+        return exported_draw(header["eval"]["task_args"]["setting"], header["eval"]["metadata"])
     config = {**(header["eval"].get("model_generate_config") or {}), **(header.get("plan", {}).get("config") or {})}
     return draws(
         model=header["eval"].get("model"),
