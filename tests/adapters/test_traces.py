@@ -41,7 +41,7 @@ def test_every_rollout_leaves_traces_with_verdicts(cls, tmp_path):
         problem, response = asked[user["content"]], assistant["content"]
         verdict = judge(response, problem)
         assert (user["role"], assistant["role"]) == ("user", "assistant")
-        about = {"problem_id": problem.id, "answer": problem.answer, "verdict": verdict.outcome}
+        about = {"problem_id": problem.id, "answer": problem.answer, "status": verdict.outcome}
         about |= {"extracted": f"?\x00{response}", "reward": float(verdict.outcome == "correct")}
         assert trace["metadata"] == about | ({"rule": "box"} if verdict.rule else {})
 
@@ -54,7 +54,7 @@ def test_trl_logs_a_table_of_completions_by_itself_which_the_verdicts_join(tmp_p
         {
             "prompt": t["messages"][0]["content"],
             "completion": t["messages"][1]["content"],
-            "judge/verdict": t["metadata"]["verdict"],
+            "judge/verdict": t["metadata"]["status"],
         }
         for t in traces
     ]

@@ -14,7 +14,8 @@ def log_traces(answers: Sequence[tuple[str, Problem]], verdicts: Sequence[Verdic
     """Log the first samples of a rollout to the run of trackio that is under way in this process, or do nothing if there is none.
 
     TRL's trainers have one in their main process where `report_to` names trackio. trackio shows them under Traces: each has the
-    prompt and the response as messages, and as metadata problem_id, answer (the gold one), verdict, extracted, rule and reward.
+    prompt and the response as messages, and as metadata problem_id, answer (the gold one), status (the verdict, which its list
+    shows), extracted, rule and reward.
 
     Args:
         answers: (response, problem) of every sample.
@@ -39,7 +40,7 @@ def _messages(response: str, problem: Problem) -> list[dict[str, Any]]:
 
 
 def _about(problem: Problem, verdict: Verdict) -> dict[str, Any]:
-    texts = {"problem_id": problem.id, "answer": problem.answer, "verdict": verdict.outcome}
+    texts = {"problem_id": problem.id, "answer": problem.answer, "status": verdict.outcome}
     texts |= {key: value for key in ("extracted", "rule") if (value := getattr(verdict, key)) is not None}
     return {key: _valid(str(text)) for key, text in texts.items()} | {"reward": verdict.reward}
 
