@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs
 
-.PHONY: venv quickstart real-model gpu-real-model docs test test-all test-verl test-verl-all lint bench gpu-check clean
+.PHONY: venv quickstart real-model gpu-real-model docs test test-all test-verl test-verl-all test-viewers lint bench gpu-check clean
 
 venv: $(VENV)/.dev
 
@@ -63,6 +63,21 @@ test-verl: $(VERL)/.run
 test-verl-all: $(VERL)/.run
 	$(VERL)/bin/pytest tests/adapters/verl
 
+# inspect_ai asks for other versions too. trackio asks for an older Pillow than that of .venv, with which it works as well.
+INSPECT := .venv-inspect
+
+$(INSPECT)/.run: constraints-inspect.txt
+	test -x $(INSPECT)/bin/python || $(PYTHON) -m venv $(INSPECT)
+	$(INSPECT)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-inspect.txt
+	touch $@
+
+$(VENV)/trackio: $(VENV)/.torch
+	$(PIP) --no-deps --target $@ trackio==0.43.0 brotli==1.2.1 gradio-client==2.7.2 httpcore==1.0.9 httpx==0.28.1 \
+		orjson==3.13.0 python-multipart==0.0.34
+
+test-viewers: venv $(INSPECT)/.run $(VENV)/trackio
+	PYTHONPATH=$(VENV)/trackio $(BIN)/pytest tests/evaluate/test_inspect_viewer.py tests/adapters/test_traces.py
+
 # Warnings are errors. The site is build/site/index.html.
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -86,4 +101,4 @@ gpu-check:
 	$(HERE) benchmarks/gpu_check.py $(if $(PEERS),--peers $(PEERS))
 
 clean:
-	rm -rf $(VENV) $(VERL) build dist
+	rm -rf $(VENV) $(VERL) $(INSPECT) build dist

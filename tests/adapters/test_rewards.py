@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tiny import make_trainer
 
@@ -175,3 +176,32 @@ def test_in_a_trainer(tmp_path, chat):
 
 def chat_template(tokenizer):
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def test_verdicts_are_a_column_of_trls_table_of_completions(tmp_path):
+    """A rollout without verdicts has none there, not those of the last one."""
+    problems = [Problem(f"p{i}", f"{i}+{i}=") for i in range(8)]
+    calls = []
+
+    def digits(response, problem):
+        if len(calls) == 2:
+            raise KeyError("gold")
+        return "0" <= response[:1] <= "9"
+
+    reward = reward_function(digits)
+
+    def counted(prompts, completions, **more):
+        calls.append(completions)
+        return reward(prompts, completions, **more)
+
+    options = {"reward_failures": "mask", "log_completions": True, "max_steps": 3}
+    trainer = make_trainer(tmp_path, RLVRTrainer, dataset=problems_to_dataset(problems), reward=counted, **options)
+    trainer.train()
+    tables = [pd.read_parquet(path) for path in sorted((tmp_path / "out" / "completions").iterdir())]
+    assert len(tables) == len(calls) == 3
+    for table, completions in zip(tables, calls, strict=True):
+        assert list(table["completion"]) == completions
+    told = [list(table["digits/verdict"]) for table in tables]
+    assert told[1] == [None] * 8
+    for i in (0, 2):
+        assert told[i] == ["correct" if "0" <= text[:1] <= "9" else "wrong" for text in calls[i]]

@@ -23,7 +23,7 @@ COMMANDS = {
     "watch": "serve that page on this machine while a run goes on",
     "diagnose": "show on stored responses where each model's probability gathers, token by token",
     "audit": "grade an evaluation again with another verifier and list what differs",
-    "export": "write an evaluation's samples to JSONL or Parquet",
+    "export": "write an evaluation's samples to JSONL or Parquet, or as logs for the viewer of inspect_ai",
     "study": "tune and compare methods on small tasks by one protocol, cell by cell (hours, CPU)",
     "toy": "train every method on a tree of 64 responses and count the correct ones it keeps (a minute, CPU)",
     "methods": "list the methods, or describe one",

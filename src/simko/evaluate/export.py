@@ -22,7 +22,7 @@ def export(store: SampleStore, path: Path) -> int:
     """
     kinds = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in kinds:
-        raise ValueError(f"{path}: name a file that ends in {' or '.join(kinds)}")
+        raise ValueError(f"{path}: name a file that ends in {' or '.join(kinds)}, or inspect for logs of inspect_ai")
     with replacing(path) as new:
         return kinds[path.suffix](_rows(store), new)
 

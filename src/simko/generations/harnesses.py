@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,6 @@ def export_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
     for place, cells in rows:
         with reading(place, "simko export"):
             record = json.loads(cells["record"])
-            step = re.match(r"step=(\d+)", cells["setting"])
             yield Row(
                 place,
                 [_exported(cells, counts=record.get("backend") == "counts")],
@@ -134,11 +133,17 @@ def export_rows(rows: Iterable[Cell], path: Path) -> Iterator[Row]:
                 answer=cells["answer"],
                 metadata=json.loads(cells.get("metadata") or "{}"),  # earlier versions wrote none
                 task=cells["task"],
-                said=draws(step=step and step[1], **{key: record.get(key) for key in _EXPORTED}),
+                said=exported_draw(cells["setting"], record),
             )
 
 
 _EXPORTED = ("model", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "seed")
+
+
+def exported_draw(setting: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the name and the record of an exported setting say of the draw."""
+    step = re.match(r"step=(\d+)", setting)
+    return draws(step=step and step[1], **{key: record.get(key) for key in _EXPORTED})
 
 
 def _exported(cells: Cells, *, counts: bool) -> Response:

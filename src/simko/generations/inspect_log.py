@@ -4,14 +4,17 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simko.generations.flat import gold_text, message_text, prompt_text
+from simko.generations.harnesses import exported_draw
 from simko.generations.rows import Response, Row, draws, finish_reason, reading, whole_number
 
 _ZSTANDARD = 93
-_ATTACHED = "attachment://"
+ATTACHED = "attachment://"
+"""What a text begins with that stands elsewhere in its sample."""
 _HEADERS = ("header.json", "_journal/start.json")
 """The second is there in the log of an evaluation that was killed."""
 
@@ -73,17 +76,19 @@ def _ids(path: Path, header: Log) -> list[str]:
 
 def _rows(path: Path, header: Log, samples: Iterator[tuple[str, Log]]) -> Iterator[Row]:
     with reading(str(path), "inspect_ai"):
-        task, said = str(header["eval"]["task"]), _draw(header)
+        task, said, ours = str(header["eval"]["task"]), _draw(header), _is_ours(header)
     missing = dict.fromkeys(_ids(path, header))
     for place, sample in samples:
         with reading(place, "inspect_ai"):
             missing.pop(str(sample["id"]), None)
+            about = sample["metadata"] if ours else {}
             yield Row(
                 place,
-                _responses(sample),
-                id=str(sample["id"]),
+                [_as_drawn(r, sample) if ours else r for r in _responses(sample)],
+                id=about.get("problem_id", str(sample["id"])),
                 prompt=prompt_text(sample["input"]),
                 answer=gold_text(sample["target"]),
+                metadata=about.get("problem_metadata", {}),
                 task=task,
                 said=said,
             )
@@ -102,17 +107,48 @@ def _responses(sample: Log) -> list[Response]:
     tokens = whole_number(usage.get("output_tokens"), "output_tokens") if len(choices) == 1 else None
     if not choices:
         raise ValueError("the sample has no output")
-    return [Response(_text(c["message"], sample), finish_reason(c.get("stop_reason")), tokens or 0) for c in choices]
+    return [
+        Response(
+            _text(c["message"], sample),
+            finish_reason(c.get("stop_reason")),
+            tokens or 0,
+            thinking=_thinking(c["message"]["content"]),
+        )
+        for c in choices
+    ]
+
+
+def _thinking(content: Any) -> str | None:
+    """The thinking that stands apart from the text of a message."""
+    parts = content if isinstance(content, list) else []
+    return "".join(part["reasoning"] for part in parts if part.get("type") == "reasoning") or None
 
 
 def _text(message: Log, sample: Log) -> str:
     text = message_text(message["content"])
-    if not text.startswith(_ATTACHED):
+    if not text.startswith(ATTACHED):
         return text
-    return message_text(sample["attachments"][text.removeprefix(_ATTACHED)])
+    return message_text(sample["attachments"][text.removeprefix(ATTACHED)])
+
+
+def _as_drawn(response: Response, sample: Log) -> Response:
+    """A response with what `simko export` says beside it."""
+    prompt_tokens = (sample["output"].get("usage") or {}).get("input_tokens")
+    return replace(
+        response,
+        seed=whole_number(sample["metadata"].get("seed"), "seed"),
+        prompt_tokens=whole_number(prompt_tokens, "input_tokens") or 0,
+    )
+
+
+def _is_ours(header: Log) -> bool:
+    """Whether `simko export` wrote the log."""
+    return "simko" in (header["eval"].get("metadata") or {})
 
 
 def _draw(header: Log) -> dict[str, Any]:
+    if _is_ours(header):
+        return exported_draw(header["eval"]["task_args"]["setting"], header["eval"]["metadata"])
     config = {**(header["eval"].get("model_generate_config") or {}), **(header.get("plan", {}).get("config") or {})}
     return draws(
         model=header["eval"].get("model"),

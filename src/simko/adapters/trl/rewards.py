@@ -18,6 +18,7 @@ from datasets import Dataset
 from trl.trainer.utils import get_callable_name, is_async_callable
 
 from simko.adapters.trl.time_limit import TimeIsUp, time_limit
+from simko.adapters.trl.traces import log_traces
 from simko.evaluate.files import append
 from simko.records import Problem, Verdict, VerifierLike
 from simko.verifiers import grade_many, verifier_name
@@ -51,6 +52,9 @@ def reward_function(
 
     The dataset needs the columns of `problems_to_dataset`; ValueError names a missing one. samples: a JSONL file to
     which every graded response is appended. A verifier that raises becomes a VerifierError naming the problem.
+
+    The verdicts are a column of TRL's table of completions (log_completions), <name>/verdict. Where report_to names trackio, the
+    first 16 samples of each rollout are traces there (see traces.log_traces).
     """
 
     def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
@@ -66,9 +70,16 @@ def reward_function(
                 prompts, completions, *(columns[c] for c in _COLUMNS), strict=True
             )
         ]
-        verdicts = grade_many(verifier, answers)
+        verdicts: Sequence[Verdict] = ()
+        try:
+            verdicts = grade_many(verifier, answers)
+        finally:  # without verdicts TRL's table would keep those of the last rollout
+            if "log_extra" in columns:
+                outcomes: list[Any] = [verdict.outcome for verdict in verdicts] or [None] * len(answers)
+                columns["log_extra"](f"{reward.__name__}/verdict", outcomes)
+        step = getattr(columns.get("trainer_state"), "global_step", None)
+        log_traces(answers, verdicts, step)
         if samples is not None:
-            step = getattr(columns.get("trainer_state"), "global_step", None)
             lines = [
                 json.dumps({"step": step, "problem_id": problem.id, "response": response} | asdict(verdict)) + "\n"
                 for (response, problem), verdict in zip(answers, verdicts, strict=True)
