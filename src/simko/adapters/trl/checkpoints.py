@@ -37,6 +37,7 @@ class Checkpoints:
     accelerator: Any
     state: Any
     model: Any
+    control: Any
     _train_sampler: Sampler
     _description: dict[str, Any]
     _writes_aside = False
@@ -137,6 +138,12 @@ class Checkpoints:
             if old not in kept:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
+        is_best: bool = super()._determine_best_metric(*args, **kwargs)  # type: ignore[misc]
+        if is_best and self.args.load_best_model_at_end:
+            self.control.should_save = True  # here: the save may have been put off before the evaluation
+        return is_best
+
     def _name_best(self, directory: Path, folder: Path) -> None:
         """Name the best checkpoint, which Trainer looks for beside this one, by where it is or will be."""
         best = f"checkpoint-{self.state.best_global_step}"
@@ -171,6 +178,10 @@ class _AlignedSaves(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self._trainer, self._due = trainer, False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save, log and evaluate as often as this run's options say: Trainer keeps to those of the checkpoint."""
+        state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Put off or make up for a save."""
