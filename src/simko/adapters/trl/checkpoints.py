@@ -91,6 +91,14 @@ class Checkpoints:
         resume.check_before_training(self, kwargs.get("resume_from_checkpoint"))
         return super()._inner_training_loop(*args, **kwargs)  # type: ignore[misc]
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if (
+            self.state.global_step >= self.state.max_steps
+        ):  # killed after its last save: Trainer would make one more update
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:

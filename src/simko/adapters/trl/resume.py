@@ -71,7 +71,7 @@ def fault_of(checkpoint: Path, args: GRPOConfig) -> str | None:
     if fault := damage(checkpoint, needed=needed_files(args)):
         return fault
     wrote = len(list(checkpoint.glob("rng_state*.pth")))
-    return None if wrote == args.world_size else f"it is of {wrote} processes, and this run has {args.world_size}"
+    return None if wrote == args.world_size else f"its world size is {wrote}, and this run's {args.world_size}"
 
 
 def misplaced_checkpoints(args: GRPOConfig, per_epoch: int) -> str | None:
