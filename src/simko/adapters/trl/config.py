@@ -225,7 +225,7 @@ def check_path(name: str, value: Any) -> None:
     """ValueError for a path that is empty or holds characters that a terminal acts on instead of showing."""
     text = str(value)
     if not text.strip() or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
-        raise ValueError(f"{name} is {ascii(text)}: give a path without control characters, and not an empty one")
+        raise ValueError(f"{name} is {text!a}: give a path without control characters, and not an empty one")
 
 
 def follow_machine(args: GRPOConfig) -> None:
