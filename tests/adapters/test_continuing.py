@@ -47,7 +47,7 @@ def steps(folder):
         ({"save_steps": 2}, [4, 6, 8, 9], [5, 6, 7, 8, 9]),
         ({"save_steps": 0.5}, [4, 5, 9], [5, 6, 7, 8, 9]),
         ({"logging_steps": 3}, [4, 8, 9], [6, 9]),
-        ({"save_steps": 1, "save_total_limit": 2}, [8, 9], [5, 6, 7, 8, 9]),
+        ({"save_steps": 3, "save_total_limit": 2}, [6, 9], [5, 6, 7, 8, 9]),
     ],
 )
 def test_a_changed_rhythm_is_that_of_the_continued_run(tmp_path, changed, saves, logs):

@@ -76,12 +76,13 @@ LOSSES = {
 REWARDS = {
     "reward nan": lambda found: [math.nan, *found[1:]],
     "reward inf": lambda found: [math.inf, *found[1:]],
+    "reward 1e20": lambda found: [1e20, *found[1:]],
     "reward None": lambda found: [None, *found[1:]],
     "all rewards None": lambda found: [None] * len(found),
     "rewards too few": lambda found: found[1:],
     "reward function raises": raising,
 }
-RAISED = {"reward nan": "sample 0", "reward inf": "sample 0", "rewards too few": "returned 7 rewards for 8",
+RAISED = {"reward nan": "sample 0", "reward inf": "sample 0", "reward 1e20": "sample 0", "rewards too few": "returned 7 rewards for 8",
           "reward function raises": "gold"}  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def test_a_reward_that_fails_stops_the_run_or_is_masked(tmp_path, cls, fault):
             run(tmp_path / "raise", cls, fault)
     weights, rows = run(tmp_path, cls, fault, "mask")
     assert weights.isfinite().all()
-    share = 0.125 if fault in ("reward nan", "reward inf", "reward None") else 1.0
+    share = 0.125 if fault in ("reward nan", "reward inf", "reward 1e20", "reward None") else 1.0
     names = [[v for k, v in row.items() if k.endswith("/masked")] for row in rows]
     assert names == [[], [], [share], [], [], []]
 

@@ -156,6 +156,7 @@ def test_a_run_whose_past_depends_on_its_length_is_not_extended(recipe_file, tin
         (["--save_steps", "4", "--steps_per_generation", "3", "--gradient_accumulation_steps", "2"], "multiple of 5"),
         (["--save_strategy", "no"], "set save_strategy to steps or epoch"),
         (["--ignore_data_skip", "true"], "ignore_data_skip"),
+        (["--enable_jit_checkpoint", "true"], "enable_jit_checkpoint"),
         (["--dataloader_persistent_workers", "true", "--dataloader_num_workers", "1"], "dataloader_persistent_workers"),
     ],
 )
