@@ -1,6 +1,7 @@
 """What a continued run is compared by: every value of the data, every frozen number, the source and values of a reward."""
 
 import datetime
+import math
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def with_a_default(least):
 
 
 def scaled(function, by):
-    @wraps(function)
+    @wraps(function, assigned=())
     def shorter(completions, **words):
         return [by * r for r in function(completions, **words)]
 
@@ -90,6 +91,7 @@ FUNCTIONS = {
     "what wraps it": lambda: (scaled(of_length(1.0), 2.0), scaled(of_length(1.0), 3.0)),
     "a partial's argument": lambda: (partial(lengths, power=1), partial(lengths, power=2)),
     "a partial's function": lambda: (partial(of_length(1.0), power=2), partial(of_length_again(1.0), power=2)),
+    "a builtin": lambda: (scaled(math.fsum, 1.0), scaled(math.prod, 1.0)),
     "an attribute": lambda: (Judge(1.0), Judge(2.0)),
     "a class": lambda: (Judge(1.0), Reverse(1.0)),
     "a method's object": lambda: (Judge(1.0).grade, Judge(2.0).grade),

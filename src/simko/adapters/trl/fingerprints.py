@@ -90,7 +90,7 @@ def _parts(value: Any, seen: set[int], *, outermost: bool = True) -> Any:
     if inspect.isfunction(value):
         return _parts_of_function(value, seen)
     kind = value if isinstance(value, type) else type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = f"{kind.__module__}.{kind.__qualname__}", getattr(value, "__name__", None)  # the latter of a builtin
     if isinstance(value, type) or not outermost or _is_simkos(kind):
         return name
     return name, _source(kind), _named(getattr(value, "__dict__", {}), seen)

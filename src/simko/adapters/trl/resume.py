@@ -115,7 +115,7 @@ def newest_whole_checkpoint(directory: Path, args: GRPOConfig, per_epoch: int) -
         for written, fault in skipped:
             if was_written(written):
                 raise ValueError(
-                    f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
+                    f"{written} cannot be continued ({fault}): mend that; to train from the beginning, choose another "
                     "output directory, or remove this one"
                 )
     for unusable, fault in skipped:
