@@ -143,6 +143,30 @@ def test_a_reward_that_hangs_has_a_time_limit(kind):
     assert answers(lambda x: x, False, timeout=0.2) == NUMBERS
 
 
+POOL = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from simko.adapters.trl import checked_rewards
+
+def judged(completions, **_):
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda c: threading.Event().wait(), completions))
+
+print(checked_rewards(judged, failures="FAILURES", timeout=0.3)(completions=["c"] * 3))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failures", ["raise", "mask"])
+def test_a_process_ends_though_a_rewards_own_threads_do_not(failures):
+    program = [sys.executable, "-c", POOL.replace("FAILURES", failures)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert ("TimeoutError: reward function judged" in done.stderr) == (failures == "raise")
+    assert done.stdout.strip() == ("" if failures == "raise" else "[None, None, None]")
+    assert "threads of a function that took too long are left behind" in done.stderr
+
+
 def test_an_asynchronous_reward_that_hangs_has_a_time_limit():
     async def hangs(completions, **_):
         await asyncio.sleep(60)

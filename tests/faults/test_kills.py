@@ -47,6 +47,16 @@ def test_killed_at_every_point(tmp_path, whole, kind, name, epoch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["simko", "TRL with the mix-ins"])
+def test_killed_after_the_last_save(tmp_path, whole, kind):
+    deadly = lambda: kill_at(POINTS["after the renaming"], 6, tmp_path)  # noqa: E731
+    assert in_process(train, tmp_path, kind, deadly, log=tmp_path / "log") == -signal.SIGKILL
+    assert (tmp_path / "out" / "checkpoint-12").is_dir()
+    assert in_process(train, tmp_path, kind, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()[-2000:]
+    assert (tmp_path / "hash").read_text() == whole(kind)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pkpo", "simko_adaptive", "TRL with the mix-ins"])
 def test_killed_again_and_again(tmp_path, whole, kind):
     """At six points chosen by a seed, one after the other, in one run."""
@@ -74,7 +84,8 @@ def test_the_points_are_where_they_are_said_to_be():
 def test_what_the_mix_ins_wrap_is_there(mixed_in):
     """A method of TRL's or transformers' that went away would leave its wrapper without an effect."""
     private = ("_inner_training_loop", "_load_optimizer_and_scheduler", "_get_train_sampler", "_get_output_dir",
-               "_push_from_checkpoint", "_save_checkpoint", "_calculate_rewards", "_get_grad_norm")  # fmt: skip
+               "_push_from_checkpoint", "_save_checkpoint", "_calculate_rewards", "_get_grad_norm", "_run_epoch",
+               "_determine_best_metric")  # fmt: skip
     wrapped = [name for name in (*private, "train", "compute_loss") if name in vars(mixed_in)]
     assert len(wrapped) >= 3
     for name in wrapped:

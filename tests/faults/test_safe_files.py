@@ -66,7 +66,7 @@ def test_a_hostile_checkpoint_runs_no_code(saved, tmp_path, name):
     bad.write_bytes(pickle.dumps({"state": Hostile(mark)}))
     status = in_process(resumed, tmp_path / "run", str(bad.parent), log=tmp_path / "sealed")
     assert status == 1
-    assert f"checkpoint-12 is damaged: {name}" in (tmp_path / "sealed").read_text()
+    assert f"checkpoint-12 cannot be continued ({name}" in (tmp_path / "sealed").read_text()
     shutil.rmtree(out / "checkpoint-8")
     shutil.move(out / "checkpoint-12", out / "checkpoint-8")
     shutil.copy(saved / "out" / "checkpoint-8" / "trainer_state.json", out / "checkpoint-8")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,30 @@ def test_a_finished_run_is_left_alone(recipe_file, tiny_base, tmp_path, monkeypa
     assert {p: p.read_bytes() for p in before} == before
 
 
+def test_a_checkpoint_from_elsewhere_is_no_end_of_this_run(recipe_file, tiny_base, tmp_path):
+    """Whether its number is that of this run's last checkpoint or a higher one."""
+    recipe_file.write_text(recipe_file.read_text().replace("task: operator_puzzle", "train_file: data.jsonl"))
+    for name, last in (("elsewhere", "7"), ("run", "8")):
+        problems_file(tmp_path / "data.jsonl", last=last)
+        with stopped_at(3) if name == "run" else nullcontext():
+            train(recipe(recipe_file, tiny_base, tmp_path / name, "--max_steps", "8" if name == "elsewhere" else "4"))
+    out = tmp_path / "run"
+    for step in (4, 8):
+        shutil.copytree(tmp_path / "elsewhere" / f"checkpoint-{step}", out / f"checkpoint-{step}")
+        with pytest.raises(
+            ValueError,
+            match=rf"checkpoint-{step} was written .* another data.*remove this checkpoint if it came from elsewhere",
+        ):
+            train(recipe(recipe_file, tiny_base, out, "--max_steps", "4"))
+        shutil.rmtree(out / f"checkpoint-{step}")
+    assert train(recipe(recipe_file, tiny_base, out, "--max_steps", "4")).name == "checkpoint-4"
+    problems_file(tmp_path / "data.jsonl", last="7")
+    train(recipe(recipe_file, tiny_base, tmp_path / "shorter", "--max_steps", "4"))
+    shutil.copytree(tmp_path / "elsewhere" / "checkpoint-8", tmp_path / "shorter" / "checkpoint-8")
+    with pytest.raises(ValueError, match="checkpoint-8 has more updates than the 4 of this run"):
+        train(recipe(recipe_file, tiny_base, tmp_path / "shorter", "--max_steps", "4"))
+
+
 CONSTANT = ("--lr_scheduler_type", "constant")
 
 
@@ -132,6 +156,7 @@ def test_a_run_whose_past_depends_on_its_length_is_not_extended(recipe_file, tin
         (["--save_steps", "4", "--steps_per_generation", "3", "--gradient_accumulation_steps", "2"], "multiple of 5"),
         (["--save_strategy", "no"], "set save_strategy to steps or epoch"),
         (["--ignore_data_skip", "true"], "ignore_data_skip"),
+        (["--enable_jit_checkpoint", "true"], "enable_jit_checkpoint"),
         (["--dataloader_persistent_workers", "true", "--dataloader_num_workers", "1"], "dataloader_persistent_workers"),
     ],
 )

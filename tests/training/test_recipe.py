@@ -251,7 +251,7 @@ def test_a_relative_file_lies_here_or_beside_the_recipe(tmp_path, monkeypatch):
         ("gradient_accumulation_steps: 0\n", "gradient_accumulation_steps must be at least 1"),
         ("learning_rate: .nan\n", "learning_rate must be a finite number, got nan"),
         ("temperature: .inf\n", "temperature must be a finite number, got inf"),
-        ("save_steps: .inf\n", "wrong kind"),
+        ("save_steps: .inf\n", "save_steps must be a finite number"),
         ("top_p: .nan\n", "top_p must be a finite number"),
         ("num_train_epochs: 0\n", "num_train_epochs is 0"),
         ("weight_decay: null\n", "weight_decay must be float, got nothing"),
@@ -259,7 +259,7 @@ def test_a_relative_file_lies_here_or_beside_the_recipe(tmp_path, monkeypatch):
         ("generation_kwargs: abc\n", "generation_kwargs must be a mapping such as {'key': 1}, got 'abc'"),
         ("model_init_kwargs: abc\n", "model_init_kwargs must be a mapping"),
         ("accelerator_config: nowhere.json\n", "nowhere.json"),
-        ("logging_steps: .inf\n", "wrong kind"),
+        ("logging_steps: .inf\n", "logging_steps must be a finite number"),
     ],
 )
 def test_values_that_no_run_can_have(tmp_path, text, said):

@@ -111,7 +111,8 @@ def _broken_manifest(checkpoint: Path) -> str | None:
         return f"{MANIFEST} is broken"
     if not whole or not all(_is_inside(name) for name in files):
         return f"{MANIFEST} is broken: it is not what was written"
-    return None if step == step_of(checkpoint) else f"{MANIFEST} is of another step, {step}"
+    named = checkpoint.name.removeprefix("checkpoint-")  # a copy may have another name
+    return f"{MANIFEST} is of another step, {step}" if named.isdecimal() and int(named) != step else None
 
 
 def _altered_file(checkpoint: Path, weights_only: bool) -> str | None:

@@ -9,6 +9,7 @@ and logs the same metrics however an update is split:
     MetricSums              metrics as sums and counts
     check_group_size        whether the row's advantages are defined on an engine's groups
     group_outcomes          which groups of a rollout can train
+    lost_in_float32         groups whose rewards are too large for float32's statistics
     Adaptation              a row that changes from update to update
 """
 
@@ -302,6 +303,25 @@ def group_outcomes(rewards: Float[Tensor, "G N"]) -> dict[str, float]:
     equal, positive = one_outcome(rewards), rewards.nan_to_num(-torch.inf).amax(1) > 0
     shares = {"all_right": equal & positive, "mixed": ~equal, "all_wrong": equal & ~positive}
     return found | {name: groups.float().mean().item() for name, groups in shares.items()}
+
+
+def lost_in_float32(rewards: Float[Tensor, "G N"]) -> Bool[Tensor, " G"]:
+    """Groups whose rewards differ by more than 0.01, of which float32's mean and standard deviation keep too little: they
+    overflow, a standardised reward is off by more than 0.1, or two rewards 0.01 apart are one after the mean is subtracted.
+
+    Differences up to 0.01 are left alone: rounding makes such ones too. A reward of nan does not count.
+    """
+    (centred, std), (exact, exact_std) = _centred_and_std(rewards.float()), _centred_and_std(rewards.double())
+    off = ~((centred / std - exact / exact_std).abs() < 0.1) & ~rewards.isnan()
+    ascending, order = rewards.double().sort(1)
+    merged = (ascending.diff(dim=1) > 0.01) & (centred.gather(1, order).diff(dim=1) == 0)
+    apart = rewards.double().nan_to_num(-torch.inf).amax(1) - rewards.double().nan_to_num(torch.inf).amin(1) > 0.01
+    return rewards.isinf().any(1) | (apart & (off.any(1) | merged.any(1)))
+
+
+def _centred_and_std(rewards: Tensor) -> tuple[Tensor, Tensor]:
+    centred = rewards - rewards.nanmean(1, keepdim=True)
+    return centred, (centred**2).nanmean(1, keepdim=True).sqrt()
 
 
 def check_group_size(method: Method, option: str, size: int) -> None:

@@ -1,11 +1,12 @@
 """Options of TRL that would have no effect in `simko train`, which therefore refuses them."""
 
-import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from transformers import TrainingArguments
+
+from simko.adapters.trl.config import check_number
 
 _NO_EVAL_SET = "simko train gives the trainer no eval set: passk_every measures pass@K on held-out problems"
 _OWN_SAMPLER = "GRPO draws its prompts with its own sampler: see shuffle_dataset"
@@ -30,12 +31,6 @@ _REASONS = {
     "label_names": _NO_LABELS,
     "max_tool_calling_iterations": "simko train gives the model no tools",
 }
-_AT_LEAST_ONE = (
-    "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_iterations",
-    "max_completion_length",
-)  # fmt: skip
-_MINIMUM = {"max_steps": -1, "top_k": -1, "local_rank": -1, "entropy_coef": -math.inf} | dict.fromkeys(_AT_LEAST_ONE, 1)
-_MAY_BE_INFINITE = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
 _SWITCHES = {
     "use_peft": ("lora_", "use_rslora", "use_dora"),
     "load_in_4bit": ("bnb_4bit_", "use_bnb_nested_quant"),
@@ -73,18 +68,10 @@ def refuse_ignored(parts: tuple[Any, ...], named: Container[str]) -> None:
 
 
 def refuse_impossible(parts: tuple[Any, ...], named: Container[str]) -> None:
-    """ValueError for a named number that is below its option's minimum (0, with exceptions), nan or infinite.
-
-    TRL and transformers accept most of these, and then train something else or fail later.
-    """
+    """ValueError for a named number that no option of its name takes (check_number)."""
     for name, value, _ in _values(parts):
-        if name not in named or isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        minimum = _MINIMUM.get(name, 0)
-        if value < minimum:
-            raise ValueError(f"{name} must be at least {minimum}, got {value}")
-        if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):
-            raise ValueError(f"{name} must be a finite number, got {value}")
+        if name in named:
+            check_number(name, value)
 
 
 def _belonging(changed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

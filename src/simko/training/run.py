@@ -21,14 +21,15 @@ from simko.adapters.trl import (
     problems_to_dataset,
     reward_function,
 )
-from simko.adapters.trl.identity import ENDLESS_SCHEDULES, versions
+from simko.adapters.trl.fingerprints import data_digest
+from simko.adapters.trl.identity import ENDLESS_SCHEDULES, compare_runs, versions
 from simko.adapters.trl.resume import (
     misplaced_checkpoints,
     refuse_inexact_options,
     updates_in_all,
     updates_per_epoch,
 )
-from simko.evaluate.checkpoint_files import latest_checkpoint, step_of
+from simko.evaluate.checkpoint_files import described_run, latest_checkpoint, step_of
 from simko.evaluate.files import append, locked
 from simko.evaluate.run import digest
 from simko.records import Problem, Verifier
@@ -74,6 +75,13 @@ def train(recipe: Recipe) -> Path:
             changed = {DATA: f"on other problems: {recipe.run.train_file or recipe.run.task} has changed since then"}
             check_config(directory, _config(recipe, problems), _free_options(args, updates, done), _REASONS | changed)
         if last and done >= updates:
+            now = {"objective": plan_method(args).objective(args), "data": data_digest(dataset)}
+            compare_runs(last, described_run(last), now)
+            if done > updates:
+                raise ValueError(
+                    f"{last} has more updates than the {updates} of this run: remove it if it came from elsewhere, or choose "
+                    "another output directory"
+                )
             return last
         if main_process:
             write_json(directory / "versions.json", versions())

@@ -37,6 +37,7 @@ class Checkpoints:
     accelerator: Any
     state: Any
     model: Any
+    control: Any
     _train_sampler: Sampler
     _description: dict[str, Any]
     _writes_aside = False
@@ -90,6 +91,14 @@ class Checkpoints:
         resume.check_before_training(self, kwargs.get("resume_from_checkpoint"))
         return super()._inner_training_loop(*args, **kwargs)  # type: ignore[misc]
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if (
+            self.state.global_step >= self.state.max_steps
+        ):  # killed after its last save: Trainer would make one more update
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
@@ -137,6 +146,12 @@ class Checkpoints:
             if old not in kept:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
+        is_best: bool = super()._determine_best_metric(*args, **kwargs)  # type: ignore[misc]
+        if is_best and self.args.load_best_model_at_end:
+            self.control.should_save = True  # here: the save may have been put off before the evaluation
+        return is_best
+
     def _name_best(self, directory: Path, folder: Path) -> None:
         """Name the best checkpoint, which Trainer looks for beside this one, by where it is or will be."""
         best = f"checkpoint-{self.state.best_global_step}"
@@ -171,6 +186,10 @@ class _AlignedSaves(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self._trainer, self._due = trainer, False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save, log and evaluate as often as this run's options say: Trainer keeps to those of the checkpoint."""
+        state.compute_steps(args, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Put off or make up for a save."""

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import math
 import os
 import threading
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -100,9 +102,10 @@ class MethodConfig(GRPOConfig):
         },
     )
     reward_timeout: float | None = field(
-        default=1800.0,
+        default=1500.0,
         metadata={
-            "help": "Seconds that a call of a reward function may take; default: what torch gives its processes."
+            "help": "Seconds that a call of a reward function may take. With several processes less than ddp_timeout, after "
+            "which torch ends those that wait; null: no limit."
         },
     )
     max_skipped_updates: int = field(
@@ -137,6 +140,9 @@ class MethodConfig(GRPOConfig):
         check_count("probe_every", self.probe_every, 0)
         if self.probe_rows is not None:
             check_count("probe_rows", self.probe_rows, 1)
+        refuse_impossible_numbers(self)
+        if self.output_dir is not None:
+            check_path("output_dir", self.output_dir)
         follow_machine(self)
         if isinstance(text := self.method_options, str):
             try:
@@ -144,6 +150,11 @@ class MethodConfig(GRPOConfig):
             except ValueError as error:
                 raise ValueError(f"""method_options must be JSON such as {{"k": 8}}, got {text!r}""") from error
         super().__post_init__()
+        if self.world_size > 1 and self.reward_timeout is not None and self.reward_timeout >= self.ddp_timeout:
+            raise ValueError(
+                f"reward_timeout={self.reward_timeout:g} is not below ddp_timeout={self.ddp_timeout}, after which torch ends "
+                "the processes that wait for the reward: lower the one, or raise the other"
+            )
 
     def face(self) -> str | None:
         """One line that names the objective, where the configuration has plainer words than a row's options."""
@@ -178,6 +189,43 @@ def check_count(name: str, value: Any, least: int) -> None:
     """ValueError unless the option is a whole number of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+_AT_LEAST_ONE = (
+    "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_iterations",
+    "max_completion_length",
+)  # fmt: skip
+_MINIMUM = {"max_steps": -1, "top_k": -1, "local_rank": -1, "entropy_coef": -math.inf} | dict.fromkeys(_AT_LEAST_ONE, 1)
+_MAY_BE_INFINITE = ("epsilon", "epsilon_high", "delta", "max_grad_norm")
+
+
+def check_number(name: str, value: Any) -> None:
+    """ValueError for a number that is nan, infinite or below its option's minimum (0, with exceptions).
+
+    TRL and transformers accept most of these, and then train something else or fail later.
+    """
+    if isinstance(value, list) and any(isinstance(x, float) and not math.isfinite(x) for x in value):
+        raise ValueError(f"{name} must hold finite numbers, got {value}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    minimum = _MINIMUM.get(name, 0)
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):
+        raise ValueError(f"{name} must be a finite number, got {value}")
+
+
+def refuse_impossible_numbers(config: GRPOConfig) -> None:
+    """`check_number` of all options."""
+    for option in fields(config):
+        check_number(option.name, getattr(config, option.name))
+
+
+def check_path(name: str, value: Any) -> None:
+    """ValueError for a path that is empty or holds characters that a terminal acts on instead of showing."""
+    text = str(value)
+    if not text.strip() or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
+        raise ValueError(f"{name} is {text!a}: give a path without control characters, and not an empty one")
 
 
 def follow_machine(args: GRPOConfig) -> None:

@@ -59,8 +59,8 @@ class SimKOConfig(MethodConfig):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         self.simko_row()
+        super().__post_init__()
 
     def row(self) -> Method | None:
         """simko_row."""

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import UnscoredRollouts
-from simko.objectives.update import group_outcomes
+from simko.objectives.update import group_outcomes, lost_in_float32
 
 logger = logging.getLogger("simko")
 
@@ -20,7 +21,8 @@ class Guards:
       It is warned of and logged as guards/skipped_updates (the share of the updates since the last log). After
       max_skipped_updates in a row FloatingPointError ends the run; the last checkpoint is as it was.
     - A rollout of which no response could be scored trains nothing; ValueError after 64 in a row.
-    - Infinite rewards are refused, or masked where reward_failures is "mask".
+    - Reward functions are read with checked_rewards, under reward_failures and reward_timeout. An infinite reward of a
+      reward model is refused or masked too, and so is one so large that float32 loses its group (lost_in_float32).
     - groups/* count what cannot train: shares of groups all right, all wrong, mixed, all truncated (no response came to
       its end) and all empty (no response has a token before its end), and of responses that are unscorable.
     """
@@ -30,11 +32,14 @@ class Guards:
     model: Any
     state: Any
     _metrics: Any
+    reward_funcs: list[Any]
 
     max_skipped_updates: int = 5
     """Updates in a row that are skipped; the next one ends the run."""
     reward_failures: str = "raise"
-    """What becomes of infinite rewards; see checked_rewards for the others."""
+    """What becomes of rewards that are no use: "raise" or "mask"; see checked_rewards."""
+    reward_timeout: float | None = 1500.0
+    """Seconds that a call of a reward function may take; None: any. By default less than torch waits for a process."""
 
     _skipped = 0  # in a row
     _loss_is_finite = True
@@ -44,15 +49,12 @@ class Guards:
     # Rewards.
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
-        rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
-        if (infinite := torch.isinf(rewards)).any():
-            sample, function = (int(i) for i in infinite.nonzero()[0])
-            said = f"reward function {self.reward_func_names[function]} gave an infinite reward to sample {sample}"  # type: ignore[attr-defined]
-            if self.reward_failures == "raise":
-                raise ValueError(f"{said} of the rollout")
-            logger.warning("%s of the rollout: %d infinite ones do not count", said, int(infinite.sum()))
-            rewards = rewards.masked_fill(infinite, torch.nan)
-        self._rewards = rewards
+        policy: Any = {"failures": self.reward_failures, "timeout": self.reward_timeout}
+        self.reward_funcs = [
+            checked_rewards(f, **policy) for f in self.reward_funcs
+        ]  # also those put in since the last
+        self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
+        self._leave_out_extremes()
         scored = not bool(self.scored_rewards().isnan().all())
         if self.model.training:
             self._rollout_has_rewards = scored
@@ -62,7 +64,38 @@ class Guards:
         self._outcomes = group_outcomes(self.scored_rewards().view(-1, self.group_size()))
         for name, share in (self._outcomes | self._unfinished_groups(completion_ids_list)).items():
             self._mode_metrics()[f"groups/{name}"].append(share)
-        return rewards
+        return self._rewards
+
+    def _leave_out_extremes(self) -> None:
+        """Refuse rewards that are infinite, or the largest of what float32 loses, or take them for None."""
+        given = self._rewards
+        self._rewards = given.masked_fill(given.isinf(), torch.nan)
+        while (lost := self._lost()).any():
+            size = (self._rewards * self.reward_weights.to(given.device)).abs().nan_to_num(-1.0)  # type: ignore[attr-defined]
+            size = size.masked_fill(~lost[:, None], -1.0)
+            self._rewards = self._rewards.masked_fill(size == size.max(), torch.nan)
+        left_out = self._rewards.isnan() & ~given.isnan()
+        if not left_out.any():
+            return
+        sample, function = (int(i) for i in left_out.nonzero()[0])
+        said = (
+            f"reward function {self.reward_func_names[function]} gave {given[sample, function].item():g} to sample {sample} "  # type: ignore[attr-defined]
+            "of the rollout: float32, in which advantages are, loses the others of its group beside it"
+        )
+        if self.reward_failures == "raise":
+            raise ValueError(f"{said}; scale the rewards to the order of 1, or set reward_failures to mask")
+        logger.warning("%s; %d such rewards do not count", said, int(left_out.sum()))
+        for name, share in zip(self.reward_func_names, left_out.float().mean(0).tolist(), strict=True):  # type: ignore[attr-defined]
+            if share:
+                self._mode_metrics()[f"rewards/{name}/masked"].append(share)
+
+    def _lost(self) -> Tensor:
+        """[B] responses whose group is lost in float32, or all of them where the batch is standardised as one."""
+        by_function = self.args.multi_objective_aggregation == "normalize_then_sum"
+        sets = self._rewards.unbind(1) if by_function else [self.scored_rewards()]
+        sizes = [self.group_size()] + [len(self._rewards)] * (self.args.scale_rewards == "batch")
+        lost = [lost_in_float32(r.view(-1, n).cpu())[:, None].expand(-1, n).flatten() for r in sets for n in sizes]
+        return torch.stack(lost).any(0).to(self._rewards.device)
 
     def _unfinished_groups(self, completion_ids: Any) -> dict[str, float]:
         trainer: Any = self

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from trl import GRPOConfig
 
-from simko.adapters.trl.config import MethodConfig
+from simko.adapters.trl.config import MethodConfig, refuse_impossible_numbers
 from simko.adapters.trl.identity import compare_runs
 from simko.diagnostics import refuse_broken_weights
 from simko.evaluate.checkpoint_files import MANIFEST, checkpoints, damage, described_run, step_of, was_written
@@ -47,11 +47,9 @@ def opens_a_rollout(step: int, args: GRPOConfig, per_epoch: int) -> bool:
 
 def refuse_inexact_options(args: GRPOConfig) -> None:
     """ValueError for an option of Trainer's under which no continued run is the uninterrupted one."""
-    for name in (
-        "ignore_data_skip",
-        "dataloader_persistent_workers",
-    ):  # the latter draw their seed once, not each epoch
-        if getattr(args, name):
+    # Workers that persist draw their seed once, not each epoch; what is saved at SIGTERM may have drawn a rollout.
+    for name in ("ignore_data_skip", "dataloader_persistent_workers", "enable_jit_checkpoint"):
+        if getattr(args, name, False):
             raise ValueError(
                 f"{name} gives a continued run other prompts or random numbers than an uninterrupted one: set it to False"
             )
@@ -59,14 +57,21 @@ def refuse_inexact_options(args: GRPOConfig) -> None:
 
 def needed_files(args: GRPOConfig) -> list[str]:
     """What a checkpoint must have, beside what Trainer cannot do without, for a continued run to be the same one."""
-    processes = args.world_size
-    names = ["rng_state.pth"] if processes == 1 else [f"rng_state_{i}.pth" for i in range(processes)]
+    names = []
     if args.beta != 0 and args.sync_ref_model:
         names.append(_REFERENCE)
     if args.use_adaptive_entropy:
         names.append("entropy_ctrl_state.json")  # written by TRL after all else, and passed over where it is missing
     row = args.row() if isinstance(args, MethodConfig) else None
     return names + [_METHOD] * (row is not None and row.controller is not None)
+
+
+def fault_of(checkpoint: Path, args: GRPOConfig) -> str | None:
+    """Why a run cannot go on from a checkpoint; None if it can."""
+    if fault := damage(checkpoint, needed=needed_files(args)):
+        return fault
+    wrote = len(list(checkpoint.glob("rng_state*.pth")))
+    return None if wrote == args.world_size else f"its world size is {wrote}, and this run's {args.world_size}"
 
 
 def misplaced_checkpoints(args: GRPOConfig, per_epoch: int) -> str | None:
@@ -101,7 +106,7 @@ def newest_whole_checkpoint(directory: Path, args: GRPOConfig, per_epoch: int) -
     """
     skipped: list[tuple[Path, str]] = []
     for checkpoint in checkpoints(directory):
-        fault = damage(checkpoint, needed=needed_files(args))
+        fault = fault_of(checkpoint, args)
         if fault is None and opens_a_rollout(step_of(checkpoint), args, per_epoch):
             break
         skipped.append((checkpoint, fault or "it lies inside a rollout"))
@@ -110,7 +115,7 @@ def newest_whole_checkpoint(directory: Path, args: GRPOConfig, per_epoch: int) -
         for written, fault in skipped:
             if was_written(written):
                 raise ValueError(
-                    f"{written} cannot be continued ({fault}): restore it; to train from the beginning, choose another "
+                    f"{written} cannot be continued ({fault}): mend that; to train from the beginning, choose another "
                     "output directory, or remove this one"
                 )
     for unusable, fault in skipped:
@@ -137,8 +142,8 @@ def chosen_checkpoint(trainer: Any, given: str | bool | None) -> str | None:
             raise ValueError(f"there is no checkpoint {checkpoint}: give another one, or True for the newest whole one")
         if not (checkpoint / MANIFEST).is_file():
             logger.warning("%s has no %s, so that damage to it goes unseen", checkpoint, MANIFEST)
-        elif fault := damage(checkpoint, needed=needed_files(args)):
-            raise ValueError(f"{checkpoint} is damaged: {fault}; continue from another checkpoint")
+        elif fault := fault_of(checkpoint, args):
+            raise ValueError(f"{checkpoint} cannot be continued ({fault}): continue from another checkpoint")
     if (
         trainer.ref_model is not None
         and not args.sync_ref_model
@@ -153,9 +158,13 @@ def chosen_checkpoint(trainer: Any, given: str | bool | None) -> str | None:
 
 
 def check_before_training(trainer: Any, checkpoint: str | None) -> None:
-    """ValueError for weights that are not finite, and for too few prompts; says where save_steps is misplaced."""
+    """ValueError for weights and options that are not finite, for options under which no checkpoint could be continued, and
+    for too few prompts; says where save_steps is misplaced."""
     refuse_broken_weights(trainer.model, checkpoint or _origin(trainer) or type(trainer.model).__name__)
     per_epoch, args = updates_per_epoch_of(trainer), trainer.args
+    refuse_impossible_numbers(args)
+    if args.save_strategy != "no":
+        refuse_inexact_options(args)
     if not per_epoch:
         raise ValueError(
             f"{len(trainer.train_dataset)} prompts do not fill one rollout of {args.generation_batch_size} responses in "
@@ -181,10 +190,16 @@ def continue_from(trainer: Any, checkpoint: Path) -> None:
             f"{checkpoint} lies inside a rollout, which it does not hold, so that a continued run would differ: the "
             f"nearest place to continue from is after update {fits}"
         )
-    if missing := [name for name in needed_files(args) if not (checkpoint / name).is_file()]:
+    states = ["rng_state.pth"] if args.world_size == 1 else [f"rng_state_{i}.pth" for i in range(args.world_size)]
+    if missing := [name for name in needed_files(args) + states if not (checkpoint / name).is_file()]:
         raise ValueError(
             f"{checkpoint} has no {', '.join(missing)}, so that a continued run would differ: continue from another "
             "checkpoint, with as many processes as wrote it"
+        )
+    if step > updates_in_all(args, per_epoch):
+        raise ValueError(
+            f"{checkpoint} has more updates than the {updates_in_all(args, per_epoch)} of this run: give max_steps or "
+            "num_train_epochs as many, or remove this checkpoint if it came from elsewhere"
         )
     for _ in range(step // per_epoch):
         next(iter(trainer._train_sampler))  # draws an epoch's permutation: TRL's sampler starts at the first again

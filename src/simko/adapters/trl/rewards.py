@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from datasets import Dataset
 from trl.trainer.utils import get_callable_name, is_async_callable
 
@@ -111,7 +112,8 @@ def checked_rewards(
     Where it fails, so does the run, or what failed is masked, as if the function had given None: a sample whose reward is
     nan (which TRL would take for None), infinite or no number; all samples of a call that gives another number of rewards,
     a dict, text or a lone number, that raises or ends the process (SystemExit), or that takes too long. The share of a
-    call's samples without a reward is logged as rewards/<function>/masked.
+    call's samples without a reward is logged as rewards/<function>/masked. A function that is checked already is left as
+    it is, with its own policy.
 
     Args:
         function: the reward function.
@@ -122,7 +124,7 @@ def checked_rewards(
     """
     if failures not in ("raise", "mask"):
         raise ValueError(f"reward_failures is {failures!r}: choose raise or mask")
-    if not callable(function) or isinstance(function, torch.nn.Module):
+    if not callable(function) or isinstance(function, torch.nn.Module) or hasattr(function, "checks_rewards_of"):
         return function
     name = get_callable_name(function)
     kinds: Any = (SystemExit, Exception) if failures == "mask" or place is not None else SystemExit
@@ -159,6 +161,7 @@ def checked_rewards(
                 return masked(error, kwargs)
 
     checked.__name__ = name
+    checked.checks_rewards_of = function  # type: ignore[attr-defined]
     return checked
 
 
@@ -214,7 +217,10 @@ def _read_rewards(name: str, rewards: Any, wanted: int, failures: str) -> list[f
         said = f"more than {wanted}" if len(found) > wanted else str(len(found))
         raise ValueError(f"reward function {name} returned {said} rewards for {wanted} completions: {expected}")
     read: list[float | None] = []
-    for sample, reward in enumerate(found):
+    first = (
+        wanted * dist.get_rank() if dist.is_initialized() else 0
+    )  # the rollout has the processes' samples in their order
+    for sample, reward in enumerate(found, start=first):
         number = _number(reward)
         if number is None and reward is not None:
             said = f"reward function {name} gave {reward!r:.80} to sample {sample} of the rollout"

@@ -23,7 +23,6 @@ from simko.adapters.trl.guards import Guards
 from simko.adapters.trl.lm_head import HeadCall, watch_head
 from simko.adapters.trl.loss import AcceleratedProcesses, Candidates, counted_tokens
 from simko.adapters.trl.probe import Probe
-from simko.adapters.trl.rewards import checked_rewards
 from simko.diagnostics import Receipt, warn_of_poor_rollout
 from simko.objectives import Method
 from simko.objectives.tokens import Metrics
@@ -68,11 +67,9 @@ class MethodTrainer(Checkpoints, Guards, GRPOTrainer):
                 f"{type(self).__name__} needs {article} {self._config.__name__}, got {type(args).__name__}"
             )
         self.plan = plan.plan_method(args)
-        several = isinstance(reward_funcs, list | tuple)
-        policy: Any = {"failures": args.reward_failures, "timeout": args.reward_timeout}
-        checked = [checked_rewards(f, **policy) for f in (reward_funcs if several else [reward_funcs])]
-        self.reward_failures, self.max_skipped_updates = args.reward_failures, args.max_skipped_updates
-        super().__init__(model, checked if several else checked[0], args, **kwargs)
+        self.reward_failures, self.reward_timeout = args.reward_failures, args.reward_timeout
+        self.max_skipped_updates = args.max_skipped_updates
+        super().__init__(model, reward_funcs, args, **kwargs)
         if args.early_warnings != "off":
             self.add_callback(EarlyWarnings(stop=args.early_warnings == "stop"))
         warn_of_shifted_sampling(args, self.model)
