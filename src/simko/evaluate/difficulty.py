@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from simko.evaluate.bands import usable
 from simko.evaluate.intervals import clopper_pearson, critical_value, resampled_counts
 from simko.evaluate.passk import Counts, Difference, Point, as_seeds, pass_at_k_matrix, same_problems
 
@@ -33,7 +34,7 @@ class Stratum:
     ours: tuple[Point, ...]
     """pass@K of ours; likewise."""
     differences: tuple[Difference, ...]
-    """ours - reference; likewise."""
+    """ours - reference; likewise. The interval is [-1, 1], and p is 1, where too few problems differ: see `bands.usable`."""
 
 
 def by_difficulty(
@@ -83,7 +84,7 @@ def by_difficulty(
         mine = chance[:, None] * our_values
         theirs, mean, gap = _ratios((inside, mine, mine - inside), chance, resamples, np.random.default_rng(seed))
         curves = _points(theirs, expected, ks, level), _points(mean, expected, ks, level)
-        found.append(Stratum(name, expected, *curves, _differences(gap, ks, level)))
+        found.append(Stratum(name, expected, *curves, _differences(gap, usable(mine - inside), ks, level)))
     return tuple(found)
 
 
@@ -139,9 +140,7 @@ def _ratios(
     return found
 
 
-def _points(
-    ratio: tuple[np.ndarray, np.ndarray, np.ndarray], expected: float, ks: Sequence[int], level: float
-) -> tuple[Point, ...]:
+def _points(ratio: _Ratio, expected: float, ks: Sequence[int], level: float) -> tuple[Point, ...]:
     """Intervals with a quantile for each tail, within those of `expected` binomial draws where there is no spread."""
     mean, error, t = ratio
     mean = np.clip(mean, 0.0, 1.0)
@@ -156,14 +155,14 @@ def _points(
 
 
 def _differences(
-    ratio: tuple[np.ndarray, np.ndarray, np.ndarray], ks: Sequence[int], level: float
+    ratio: _Ratio, differ: Bool[np.ndarray, " K"], ks: Sequence[int], level: float
 ) -> tuple[Difference, ...]:
-    """Symmetric intervals; [-1, 1] where there is no spread."""
+    """Symmetric intervals; [-1, 1] where too few problems differ, or there is no spread."""
     mean, error, t = ratio
-    size = np.abs(t)
-    half = np.where(error > 0, critical_value(size, level) * np.maximum(error, 1e-300), np.inf)
+    size, differ = np.abs(t), differ & (error > 0)
+    half = np.where(differ, critical_value(size, level) * np.maximum(error, 1e-300), np.inf)
     low, high = np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)
     exceeding = (size >= np.abs(mean) / np.maximum(error, 1e-300)).sum(axis=0)
-    p = np.where(error > 0, (1 + exceeding) / (len(t) + 1), 1.0)
+    p = np.where(differ, (1 + exceeding) / (len(t) + 1), 1.0)
     rows = zip(ks, mean, low, high, p, strict=True)
     return tuple(Difference(int(k), float(d), float(a), float(b), float(x)) for k, d, a, b, x in rows)
