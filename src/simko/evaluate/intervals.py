@@ -7,14 +7,15 @@ problems, and the samples of one problem share its difficulty.
 import math
 import pickle
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 _CELLS = 4_000_000  # resample-by-problem cells held at a time
 _KEPT_CELLS = 80_000_000  # of the resamples that are kept, a byte each
-_kept: deque[tuple[object, list[np.ndarray], object]] = deque(maxlen=2)
+_kept: deque[tuple[object, list[np.ndarray], Mapping[str, Any]]] = deque(maxlen=2)
 _NO_SPREAD = 1e-12  # a resample's variance below this share of the whole's counts as zero
 
 
