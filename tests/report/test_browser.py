@@ -183,5 +183,7 @@ def test_the_page_of_many_samples_stays_small_and_says_what_it_leaves_out(tmp_pa
     assert time.process_time() - start < 30
     assert page.stat().st_size < 3_000_000
     assert re.search(
-        r"[\d,]+ of 20,000 samples, equal ones once, of 200 of 200 problems. simko export writes all", page.read_text()
+        r"Shown here: [\d,]+ of the 20,000 samples that count above, as [\d,]+ responses, since equal ones of a model stand once, and 200 "
+        "of 200 problems. simko export writes all",
+        page.read_text(),
     )
