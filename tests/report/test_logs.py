@@ -8,7 +8,7 @@ from test_training_pages import copy, report
 
 from simko.report.study import read_log
 
-GOOD = ['{"step": %d, "loss": 0.5, "reward": 0.1}' % step for step in range(1, 9)]
+GOOD = [json.dumps({"step": step, "loss": 0.5, "reward": 0.1}) for step in range(1, 9)]
 BAD = ["{", "5", "[1]", "null", '"x"', '{"step": 3, "lo', "garbage", '{"loss": 1}', '{"step": null}', '{"step": "a"}', '{"step": NaN}', '{"step": true}', "\x00\x00", '{"step": 1}}', "\udcff\udcfe"]  # fmt: skip
 
 
@@ -48,10 +48,12 @@ def test_a_whole_log_has_no_faults(tmp_path):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[0.5, NaN]", '{"share": [NaN]}'])
 def test_values_that_are_no_numbers_are_said(tmp_path, value):
-    lines = [*GOOD, '{"step": 9, "reward": %s, "loss": 1.0}' % value, '{"step": 10, "reward": %s}' % value]
+    lines = [*GOOD, *(f'{{"step": {step}, "reward": {value}, "loss": 1.0}}' for step in (9, 10))]
     steps, faults = said_of(tmp_path, "\n".join(lines) + "\n")
     assert steps == list(range(1, 11))
-    assert faults == ["2 values of metrics.jsonl, the first of them reward at step 9, are NaN or infinite: gaps in the charts."]
+    assert faults == [
+        "2 values of metrics.jsonl, the first of them reward at step 9, are NaN or infinite: gaps in the charts."
+    ]
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])

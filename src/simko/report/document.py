@@ -330,7 +330,7 @@ def as_markdown(blocks: Sequence[Block], images: Iterable[str] = ()) -> str:
     """
     left = iter(images)
     texts = {id(block): _markdown(block, left) for block in blocks}
-    kept = without_bare_headings(blocks, lambda block: bool(texts[id(block)]))
+    kept = without_bare_headings(blocks, lambda block: holds_something(block) and bool(texts[id(block)]))
     return visible("\n\n".join(texts[id(block)] for block in kept) + "\n")
 
 
