@@ -218,8 +218,8 @@ def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:
     )
     few = f", without {rest:.1f} problems in strata of too few" if rest >= 0.1 else ""
     return (
-        f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}{few}. What each stratum adds to that, by how "
-        f"often {pair.other} solves a problem: {parts}."
+        f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}{few}. By how often {pair.other} solves a problem: "
+        f"{parts}."
     )
 
 

@@ -3,7 +3,7 @@
   const named = selector => { // [name, element]: names last while others come and go
     const count = {};
     return [...document.querySelectorAll(selector)].map(x => {
-      const own = x.closest("figure")?.dataset.name ?? x.querySelector(":scope > summary")?.firstChild.textContent;
+      const own = x.closest("figure")?.querySelector("h3, figcaption")?.textContent ?? x.querySelector(":scope > summary")?.firstChild.textContent;
       const name = [heads.findLast(head => head.compareDocumentPosition(x) & 4)?.textContent, own].join("\n");
       count[name] = (count[name] ?? 0) + 1;
       return [name + "\n" + count[name], x];
