@@ -90,7 +90,7 @@ def test_what_the_page_says(tmp_path):
     base, simko = (first_of_problems(records / name, "gated") for name in ("base", "simko"))
     low, high = studentised_interval(base.to_numpy()[:, None])[0]
     level = f"where SimKO acts: base {base.mean():.3f} ({low:.3f} to {high:.3f}), simko "
-    apart = f"Probability of the first candidate: {(simko - base).mean():+.3f} (95 % interval ".replace("-", "−")
+    apart = f"{(simko - base).mean():+.3f} (95 % interval ".replace("-", "−")
     read = "All models read the same responses, 24 of the 26 responses in runs/<b>, to 12 problems."
     for words in (level, apart, "simko against base at gated tokens", read):
         assert words in unescape(html)
@@ -144,7 +144,7 @@ def test_a_model_beside_itself_has_no_difference(tmp_path):
     plan = json.loads((records / "plan.json").read_text())
     (records / "plan.json").write_text(json.dumps(plan | {"models": ["a", "b"]}))
     assert (
-        "No difference shown: b against a at gated tokens: Probability of the first candidate: +0.000."
+        "No difference shown: b against a at gated tokens: +0.000 in the probability of the first candidate."
         in diagnosis_text(summarise_records(records))
     )
 

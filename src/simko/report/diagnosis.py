@@ -161,10 +161,14 @@ def _claims(summary: _Summary) -> list[Claim]:
     for d in summary["differences"]:
         if d["over"] == "gated" and (numbers := d["numbers"].get("probability of rank 1")):
             status = _CONCENTRATED.get(direction(*numbers[1:]), "no difference shown")
-            figures = (
-                f"Probability of the first candidate: {_signed(numbers[0])}{_ends(numbers, ' (95 % interval {})')}."
+            apart = f"{_signed(numbers[0])}{_ends(numbers, ' (95 % interval {})')}"
+            found.append(
+                Claim(
+                    f"{d['ours']} against {d['other']} at gated tokens",
+                    status,
+                    f"{apart} in the probability of the first candidate.",
+                )
             )
-            found.append(Claim(f"{d['ours']} against {d['other']} at gated tokens", status, figures))
     return found
 
 

@@ -30,8 +30,8 @@ _DRAWS = {
     "seed": "seed",
 }
 VERDICTS = (
-    "Holds, does not hold here: whether the difference lies on the side that the paper finds for this pair. Higher, lower: the side of "
-    "the first, where the paper says nothing of the pair. No difference shown: the 95 % interval contains zero."
+    "Holds, does not hold here: the paper finds a difference of this pair, which lies on the same side here, or on the other. Higher, "
+    "lower: where the first stands, as the paper says nothing of this pair. No difference shown: the 95 % interval contains zero."
 )
 LIMITS = (
     "pass@K is the unbiased estimate from n samples a problem: the chance that any of K samples is correct. It needs n well "
