@@ -91,7 +91,7 @@ def test_what_the_page_says(tmp_path):
     low, high = studentised_interval(base.to_numpy()[:, None])[0]
     level = f"where SimKO acts: base {base.mean():.3f} ({low:.3f} to {high:.3f}), simko "
     apart = f"{(simko - base).mean():+.3f} (95 % interval ".replace("-", "−")
-    read = "All models read the same responses, 24 of the 26 responses in runs/<b>, to 12 problems."
+    read = "All models read the same responses, 24 of 26 responses of runs/<b>, to 12 problems."
     for words in (level, apart, "simko against base at gated tokens", read):
         assert words in unescape(html)
         assert words.replace("<", "&lt;") in diagnosis_text(summary)
@@ -231,7 +231,7 @@ def test_without_verdicts_the_page_says_so(tmp_path):
     html = write_diagnosis(summarise_records(records), tmp_path / "page.html").read_text()
     assert "There are no verdicts for m" in html
     assert "Correct and incorrect responses" not in html
-    assert "m reads 4 of the 6 responses in runs/&lt;b&gt;, to 2 problems." in html
+    assert "m reads 4 of 6 responses of runs/&lt;b&gt;, to 2 problems." in html
 
 
 def test_checkpoints_of_a_run_are_drawn_by_step(hostile):

@@ -76,7 +76,7 @@ def test_two_models_over_an_evaluation(tmp_path, tiny_base, other, run, capsys):
     assert diagnose(*words, "--candidates", "6", "--batch-size", "4") == 0
     said = capsys.readouterr().out
     assert "Mean probability of the first candidate at gated tokens" in said
-    assert re.search(f"All models read the same responses, (.. of )?the 30 responses in {run}, to 5 problems.", said)
+    assert re.search(f"All models read the same responses, (.. of )?30 responses of {run}, to 5 problems.", said)
     html = page.read_text()
     for words in (
         "Where the probability gathers: base, other",

@@ -137,7 +137,7 @@ def resampled_counts(problems: int, resamples: int, rng: np.random.Generator) ->
     Every interval of a page draws the same ones, so the last are kept: `rng` stands afterwards where drawing would have left it.
     """
     key = problems, resamples, pickle.dumps(rng.bit_generator.state)
-    for kept, counts, after in _kept:
+    for kept, counts, after in tuple(_kept):
         if kept == key:
             rng.bit_generator.state = after
             yield from counts

@@ -177,8 +177,8 @@ def _read(models: Sequence[_Summary]) -> str:
 
     def amount(m: _Summary) -> str:
         every = m["responses"] + sum(m["left_out"].values())
-        of = "the" if every == m["responses"] else f"{m['responses']:,} of the"
-        return f"{of} {counted(every, 'response')} in {m['source']}, to {counted(m['problems'], 'problem')}"
+        part = "" if every == m["responses"] else f"{m['responses']:,} of "
+        return f"{part}{counted(every, 'response')} of {m['source']}, to {counted(m['problems'], 'problem')}"
 
     if len({m["source"] for m in models}) > 1:
         each = "; ".join(f"{m['name']} {amount(m)}" for m in models)
@@ -219,8 +219,9 @@ def _numbers(summary: _Summary) -> Table:
                  _number(numbers["entropy"]), _number(numbers["sampled_rank1"]), _number(mass))
             )  # fmt: skip
     caption = (
-        "Λ(n) is the mean log-probability of the candidate of rank n, log10, a mean over responses of means over their tokens. "
-        "Entropy in nats. Gated tokens are those of high entropy in their response, where SimKO acts."
+        "Λ(n) is the mean log-probability of the candidate of rank n, log10, a mean over responses of means over their tokens; Λ "
+        "sampled, of the sampled token. The others are means over tokens: entropy in nats, the share sampled at rank 1, and the "
+        "probability of the first three candidates together. Gated tokens are those of high entropy in their response, where SimKO acts."
     )
     return Table(header, rows, caption)
 

@@ -302,7 +302,7 @@ def steps_chart(
 def answers(section: Section) -> list[Block]:
     """What the responses are like, and how the answers spread."""
     header: list[Cell] = ["", "tokens, mean", "cut off", "no answer", "timeout", "error"]
-    header += [f"distinct among {section.distinct_among}", "entropy, nats"]
+    header += [f"distinct answers among {section.distinct_among}", "entropy of answers, nats"]
     header += [f"maj@{k}" for k, _ in section.sides[0].majority]
     header += [(f"Cover@{tau:g}", _COVER.format(100 * tau)) for tau, _ in section.sides[0].cover or ()]
     rows: list[list[Cell]] = []
