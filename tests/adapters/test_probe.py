@@ -46,7 +46,10 @@ def test_a_plain_trainer_logs_what_ours_logs(tmp_path):
     assert seen[0]["probe/top_mass_3"] == pytest.approx(line["top_mass"][2])
     assert seen[0]["probe/sampled_rank1"] == pytest.approx(line["sampled_rank1"])
     assert seen[0]["probe/gated/entropy"] == pytest.approx(line["gated"]["entropy"])
-    assert seen[0]["probe/correct/concentration_1"] == pytest.approx(line["correct"]["concentration"][0])
+    for name in ("gated", "correct", "incorrect"):
+        for rank in (1, 2, 3):
+            logged = seen[0][f"probe/{name}/concentration_{rank}"]
+            assert logged == pytest.approx(line[name]["concentration"][rank - 1])
     assert seen[1] == {}  # TRL logs every step; the probe comes every second
 
 

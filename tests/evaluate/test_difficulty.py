@@ -95,6 +95,17 @@ def test_strata_without_spread_keep_a_bound_and_others_are_refused():
         by_difficulty(counts([1, 1], 8), counts([1], 8), [1])
 
 
+@pytest.mark.parametrize("differing", [0, 1, 4, 7, 12, 20])
+def test_an_interval_needs_eight_problems_that_differ(differing):
+    """As a band does: with fewer, a few problems decide, whatever their number in the stratum."""
+    n, alike = 64, 40
+    reference = counts([16] * (alike + differing), n)
+    ours = counts([16] * alike + [50 + i % 4 for i in range(differing)], n)
+    (stratum,) = [s for s in by_difficulty(ours, reference, [1, 4]) if s.problems > 30]
+    for d in stratum.differences:
+        assert ((d.low, d.high, d.p) == (-1, 1, 1)) == (differing < 8)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_samples(n):
     found = by_difficulty(counts([n] * 9 + [0] * 9, n), counts([n] * 9 + [0] * 9, n), [1])

@@ -29,9 +29,22 @@ ATTACKS = [
 MARKS = "[...document.querySelectorAll('figure svg')].map(x => x.querySelectorAll('path, use, text').length)"
 
 
-def diagnosed(root: Path) -> Path:
-    records = write_records(root, ["base", "simko"], [" the", " sum", " is", "1", "2", " +", " =", "\n"])
-    (records / "diagnosis.json").write_text(json.dumps(summarise_records(records)))
+def diagnosed(root: Path, *names: str) -> Path:
+    records = write_records(
+        root, names or ("base", "simko"), [" the", " sum", " is", "1", "2", " +", " =", "\n"], responses=12
+    )
+    for name in names:  # as long as paths and settings are
+        file = records / name / "model.json"
+        said = {
+            "path": f"/home/somebody/experiments/2026/operator/runs/{name}-seed1/checkpoint-240",
+            "weights": "0f" * 20,
+        }
+        said |= {
+            "settings": ["operator_puzzle at T=1", "sums at T=1"],
+            "source": f"runs/evaluations/{name}-seed1-step240",
+        }
+        file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    summarise_records(records)
     return records
 
 
@@ -43,6 +56,7 @@ def pages(tmp_path_factory, trained, big_study) -> dict[str, Path]:
         "study": [str(big_study)],
         "training": [str(trained / "simko")],
         "compared": runs,
+        "diagnosis": [str(diagnosed(root / "three", "base", "grpo", "simko"))],
         "mixed": [f"grpo={trained}/grpo", f"simko={trained}/simko", runs[0], str(diagnosed(root / "diagnosis"))],
     }
     made = {}
@@ -58,7 +72,7 @@ def browser(chromium, tmp_path):
         yield page
 
 
-@pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed"])
+@pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed", "diagnosis"])
 def test_no_error_no_request_and_every_chart_has_marks_words_and_numbers(pages, browser, kind):
     browser.open(pages[kind].as_uri(), width=1280)
     assert browser.said == []
@@ -129,6 +143,36 @@ def test_no_table_of_numbers_loses_a_column_on_a_laptop(tmp_path, browser, ks):
     assert max(browser.evaluate(over.replace("> .scroll", "> .scroll:has(table:not(.texts))"))) <= 0
 
 
+CUT = """(() => {
+  const bad = [], scrolls = x => ["auto", "scroll"].includes(getComputedStyle(x).overflowX);
+  for (const x of document.querySelectorAll("main *")) {
+    if (!x.checkVisibility() || x.closest("svg") || getComputedStyle(x).position === "fixed") continue;
+    const style = getComputedStyle(x);
+    let box = x.parentElement;
+    while (box && !scrolls(box) && getComputedStyle(box).textOverflow !== "ellipsis") box = box.parentElement;
+    const right = x.getBoundingClientRect().right, inside = scrolls(x) || style.textOverflow === "ellipsis";
+    if (!box && right > innerWidth + 0.5) bad.push(["beyond the page", x.outerHTML.slice(0, 200)]);
+    if (x.scrollWidth > x.clientWidth + 1 && style.display !== "inline" && !inside && style.overflowX === "hidden")
+      bad.push(["cut", x.outerHTML.slice(0, 200)]);
+  }
+  return [document.documentElement.scrollWidth - innerWidth, bad];
+})()"""
+
+
+@pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed", "diagnosis"])
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_nothing_is_cut_at_any_width(pages, browser, kind, width):
+    """What is wider than the page scrolls; tables of words wrap."""
+    browser.open(pages[kind].as_uri(), width=width)
+    browser.evaluate("document.querySelectorAll('details').forEach(x => x.open = true)")
+    over, cut = browser.evaluate(CUT)
+    assert over <= 0
+    assert cut == []
+    if width == 1440:
+        wide = "[...document.querySelectorAll('main > .scroll')].filter(x => x.scrollWidth > x.clientWidth)"
+        assert browser.evaluate(f"{wide}.map(x => x.innerText.slice(0, 200))") == []
+
+
 def test_hostile_output_changes_nothing(tmp_path, make_study, browser):
     store = write_run(tmp_path / "store", 0.5, n=8, problems=4)
     from simko.evaluate import SampleStore
@@ -183,5 +227,7 @@ def test_the_page_of_many_samples_stays_small_and_says_what_it_leaves_out(tmp_pa
     assert time.process_time() - start < 30
     assert page.stat().st_size < 3_000_000
     assert re.search(
-        r"[\d,]+ of 20,000 samples, equal ones once, of 200 of 200 problems. simko export writes all", page.read_text()
+        r"Shown here: [\d,]+ of the 20,000 samples that count above, as [\d,]+ responses, since equal ones of a model stand once, and 200 "
+        "of 200 problems. simko export writes all",
+        page.read_text(),
     )

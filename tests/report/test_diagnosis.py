@@ -2,12 +2,18 @@
 
 import json
 import re
+import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import chromium_page
+from scipy.stats import ttest_1samp
 
+from simko.cli.main import main
+from simko.evaluate.intervals import studentised_interval
 from simko.report import make_document, read_content
 from simko.report.diagnosis import diagnosis_text, is_diagnosis, read_diagnosis, write_diagnosis
 from simko.report.document import Figures, Heading
@@ -76,15 +82,19 @@ def hostile(tmp_path_factory) -> Path:
 
 
 def test_what_the_page_says(tmp_path):
-    records = write_records(tmp_path / "records", ["base", "simko"], PLAIN)
+    records = write_records(tmp_path / "records", ["base", "simko"], PLAIN, responses=24)
     summary = summarise_records(records)
     assert is_diagnosis(records)
     assert read_diagnosis(records) == summary
     html = write_diagnosis(summary, tmp_path / "page.html").read_text()
-    first = {m["name"]: m["summary"]["rank_probability"][0] for m in summary["models"]}
-    most = max(first, key=first.get)
-    assert f"{most} is the most concentrated." in html
-    assert f"{most} is the most concentrated." in diagnosis_text(summary)
+    base, simko = (first_of_problems(records / name, "gated") for name in ("base", "simko"))
+    low, high = studentised_interval(base.to_numpy()[:, None])[0]
+    level = f"where SimKO acts: base {base.mean():.3f} ({low:.3f} to {high:.3f}), simko "
+    apart = f"{(simko - base).mean():+.3f} (95 % interval ".replace("-", "−")
+    read = "All models read the same responses, 24 of 26 responses of runs/<b>, to 12 problems."
+    for words in (level, apart, "simko against base at gated tokens", read):
+        assert words in unescape(html)
+        assert words.replace("<", "&lt;") in diagnosis_text(summary)
     for m in summary["models"]:
         for numbers in (m["summary"], *(m["summary"][key] for key in ("gated", "correct", "incorrect"))):
             assert f"{numbers['concentration_log10'][0]:.3f}".replace("-", "−") in html
@@ -96,6 +106,106 @@ def test_what_the_page_says(tmp_path):
     (records / "diagnosis.json").write_text('{"models": []}')
     with pytest.raises(ValueError, match="of another version: simko diagnose --records"):
         read_diagnosis(records)
+
+
+def first_of_problems(folder: Path, over: str) -> pd.Series:
+    """The probability of rank 1 of each problem: means over responses of means over tokens."""
+    rows = pd.read_parquet(folder / "tokens")
+    rows = rows.assign(p=rows["candidate_logp"].map(lambda x: np.exp(np.float64(x[0]))))
+    rows = rows[rows["gated"]] if over == "gated" else rows
+    return rows.groupby(["problem_id", "sample"])["p"].mean().groupby("problem_id").mean()
+
+
+def test_every_pair_differs_at_gated_and_at_all_tokens(tmp_path):
+    """As evaluations are compared: each with each, on the problems of both, with an interval over problems."""
+    records = write_records(tmp_path / "records", ["base", "grpo", "simko"], PLAIN, responses=24)
+    found = summarise_records(records)["differences"]
+    pairs = [("grpo", "base"), ("simko", "base"), ("simko", "grpo")]
+    assert [(d["ours"], d["other"], d["over"]) for d in found] == [(*p, o) for p in pairs for o in ("gated", "all")]
+    for d in found:
+        ours, other = (first_of_problems(records / d[side], d["over"]) for side in ("ours", "other"))
+        low, high = ttest_1samp(ours - other, 0).confidence_interval(0.95)
+        assert d["problems"] == 12
+        assert d["numbers"]["probability of rank 1"] == pytest.approx([(ours - other).mean(), low, high], abs=1e-6)
+
+
+@pytest.mark.parametrize(("responses", "enough"), [(2, False), (6, False), (8, False), (10, True)])
+def test_few_problems_have_no_interval_and_no_claim(tmp_path, responses, enough):
+    records = write_records(tmp_path / "records", ["base", "simko"], PLAIN, responses=responses)
+    said = diagnosis_text(summarise_records(records))
+    assert ("too few" in said) != enough
+    assert ("95 % interval " in said) == enough
+    assert ("oncentrated: simko against base" in said or "No difference shown: simko" in said) == enough
+
+
+def test_a_model_beside_itself_has_no_difference(tmp_path):
+    records = write_records(tmp_path / "records", ["a"], PLAIN, responses=12)
+    shutil.copytree(records / "a", records / "b")
+    plan = json.loads((records / "plan.json").read_text())
+    (records / "plan.json").write_text(json.dumps(plan | {"models": ["a", "b"]}))
+    assert (
+        "No difference shown: b against a at gated tokens: +0.000 in the probability of the first candidate."
+        in diagnosis_text(summarise_records(records))
+    )
+
+
+def test_responses_of_ones_own_are_shown_by_verdict(tmp_path):
+    """A correct and an incorrect response of each model."""
+    records = write_records(tmp_path / "records", ["base", "simko"], PLAIN, responses=8)
+    model = json.loads((records / "simko" / "model.json").read_text())
+    (records / "simko" / "model.json").write_text(json.dumps(model | {"responses_sha256": "other", "source": "mine"}))
+    shown = summarise_records(records)["shown"]
+    assert [(list(one["views"]), one["correct"]) for one in shown] == [
+        ([name], verdict) for name in ("base", "simko") for verdict in (True, False)
+    ]
+
+
+def _remove(records: Path) -> str:
+    shutil.rmtree(records / "simko" / "tokens")
+    return "simko/tokens/batch-000000.parquet is missing"
+
+
+def _cut(records: Path) -> str:
+    file = records / "simko" / "tokens" / "batch-000000.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    return "simko/tokens/batch-000000.parquet is not the one"
+
+
+def _flip(records: Path) -> str:
+    file = records / "base" / "tokens" / "batch-000000.parquet"
+    whole = bytearray(file.read_bytes())
+    whole[200] ^= 1
+    file.write_bytes(whole)
+    return "base/tokens/batch-000000.parquet is not the one"
+
+
+def _more(records: Path) -> str:
+    shutil.copy(records / "base/tokens/batch-000000.parquet", records / "base/tokens/batch-000001.parquet")
+    return "base/tokens/batch-000001.parquet is not the one"
+
+
+def _plan(records: Path) -> str:
+    (records / "plan.json").write_text("{}")
+    return "plan.json is not the one"
+
+
+def _model(records: Path) -> str:
+    (records / "simko" / "model.json").unlink()
+    return "simko/model.json is missing"
+
+
+@pytest.mark.parametrize("damage", [_remove, _cut, _flip, _more, _plan, _model])
+def test_a_page_is_not_made_of_records_that_are_no_longer_there(tmp_path, capsys, damage):
+    records = write_records(tmp_path / "records", ["base", "simko"], PLAIN)
+    summarise_records(records)
+    words = ["report", str(records), "--to", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    capsys.readouterr()
+    what = damage(records)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{records}/{what}" in line
+    assert f"simko diagnose --records {records} --out PAGE.html" in line
 
 
 def test_a_model_has_one_colour_on_a_page_of_several_diagnoses(tmp_path):
@@ -121,7 +231,7 @@ def test_without_verdicts_the_page_says_so(tmp_path):
     html = write_diagnosis(summarise_records(records), tmp_path / "page.html").read_text()
     assert "There are no verdicts for m" in html
     assert "Correct and incorrect responses" not in html
-    assert "On average m gives" in html
+    assert "m reads 4 of 6 responses of runs/&lt;b&gt;, to 2 problems." in html
 
 
 def test_checkpoints_of_a_run_are_drawn_by_step(hostile):

@@ -1,14 +1,24 @@
 """A document as a page and as Markdown."""
 
+import random
+import re
+
+import pytest
+
+from simko.cli.tables import print_blocks
 from simko.report.document import (
     Bullets,
     Chart,
+    Claims,
     Code,
     Document,
     Figures,
     Heading,
+    Problems,
     Prose,
+    Samples,
     Table,
+    as_html,
     as_markdown,
     write_document,
 )
@@ -64,3 +74,48 @@ def test_the_page_has_every_block_with_small_lines_dots_and_escaped_text(tmp_pat
     assert '<th scope="row">2</th><td>0.25</td>' in page
     assert "<pre>a &lt; b</pre>" in page
     assert "a|b&lt;c&gt;" in page
+
+
+EMPTY = [
+    Prose(""),
+    Prose(" \n"),
+    Bullets([]),
+    Claims([]),
+    Table(["a"], []),
+    Figures([]),
+    Code(""),
+    Problems(["a"], []),
+    Samples([]),
+]
+CHART = Figures([Chart("a line", lambda figure: figure.add_subplot().plot([0, 1]), {"one": {1: 0.5}})])
+FOLDED = Table(["a"], [["b"]], folded="more")
+SEEN = {"page": {0, 1, 2, 3}, "markdown": {0, 1, 3}, "terminal": {0, 1}}
+FULL = [Prose("words"), Bullets(["words"]), CHART, FOLDED]
+
+
+def headings(kind: str, blocks, capsys) -> list[str]:
+    if kind == "page":
+        return re.findall("<h[23] id[^>]*>(.*?)<", as_html(Document("T", blocks)))
+    if kind == "markdown":
+        return re.findall("^#+ (.*)", as_markdown(blocks), re.MULTILINE)
+    print_blocks(blocks)
+    return re.findall("^H.*", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["page", "markdown", "terminal"])
+def test_no_heading_stands_above_nothing(kind, seed, capsys):
+    """Whatever is empty, or is not shown in this form."""
+    draw = random.Random(seed)
+    blocks, expected = [], []
+    for i in range(6):
+        parts = [Heading(f"H{i}")]
+        filled = []
+        for j in range(draw.randint(0, 2)):
+            chosen = draw.choice([None, *range(len(FULL))])
+            parts += [Heading(f"H{i}.{j}", 3), *draw.choices(EMPTY, k=draw.randint(0, 2))]
+            parts += [] if chosen is None else [FULL[chosen]]
+            filled += [f"H{i}.{j}"] if chosen in SEEN[kind] else []
+        blocks += parts
+        expected += [f"H{i}", *filled] if filled else []
+    assert headings(kind, blocks, capsys) == expected

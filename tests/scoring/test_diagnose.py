@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def test_two_models_over_an_evaluation(tmp_path, tiny_base, other, run, capsys):
     words = ("--model", f"base={tiny_base}", "--model", f"other={other}", "--samples", run, "--out", page)
     assert diagnose(*words, "--candidates", "6", "--batch-size", "4") == 0
     said = capsys.readouterr().out
-    assert "Mean probability of the first candidate: " in said
-    assert f"those of {run}" in said
+    assert "Mean probability of the first candidate at gated tokens" in said
+    assert re.search(f"All models read the same responses, (.. of )?30 responses of {run}, to 5 problems.", said)
     html = page.read_text()
     for words in (
         "Where the probability gathers: base, other",
@@ -94,7 +95,8 @@ def test_two_models_over_an_evaluation(tmp_path, tiny_base, other, run, capsys):
         assert model["summary"]["tokens"] == len(rows)
         assert model["summary"]["correct"]["responses"] == sum(r.correct for r in responses)
         assert (rows["candidate_logp"].map(np.exp).map(np.sum) <= 1 + 1e-5).all()
-    (difference,) = found["differences"]
+    _, difference = found["differences"]
+    assert [d["over"] for d in found["differences"]] == ["gated", "all"]
     by_problem = []
     for name in ("base", "other"):
         rows = records(tmp_path / "page.records" / name)
@@ -202,9 +204,10 @@ def test_each_model_may_read_its_own_responses(tmp_path, tiny_base, other, run, 
     words = ("--model", f"a={tiny_base}", "--samples", run, "--model", f"b={other}", "--samples", more)
     assert diagnose(*words, "--out", tmp_path / "page.html") == 0
     assert "Each model reads responses of its own" in capsys.readouterr().out
-    a, b = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["shown"]
-    assert (list(a["views"]), list(b["views"])) == (["a"], ["b"])
-    assert b["source"] == str(more)
+    shown = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["shown"]
+    assert [list(one["views"]) for one in shown] in ([["a"], ["a"], ["b"]], [["a"], ["a"], ["b"], ["b"]])
+    assert [one["correct"] for one in shown][:2] == [True, False]
+    assert shown[-1]["source"] == str(more)
 
 
 def test_a_file_without_and_with_a_verifier(tmp_path, tiny_base, capsys):
@@ -307,6 +310,17 @@ def test_what_is_refused(tmp_path, tiny_base, other, run, capsys):
     assert "write PROBLEM:INDEX" in refusal(capsys, *base, "--samples", run, "--show", "7")
     assert "--gate-quantile is 1.5" in refusal(capsys, *base, "--samples", run, "--gate-quantile", "1.5")
     assert "holds no records of simko diagnose" in refusal(capsys, "--out", page)
+    for words in (
+        ("--candidates", "100000"),
+        ("--candidates", "999"),
+        ("--dtype", "float7"),
+        ("--dtype", "nn"),
+        ("--dtype", "int8"),
+        ("--device", "nowhere"),
+        ("--device", "cuda:99"),
+        ("--chat",),
+    ):
+        assert words[0] in refusal(capsys, *base, "--samples", run, *words)
     assert diagnose(*base, "--samples", run) == 0
     line = refusal(capsys, *base, "--samples", run, "--candidates", "7")
     assert "candidates is 20 there and 7 here" in line
@@ -318,6 +332,17 @@ def test_what_is_refused(tmp_path, tiny_base, other, run, capsys):
     damaged.unlink()
     assert "lacks" in refusal(capsys, "--out", page)
     assert diagnose(*base, "--samples", run) == 0  # as the message says
+
+
+def test_quiet_is_quiet(tmp_path, tiny_base, run, capfd):
+    assert diagnose("--model", f"m={tiny_base}", "--samples", run, "--out", tmp_path / "page.html") == 0
+    words = ["--task", "operator_puzzle", "--limit", "1", "-n", "1", "--quiet"]
+    assert main(["evaluate", "--model", str(tiny_base), "--out", str(tmp_path / "out"), *words]) == 0
+    assert capfd.readouterr().err == ""
+    assert (
+        main(["diagnose", "--model", f"m={tiny_base}", "--samples", str(run), "--out", str(tmp_path / "b.html")]) == 0
+    )
+    assert "Loading weights" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -358,7 +383,9 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path, tiny_base, run):
         "the thinking before the response is kept apart": 1, "no response came": 1, "the response is empty": 1
     }  # fmt: skip
     assert len(found.responses) == 27
-    assert len(read_responses(str(tmp_path), per_problem=1).responses) == 4
+    first = read_responses(str(tmp_path), per_problem=1)
+    assert len(first.responses) == 4
+    assert first.left_out["beyond the first 1 of the problem"] == 25
 
 
 def test_a_chat_template_in_doubt_is_asked_for(tmp_path, tiny_base, capsys):

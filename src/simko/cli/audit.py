@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from simko.cli.places import named_as
     from simko.evaluate import SampleStore
     from simko.evaluate.audit import check_responses
     from simko.evaluate.files import locked, replacing
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.verifier is not None:
         get_verifier(args.verifier)
+    if args.to:
+        named_as("--to", args.to, (".jsonl",), "every disagreement, in JSON lines,")
     path = store_of(args.run)
     with ExitStack() as stack:
         stack.enter_context(locked(path.parent) if args.apply else nullcontext())

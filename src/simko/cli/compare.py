@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from simko.cli.places import PAGE, named_as
     from simko.cli.tables import print_sections
     from simko.evaluate.files import write_whole
     from simko.report import read_sections, write_runs_page
@@ -35,6 +36,10 @@ def run(args: argparse.Namespace) -> None:
 
     if len(args.groups) < 2:
         raise ValueError("give at least two runs to compare; simko report shows one")
+    if args.html:
+        named_as("--html", args.html, PAGE, "a page")
+    if args.json:
+        named_as("--json", args.json, (".json",), "JSON")
     sections = read_sections(args.groups, anyway=args.anyway, reference=args.reference)
     print_sections(sections)
     if args.html:

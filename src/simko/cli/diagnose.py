@@ -61,10 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from simko.cli.places import PAGE, named_as
     from simko.report.diagnosis import diagnosis_text, write_diagnosis
     from simko.report.text import visible
     from simko.scoring import summarise_records
 
+    named_as("--out", args.out, PAGE, "a page")
     directory = args.records or args.out.with_suffix(".records")
     given = [
         name for name in ("samples", "verifier", "per_problem", "show", *_SCORING) if getattr(args, name) is not None

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from simko.cli.places import MARKDOWN, PAGE, named_as
     from simko.cli.tables import print_blocks
     from simko.evaluate.files import write_whole
     from simko.report import make_document, read_content
@@ -40,6 +41,11 @@ def run(args: argparse.Namespace) -> None:
     chosen = [run.path for words in args.runs for run in parse_group(words).runs]
     if len(chosen) > 1 and not args.to:
         raise ValueError("say where the page of several runs goes: --to page.html")
+    if args.to:
+        endings, what = (
+            (MARKDOWN, "--format md, Markdown,") if args.format == "md" else (PAGE, "--format html, a page,")
+        )
+        named_as("--to", args.to, endings, what)
     content = read_content(args.runs)
     place = chosen[0] / "report" if chosen[0].is_dir() else chosen[0]
     target = args.to or place.with_suffix(f".{args.format}")

@@ -97,12 +97,15 @@ def status(protocol: "Protocol", kept: "Kept", wanted: "Wanted") -> str:
 
 def report(protocol: "Protocol", kept: "Kept", args: argparse.Namespace) -> None:
     """Write the rows, the page and, if asked for, the tables; print the paths."""
+    from simko.cli.places import MARKDOWN, named_as
     from simko.evaluate.files import write_whole
     from simko.report.document import as_markdown, write_document
     from simko.studies.head_to_head.page import document
 
     found = document(kept.rows, protocol.mapping, kept.failed)
-    rows = args.rows or args.out / "rows.parquet"
+    rows = named_as("--rows", args.rows or args.out / "rows.parquet", (".parquet",), "a Parquet file")
+    if args.markdown:
+        named_as("--markdown", args.markdown, MARKDOWN, "Markdown")
     kept.collect(rows)
     print(rows)
     print(write_document(found, args.out / "report.html"))

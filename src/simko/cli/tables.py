@@ -49,8 +49,12 @@ def print_blocks(blocks: "Sequence[Block]") -> None:
     """What the blocks say, without figures and folded tables."""
     from simko.report import document
 
+    def is_text(block: "Block") -> bool:
+        texts = (document.Prose, document.Bullets, document.Claims, document.Table)
+        return isinstance(block, texts) and not getattr(block, "folded", "") and document.holds_something(block)
+
     console = terminal()
-    for block in blocks:
+    for block in document.without_bare_headings(blocks, is_text):
         match block:
             case document.Heading(text, level):
                 console.print(f"\n{escape(_line(text))}", style="bold" if level == 2 else "", soft_wrap=True)
@@ -63,7 +67,7 @@ def print_blocks(blocks: "Sequence[Block]") -> None:
                 for x in found:
                     said = f"{x.status.capitalize()}: {x.claim}: {x.figures}"
                     console.print(f"  {escape(_line(said))}", soft_wrap=True)
-            case document.Table(header, rows, caption, folded) if not folded:
+            case document.Table(header, rows, caption):
                 console.print(_table(header, rows))
                 if caption:
                     console.print(escape(_line(caption)), soft_wrap=True)

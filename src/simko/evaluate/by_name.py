@@ -69,6 +69,7 @@ def evaluate(
     from simko.evaluate.store import SampleStore
     from simko.report.results import read_results
     from simko.sampling import open_sampler
+    from simko.sampling.loading import loading_bars
     from simko.verifiers import as_verifier
 
     place = Path(out)
@@ -87,7 +88,8 @@ def evaluate(
     for found, settings in planned:
         run.check_plan(problems[found.name], verifier or found.verifier, samples or found.samples, settings)
     with locked(place), SampleStore(place / "samples.db") as store:
-        sampler = open_sampler(backend, model, **options)
+        with loading_bars(not quiet or backend == "openai"):  # which loads no model
+            sampler = open_sampler(backend, model, **options)
         for found, settings in planned:
             run.evaluate(
                 store,

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from simko.evaluate.intervals import clopper_pearson, critical_value
+from simko.evaluate.bands import usable
+from simko.evaluate.intervals import clopper_pearson, critical_value, resampled_counts
 from simko.evaluate.passk import Counts, Difference, Point, as_seeds, pass_at_k_matrix, same_problems
 
 STRATA = ("never", "below 1/16", "below 1/2", "1/2 or more")
@@ -33,7 +34,7 @@ class Stratum:
     ours: tuple[Point, ...]
     """pass@K of ours; likewise."""
     differences: tuple[Difference, ...]
-    """ours - reference; likewise."""
+    """ours - reference; likewise. The interval is [-1, 1], and p is 1, where too few problems differ: see `bands.usable`."""
 
 
 def by_difficulty(
@@ -80,12 +81,10 @@ def by_difficulty(
         if expected < _FEWEST:
             found.append(Stratum(name, expected, (), (), ()))
             continue
-        rng = np.random.default_rng(seed)
-        weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=resamples).astype(float)
         mine = chance[:, None] * our_values
-        theirs, mean, gap = (_ratio(x, chance, weights) for x in (inside, mine, mine - inside))
+        theirs, mean, gap = _ratios((inside, mine, mine - inside), chance, resamples, np.random.default_rng(seed))
         curves = _points(theirs, expected, ks, level), _points(mean, expected, ks, level)
-        found.append(Stratum(name, expected, *curves, _differences(gap, ks, level)))
+        found.append(Stratum(name, expected, *curves, _differences(gap, usable(mine - inside), ks, level)))
     return tuple(found)
 
 
@@ -96,7 +95,10 @@ def _halves(
     from scipy.stats import hypergeom
 
     chance, inside = np.zeros((len(STRATA), len(ids))), np.zeros((len(STRATA), len(ids), len(ks)))
-    for column, (n, c) in enumerate(counts[i] for i in ids):
+    places: dict[tuple[int, int], list[int]] = {}
+    for column, i in enumerate(ids):
+        places.setdefault(counts[i], []).append(column)
+    for (n, c), columns in places.items():
         half = n // 2
         first = np.arange(max(0, c - (n - half)), min(half, c) + 1)  # how many of the correct ones stratify
         mass = hypergeom.pmf(first, n, c, half)
@@ -104,34 +106,41 @@ def _halves(
         place = np.digitize(first / max(half, 1), [1e-12, 1 / 16, 1 / 2])
         for stratum in range(len(STRATA)):
             here = place == stratum
-            chance[stratum, column] = mass[here].sum()
-            inside[stratum, column] = mass[here] @ values[here]
+            chance[stratum, columns] = mass[here].sum()
+            inside[stratum, columns] = mass[here] @ values[here]
     return chance, inside
 
 
-def _ratio(
-    parts: Float[np.ndarray, "P K"], chance: Float[np.ndarray, " P"], weights: Float[np.ndarray, "B P"]
-) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"], Float[np.ndarray, "B K"]]:
-    """sum parts / sum chance, its standard error by linearisation, and t* of each resample; infinite without spread."""
-
-    def of(drawn: Float[np.ndarray, "B P"]) -> tuple[Float[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
-        size = np.maximum(drawn @ chance, 1e-12)[:, None]
-        ratio = drawn @ parts / size
-        squares = drawn @ parts**2 - 2 * ratio * (drawn @ (parts * chance[:, None]))
-        squares = squares + ratio**2 * (drawn @ chance**2)[:, None]
-        return ratio, np.sqrt(np.maximum(squares, 0.0)) / size
-
-    mean, error = (x[0] for x in of(np.ones((1, len(chance)))))
-    drawn, errors = of(weights)
-    shift = drawn - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(errors > 1e-9 * np.maximum(error, 1e-9), shift / errors, np.sign(shift) * np.inf)
-    return mean, error, np.where(np.isnan(t), 0.0, t)
+_Ratio = tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"], Float[np.ndarray, "B K"]]
 
 
-def _points(
-    ratio: tuple[np.ndarray, np.ndarray, np.ndarray], expected: float, ks: Sequence[int], level: float
-) -> tuple[Point, ...]:
+def _ratios(
+    parts: Sequence[Float[np.ndarray, "P K"]],
+    chance: Float[np.ndarray, " P"],
+    resamples: int,
+    rng: np.random.Generator,
+) -> list[_Ratio]:
+    """Of each of parts: sum / sum chance, its standard error by linearisation, and t* of each resample; infinite without spread."""
+    whole = np.concatenate(
+        [chance[:, None], chance[:, None] ** 2, *(y for x in parts for y in (x, x**2, x * chance[:, None]))], axis=1
+    )
+    counts = resampled_counts(len(chance), resamples, rng)
+    sums = np.concatenate([whole.sum(axis=0)[None], *(some.astype(float) @ whole for some in counts)])
+    size, chance_squares = np.maximum(sums[:, :1], 1e-12), sums[:, 1:2]
+    found = []
+    for of_part in np.split(sums[:, 2:], len(parts), axis=1):
+        total, squares, products = np.split(of_part, 3, axis=1)
+        ratio = total / size
+        variance = squares - 2 * ratio * products + ratio**2 * chance_squares
+        errors = np.sqrt(np.maximum(variance, 0.0)) / size
+        shift, error = ratio[1:] - ratio[0], errors[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(errors[1:] > 1e-9 * np.maximum(error, 1e-9), shift / errors[1:], np.sign(shift) * np.inf)
+        found.append((ratio[0], error, np.where(np.isnan(t), 0.0, t)))
+    return found
+
+
+def _points(ratio: _Ratio, expected: float, ks: Sequence[int], level: float) -> tuple[Point, ...]:
     """Intervals with a quantile for each tail, within those of `expected` binomial draws where there is no spread."""
     mean, error, t = ratio
     mean = np.clip(mean, 0.0, 1.0)
@@ -146,14 +155,14 @@ def _points(
 
 
 def _differences(
-    ratio: tuple[np.ndarray, np.ndarray, np.ndarray], ks: Sequence[int], level: float
+    ratio: _Ratio, differ: Bool[np.ndarray, " K"], ks: Sequence[int], level: float
 ) -> tuple[Difference, ...]:
-    """Symmetric intervals; [-1, 1] where there is no spread."""
+    """Symmetric intervals; [-1, 1] where too few problems differ, or there is no spread."""
     mean, error, t = ratio
-    size = np.abs(t)
-    half = np.where(error > 0, critical_value(size, level) * np.maximum(error, 1e-300), np.inf)
+    size, differ = np.abs(t), differ & (error > 0)
+    half = np.where(differ, critical_value(size, level) * np.maximum(error, 1e-300), np.inf)
     low, high = np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0)
     exceeding = (size >= np.abs(mean) / np.maximum(error, 1e-300)).sum(axis=0)
-    p = np.where(error > 0, (1 + exceeding) / (len(t) + 1), 1.0)
+    p = np.where(differ, (1 + exceeding) / (len(t) + 1), 1.0)
     rows = zip(ks, mean, low, high, p, strict=True)
     return tuple(Difference(int(k), float(d), float(a), float(b), float(x)) for k, d, a, b, x in rows)

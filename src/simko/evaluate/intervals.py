@@ -5,11 +5,17 @@ problems, and the samples of one problem share its difficulty.
 """
 
 import math
+import pickle
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 _CELLS = 4_000_000  # resample-by-problem cells held at a time
+_KEPT_CELLS = 80_000_000  # of the resamples that are kept, a byte each
+_kept: deque[tuple[object, list[np.ndarray], Mapping[str, Any]]] = deque(maxlen=2)
 _NO_SPREAD = 1e-12  # a resample's variance below this share of the whole's counts as zero
 
 
@@ -113,11 +119,9 @@ def resampled_t(
     problems = centred.shape[0]
     squares = centred**2
     floor = _NO_SPREAD * squares.mean(axis=0)
-    share = np.full(problems, 1 / problems)
     shifts, parts = [], []
-    for start in range(0, resamples, max(1, _CELLS // problems)):
-        size = min(max(1, _CELLS // problems), resamples - start)
-        weights = rng.multinomial(problems, share, size=size) / problems
+    for counts in resampled_counts(problems, resamples, rng):
+        weights = counts / problems
         shift = weights @ centred
         variance = weights @ squares - shift**2
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -125,6 +129,30 @@ def resampled_t(
         shifts.append(shift)
         parts.append(np.where(np.isnan(t), 0.0, t))
     return np.concatenate(shifts), np.concatenate(parts)
+
+
+def resampled_counts(problems: int, resamples: int, rng: np.random.Generator) -> Iterator[UInt8[np.ndarray, "b P"]]:
+    """How often each problem is in each resample, some resamples at a time.
+
+    Every interval of a page draws the same ones, so the last are kept: `rng` stands afterwards where drawing would have left it.
+    """
+    key = problems, resamples, pickle.dumps(rng.bit_generator.state)
+    for kept, counts, after in tuple(_kept):
+        if kept == key:
+            rng.bit_generator.state = after
+            yield from counts
+            return
+    share, size = np.full(problems, 1 / problems), max(1, _CELLS // problems)
+    drawn = (
+        rng.multinomial(problems, share, size=min(size, resamples - start)).astype(np.uint8)
+        for start in range(0, resamples, size)
+    )
+    if problems * resamples > _KEPT_CELLS:
+        yield from drawn
+        return
+    counts = list(drawn)
+    _kept.append((key, counts, rng.bit_generator.state))
+    yield from counts
 
 
 def critical_value(size: Float[np.ndarray, "B K"], level: float) -> Float[np.ndarray, " K"]:
@@ -137,22 +165,27 @@ def critical_value(size: Float[np.ndarray, "B K"], level: float) -> Float[np.nda
     return value
 
 
-def seeds_t(by_seed: Float[np.ndarray, "S K"], *, level: float = 0.95) -> Float[np.ndarray, "K 2"] | None:
-    """t interval over training seeds of means in [0, 1], clipped: m +- t(S - 1) sd / sqrt(S).
+def t_interval(values: Float[np.ndarray, "P K"], *, level: float = 0.95) -> Float[np.ndarray, "K 2"]:
+    """t interval of the mean over two rows or more of values without bounds: m +- t(P - 1) sd / sqrt(P).
 
-    It covers the choice of seeds, on these problems. None for one seed. nan at a k where all seeds agree exactly (as at 0 or 1),
-    because equal seeds say nothing about the next one.
+    nan at a k where all rows agree exactly, because equal rows say nothing about the next one.
     """
     from scipy.special import stdtrit
 
-    seeds = by_seed.shape[0]
-    if seeds < 2:
-        return None
-    spread = by_seed.std(axis=0, ddof=1)
-    half = stdtrit(seeds - 1, (1 + level) / 2) * np.where(spread > _NO_SPREAD, spread, np.nan) / math.sqrt(seeds)
-    mean = by_seed.mean(axis=0)
-    interval: np.ndarray = np.clip(np.stack([mean - half, mean + half], axis=-1), 0.0, 1.0)
+    rows = values.shape[0]
+    spread = values.std(axis=0, ddof=1)
+    half = stdtrit(rows - 1, (1 + level) / 2) * np.where(spread > _NO_SPREAD, spread, np.nan) / math.sqrt(rows)
+    mean = values.mean(axis=0)
+    interval: np.ndarray = np.stack([mean - half, mean + half], axis=-1)
     return interval
+
+
+def seeds_t(by_seed: Float[np.ndarray, "S K"], *, level: float = 0.95) -> Float[np.ndarray, "K 2"] | None:
+    """`t_interval` over training seeds of means in [0, 1], clipped.
+
+    It covers the choice of seeds, on these problems. None for one seed.
+    """
+    return None if by_seed.shape[0] < 2 else np.clip(t_interval(by_seed, level=level), 0.0, 1.0)
 
 
 def seeds_welch(

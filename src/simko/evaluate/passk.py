@@ -184,12 +184,8 @@ def paired_difference(
         )
     )
     ours_solved, other_solved = _solved(as_seeds(ours)), _solved(as_seeds(other))
-    return Comparison(
-        points,
-        len(ids),
-        tuple(i for i in ids if i in ours_solved - other_solved),
-        tuple(i for i in ids if i in other_solved - ours_solved),
-    )
+    gained, lost = ours_solved - other_solved, other_solved - ours_solved
+    return Comparison(points, len(ids), tuple(i for i in ids if i in gained), tuple(i for i in ids if i in lost))
 
 
 def values_by_seed(

@@ -6,7 +6,7 @@ Each kind of block has a template blocks/KIND.html.jinja, and a script blocks/KI
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -272,7 +272,34 @@ class Document:
 
 def as_html(document: Document) -> str:
     """The page."""
-    return render(document)
+    return render(replace(document, blocks=without_bare_headings(document.blocks, holds_something)))
+
+
+def holds_something(block: Block) -> bool:
+    """Whether there is anything to see in a block."""
+    match block:
+        case Prose(text) | Code(text):
+            return bool(text.strip())
+        case Bullets(held) | Claims(held) | Figures(held) | Samples(held):
+            return bool(held)
+        case Table(_, rows) | Problems(_, rows):
+            return bool(rows)
+        case _:
+            return True
+
+
+def without_bare_headings(blocks: Sequence[Block], shown: Callable[[Block], bool]) -> list[Block]:
+    """The blocks that are shown, and the headings that have one below them before the next of their level."""
+    kept: list[Block] = []
+    filled: set[int] = set()  # the levels of headings that would have something below them
+    for block in reversed(blocks):
+        if isinstance(block, Heading):
+            kept += [block] if block.level in filled else []
+            filled = {level for level in filled if level < block.level}
+        elif shown(block):
+            kept.append(block)
+            filled = {2, 3}
+    return kept[::-1]
 
 
 def write_document(document: Document, path: Path) -> Path:
@@ -302,7 +329,9 @@ def as_markdown(blocks: Sequence[Block], images: Iterable[str] = ()) -> str:
     images: where the image of each chart is; without them charts are left out.
     """
     left = iter(images)
-    return visible("\n\n".join(text for block in blocks if (text := _markdown(block, left))) + "\n")
+    texts = {id(block): _markdown(block, left) for block in blocks}
+    kept = without_bare_headings(blocks, lambda block: holds_something(block) and bool(texts[id(block)]))
+    return visible("\n\n".join(texts[id(block)] for block in kept) + "\n")
 
 
 def _markdown(block: Block, images: Iterator[str]) -> str:

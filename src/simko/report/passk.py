@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from simko.evaluate import Crossing, Curve, Difference, Point, Stratum
+from simko.evaluate.bands import MIN_DIFFERING
 from simko.report.comparison import Pair, Section, Side, StepPoint, Sweep
 from simko.report.document import NONE, Block, Bullets, Cell, Chart, Claims, Figures, Heading, Prose, Table
 from simko.report.plots import (
@@ -16,6 +17,7 @@ from simko.report.plots import (
     pair_colours,
 )
 from simko.report.words import (
+    VERDICTS,
     best_temperature,
     claims,
     levels,
@@ -38,7 +40,7 @@ def overview(section: Section) -> list[Block]:
         Prose(" ".join(levels(section)), "lead"),
     ]
     if section.pairs:
-        blocks.append(Claims(claims(section)))
+        blocks += [Claims(claims(section)), Prose(VERDICTS, "caption")]
     said = notes(section)
     return [*blocks, Bullets(said, "note")] if said else blocks
 
@@ -137,7 +139,8 @@ def _estimate(p: Point) -> Cell:
 
 def _apart(d: Difference, *more: str) -> Cell:
     seeds = ("seeds", _signed(*d.over_seeds)) if d.over_seeds else ()
-    return (points_apart(d.difference), _signed(d.low, d.high), *seeds, *more)
+    ends = "too few differ" if (d.low, d.high) == (-1, 1) else _signed(d.low, d.high)
+    return (points_apart(d.difference), ends, *seeds, *more)
 
 
 def _signed(low: float, high: float) -> str:
@@ -192,7 +195,8 @@ def _strata(section: Section, pair: Pair, names: Sequence[str]) -> list[Block]:
     ]
     caption = (
         f"Points (95 % interval), by the share of correct ones in half of the samples of {pair.other}. Its other half is compared, "
-        "so that its luck does not count twice. Averaged over all halves, hence parts of problems."
+        "so that its luck does not count twice. Averaged over all halves, hence parts of problems. Too few: fewer than five problems. "
+        f"Too few differ: fewer than {MIN_DIFFERING}, which is no ground for an interval."
     )
     return [
         Heading(f"{_label(pair)} by difficulty for {pair.other}", 3),
@@ -206,9 +210,12 @@ def _origin(pair: Pair, shown: Sequence[Stratum]) -> str:
     """What each stratum adds to the difference at the largest K."""
     every = sum(stratum.problems for stratum in shown)
     rest = sum(stratum.problems for stratum in pair.strata) - every
-    adds = {stratum.name: stratum.problems / every * stratum.differences[-1].difference for stratum in shown}
-    k, total = shown[0].differences[-1].k, sum(adds.values())
-    parts = ", ".join(f"{points_apart(value)} {_often(name)}" for name, value in adds.items())
+    adds = [stratum.problems / every * stratum.differences[-1].difference for stratum in shown]
+    k, total = shown[0].differences[-1].k, sum(adds)
+    parts = ", ".join(
+        f"{points_apart(value)} {_often(s.name)} ({s.problems:.1f} problems)"
+        for value, s in zip(adds, shown, strict=True)
+    )
     few = f", without {rest:.1f} problems in strata of too few" if rest >= 0.1 else ""
     return (
         f"At K = {k}, {pair.ours} stands {points_apart(total)} points against {pair.other}{few}. By how often {pair.other} solves a problem: "
@@ -295,7 +302,7 @@ def steps_chart(
 def answers(section: Section) -> list[Block]:
     """What the responses are like, and how the answers spread."""
     header: list[Cell] = ["", "tokens, mean", "cut off", "no answer", "timeout", "error"]
-    header += [f"distinct among {section.distinct_among}", "entropy, nats"]
+    header += [f"distinct answers among {section.distinct_among}", "entropy of answers, nats"]
     header += [f"maj@{k}" for k, _ in section.sides[0].majority]
     header += [(f"Cover@{tau:g}", _COVER.format(100 * tau)) for tau, _ in section.sides[0].cover or ()]
     rows: list[list[Cell]] = []

@@ -27,6 +27,7 @@ _COMPARED_KEYS = (
 )
 """The keys of a record that two compared evaluations must share: all but those of the model and the seed."""
 _TEMPERATURE_KEYS = frozenset({"temperature", "do_sample"})
+_SQLITE = b"SQLite format 3\0"
 _SYNTAX = "write RUN@0.6 for a temperature, RUN@step=40 for a step"
 
 
@@ -58,6 +59,8 @@ class RunGroup:
     """The name."""
     runs: tuple[RunSelection, ...]
     """One per training seed."""
+    given: bool = False
+    """Whether the user gave the name."""
 
     @property
     def by_step(self) -> bool:
@@ -134,15 +137,26 @@ class MatchedTask:
 
 def store_of(run: Path) -> Path:
     """The store of a run: the file itself, its samples.db, or its held-out/samples.db. ValueError if there is none."""
-    for path in (run, run / "samples.db", run / "held-out" / "samples.db"):
+    for path in (run / "samples.db", run / "held-out" / "samples.db"):
         if path.is_file():
             return path
+    if is_store(run):
+        return run
     if not run.exists():
         raise ValueError(f"there is no file or folder {run}")
+    lacks = f"is a {run.suffix or 'plain'} file and no store" if run.is_file() else "holds no samples"
     raise ValueError(
-        f"{run} holds no samples: give a directory of simko evaluate (with samples.db), one of simko train with "
-        "passk_every (with held-out/samples.db), or a store file"
+        f"{run} {lacks}: give a directory of simko evaluate or grade (with samples.db), one of simko train with passk_every "
+        "(with held-out/samples.db), or a store file"
     )
+
+
+def is_store(file: Path) -> bool:
+    """Whether a file looks like a store: it is an SQLite database, or is called one."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE or file.suffix == ".db"
 
 
 def parse_group(text: str) -> RunGroup:
@@ -156,7 +170,7 @@ def parse_group(text: str) -> RunGroup:
         return RunGroup("@".join((_name(selection.path), *selection.marks)), (selection,))
     if not name or not all(runs.split(",")):
         raise ValueError(f"{text!r} is no group: write name=run1,run2, or a run alone")
-    return RunGroup(name, tuple(_parse_run(run) for run in runs.split(",")))
+    return RunGroup(name, tuple(_parse_run(run) for run in runs.split(",")), given=True)
 
 
 def _name(path: Path) -> str:

@@ -150,7 +150,11 @@ def _bytes(text: str) -> int:
 def _left_out(section: Section, asked: Sequence[Asked]) -> str:
     shown = sum(response.count for a in asked for response in a.responses)
     every = sum(e.tally.samples for side in section.sides for e in side.evaluations if not e.setting.holds_counts)
-    said = f"{shown:,} of {counted(every, 'sample')}, equal ones once, of {len(asked):,} of {counted(section.problems, 'problem')}."
+    texts = sum(len(a.responses) for a in asked)
+    said = (
+        f"Shown here: {shown:,} of the {counted(every, 'sample')} that count above, as {counted(texts, 'response')}, since equal ones of a "
+        f"model stand once, and {len(asked):,} of {counted(section.problems, 'problem')}."
+    )
     if shown == every:
         return said
     return f"{said} simko export writes all of them: {', '.join(sorted(set(_stores(section))))}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from simko.report.comparison import Section, adjust_p, read_sections, sweeps
 from simko.report.content import Content
 from simko.report.diagnosis import diagnosis_title, is_diagnosis, read_diagnosis
-from simko.report.runs import RunGroup, parse_group
+from simko.report.runs import RunGroup, is_store, parse_group
 from simko.report.study import read_study
 from simko.report.training import is_training_run, read_training
 
@@ -25,17 +25,42 @@ def read_content(sources: Sequence[str]) -> Content:
         if len(found) > 1:
             raise ValueError(f"{group.name} mixes {' and '.join(found)} ({', '.join(map(str, found.values()))})")
         kinds[next(iter(found))].append(group)
-    places = {kind: [run.path for group in found for run in group.runs] for kind, found in kinds.items()}
-    parts = [read_study(place) for place in dict.fromkeys(places["study"])]
+    parts = [_named(group, read_study(_alone(group))) for group in _once(kinds["study"])]
     if kinds["training"]:
         parts.append(read_training(kinds["training"]))
     if kinds["evaluation"]:
         parts.append(of_sections(read_sections(kinds["evaluation"])))
-    for place in dict.fromkeys(places["diagnosis"]):
-        summary = read_diagnosis(place)
+    for group in _once(kinds["diagnosis"]):
+        summary = read_diagnosis(_alone(group)) | ({"name": group.name} if group.given else {})
         parts.append(Content(diagnosis_title(summary), diagnoses=(summary,)))
     content = parts[0] if len(parts) == 1 else _together(parts)
     return replace(content, commands=(*content.commands, f"simko report {shlex.join(sources)}"))
+
+
+def _once(groups: Sequence[RunGroup]) -> Sequence[RunGroup]:
+    """The groups. ValueError for a directory that two of them hold."""
+    places = [run.path.resolve() for group in groups for run in group.runs]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is given twice: give it once")
+    return groups
+
+
+def _alone(group: RunGroup) -> Path:
+    """The directory of a group. ValueError for several, and for a selected step or temperature."""
+    first, *more = group.runs
+    if more:
+        raise ValueError(
+            f"{group.name} groups {first.path} and {more[0].path}, which are no training seeds: give each by itself"
+        )
+    if first.marks:
+        raise ValueError(f"{first.path} is shown whole: leave @{'@'.join(first.marks)} out")
+    return first.path
+
+
+def _named(group: RunGroup, content: Content) -> Content:
+    """The content under the name that was given for it."""
+    return replace(content, title=f"{group.name}: {content.title}") if group.given else content
 
 
 def of_sections(sections: Sequence[Section]) -> Content:
@@ -73,12 +98,14 @@ def _kind(path: Path) -> str:
         return "training"
     if is_diagnosis(path):
         return "diagnosis"
-    if path.is_file() or (path / "samples.db").is_file():
+    if is_store(path) or (path / "samples.db").is_file():
         return "evaluation"
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
+    what = "no study (study.json), no training run (metrics.jsonl), no evaluation (samples.db) and no diagnosis (plan.json)"
+    if path.is_file():
+        what = f"a {path.suffix or 'plain'} file, and no store of samples"
     raise ValueError(
-        f"{path} is no study (study.json), no training run (metrics.jsonl), no evaluation (samples.db) and no diagnosis "
-        "(plan.json): give the directory of simko quickstart, train or evaluate, the records of simko diagnose, or a store of "
-        "PassAtKCallback"
+        f"{path} is {what}: give the directory of simko quickstart, train, evaluate or grade, the records of simko diagnose, or a "
+        "store of PassAtKCallback"
     )

@@ -12,6 +12,7 @@ from simko.evaluate.files import read_json
 from simko.report.comparison import BASE, Section, Sweep, adjust_p, make_section, make_sweep
 from simko.report.content import Content, TrainingRun, in_order
 from simko.report.runs import Evaluation, read_evaluation
+from simko.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,17 @@ def _course(models: Sequence[Model], methods: Sequence[str]) -> dict[str, dict[i
 def read_run(directory: Path, row: Mapping[str, Any], notes: list[str]) -> TrainingRun:
     """The training run in a directory. row: its "name" and "method". notes: gets a sentence for what is missing."""
     config, versions = _read_dict(directory / "config.json"), _read_dict(directory / "versions.json")
-    metrics, diagnostics = read_lines(directory / "metrics.jsonl"), read_lines(directory / "diagnostics.jsonl")
-    parts = (("configuration", config), ("versions", versions), ("training log", metrics), ("probes", diagnostics))
+    metrics, diagnostics = read_log(directory / "metrics.jsonl"), read_log(directory / "diagnostics.jsonl")
+    parts = (
+        ("configuration", config),
+        ("versions", versions),
+        ("training log", metrics.rows),
+        ("probes", diagnostics.rows),
+    )
     lacking = [label for label, part in parts if not part]
     if lacking:
         notes.append(f"Run {row['name']} has no {', no '.join(lacking)}.")
+    notes += [f"Run {row['name']}: {said}" for log in (metrics, diagnostics) for said in log.faults]
     return TrainingRun(
         str(row["name"]),
         str(row["method"]),
@@ -140,18 +147,9 @@ def read_run(directory: Path, row: Mapping[str, Any], notes: list[str]) -> Train
         str(row.get("objective") or config.get("objective", "")),
         config,
         versions,
-        _by_step(metrics, directory / "metrics.jsonl"),
-        _by_step(diagnostics, directory / "diagnostics.jsonl"),
+        metrics.rows,
+        diagnostics.rows,
     )
-
-
-def _by_step(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str, Any]]:
-    """The rows with a step, in its order. ValueError for a step that is not a finite number."""
-    found = [row for row in rows if "step" in row]
-    for row in found:
-        if not isinstance(row["step"], int | float) or not math.isfinite(row["step"]):
-            raise ValueError(f"{path} has a line whose step is {row['step']!r}: mend or remove it.")
-    return sorted(found, key=lambda row: row["step"])
 
 
 def _read_model(folder: Path, row: Mapping[str, Any], notes: list[str]) -> Model | None:
@@ -200,19 +198,59 @@ def _read_dict(path: Path) -> Mapping[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, or none if it is missing. A truncated last line is ignored.
+@dataclass(frozen=True)
+class Log:
+    """A log of a training run."""
 
-    ValueError for another broken line.
-    """
-    rows: list[dict[str, Any]] = []
-    if not path.is_file():
-        return rows
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number} is no JSON object: mend or remove it.") from None
-    return rows
+    rows: Sequence[Mapping[str, Any]]
+    """Its lines, in the order of their steps."""
+    faults: Sequence[str]
+    """What could not be read of it, a sentence each."""
+
+
+def read_log(path: Path) -> Log:
+    """The objects with a step of a JSON-lines file, or none if it is missing. What cannot be read is left out and said."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    *whole, last = text.split("\n")
+    rows, broken = [], []
+    for number, line in enumerate(whole, start=1):
+        if line.strip():
+            row = _row(line)
+            rows += [row] if row else []
+            broken += [] if row else [number]
+    faults = []
+    if last.strip():
+        row = _row(last)
+        rows += [row] if row else []
+        faults += [] if row else [f"the last line of {path.name} is cut off, as while it is written or after a kill."]
+    if broken:
+        faults.append(
+            f"{counted(len(broken), 'line')} of {path.name}, the first of them line {broken[0]}, {'is' if len(broken) == 1 else 'are'} "
+            "left out: no JSON object with a number for its step."
+        )
+    odd = [(row["step"], key) for row in rows for key, value in row.items() if _is_odd(value)]
+    if odd:
+        step, key = odd[0]
+        faults.append(
+            f"{counted(len(odd), 'value')} of {path.name}, the first of them {key} at step {step}, {'is' if len(odd) == 1 else 'are'} "
+            "NaN or infinite: gaps in the charts."
+        )
+    return Log(sorted(rows, key=lambda row: row["step"]), faults)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The object of a line; None if it is none, or has no finite number for its step."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    step = row.get("step") if isinstance(row, dict) else None
+    known = isinstance(step, int | float) and not isinstance(step, bool) and math.isfinite(step)
+    return row if known and "\ufffd" not in line else None
+
+
+def _is_odd(value: object) -> bool:
+    """Whether a value is a number that is not finite, or holds one."""
+    if isinstance(value, dict | list):
+        return any(map(_is_odd, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and not math.isfinite(value)

@@ -41,7 +41,8 @@ def render(document: "Document") -> str:
         loader=loader, autoescape=True, finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(lines=lines, themed=themed, drawn=lambda chart: Markup(chart.svg))
-    scripts = "".join(map(script, dict.fromkeys(block.kind for block in document.blocks)))
+    kinds = [*(block.kind for block in document.blocks), *(["live"] if document.refresh else [])]
+    scripts = "".join(map(script, dict.fromkeys(kinds)))
     digest = b64encode(hashlib.sha256(scripts.encode()).digest()).decode()
     return environment.get_template("document.html.jinja").render(
         document=document,

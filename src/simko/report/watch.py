@@ -12,7 +12,10 @@ from simko.report.page import make_document
 from simko.report.runs import parse_group
 from simko.report.sources import read_content
 
-_READ = ("study.json", "metrics.jsonl", "diagnostics.jsonl", "config.json", "samples.db", "samples.db-wal")
+_READ = (
+    *("study.json", "metrics.jsonl", "diagnostics.jsonl", "config.json", "diagnosis.json"),
+    *("samples.db", "samples.db-wal"),
+)
 
 
 class LivePage:

@@ -29,6 +29,10 @@ _DRAWS = {
     "max_new_tokens": "token limit",
     "seed": "seed",
 }
+VERDICTS = (
+    "Holds, does not hold here: the paper finds a difference of this pair, which lies on the same side here, or on the other. Higher, "
+    "lower: where the first stands, as the paper says nothing of this pair. No difference shown: the 95 % interval contains zero."
+)
 LIMITS = (
     "pass@K is the unbiased estimate from n samples a problem: the chance that any of K samples is correct. It needs n well "
     "above K, and does not say that a user could find the correct one.",
@@ -81,20 +85,29 @@ def at(points: Sequence[Any], k: int) -> Any:
 
 
 def judge(d: Difference, expected: Direction | None = None) -> str:
-    """Whether the interval supports the expected direction, or which one it shows; "no difference shown" if it contains zero."""
-    if d.low <= 0 <= d.high:
+    """Whether the interval supports the expected direction, or else its `direction`."""
+    found = direction(d.low, d.high)
+    if expected is None or found == "no difference shown":
+        return found
+    return "holds" if (found == "higher") == (expected == "above") else "does not hold here"
+
+
+def direction(low: float | None, high: float | None) -> str:
+    """What the ends of a difference's interval show: "higher", "lower", or "no difference shown" if it contains zero or there is
+    none.
+    """
+    if low is None or high is None or low <= 0 <= high:
         return "no difference shown"
-    found = "above" if d.low > 0 else "below"
-    if expected is None:
-        return {"above": "higher", "below": "lower"}[found]
-    return "holds" if found == expected else "does not hold here"
+    return "higher" if low > 0 else "lower"
 
 
 def size(section: Section) -> str:
     """ "40 problems, 8-16 samples each"."""
     most = section.most_samples
     n = str(section.samples) if section.samples == most else f"{section.samples}-{most}"
-    return f"{counted(section.problems, 'problem')}, {n} sample{'' if most == 1 else 's'} each."
+    return (
+        f"{counted(section.problems, 'problem')}, {n} sample{'' if most == 1 else 's'} each, which all count in pass@K."
+    )
 
 
 def levels(section: Section) -> list[str]:

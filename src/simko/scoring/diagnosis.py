@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 
 from simko.diagnostics import Concentration, candidate_matrix
 from simko.evaluate.files import locked, read_json, write_whole
+from simko.evaluate.intervals import studentised_interval, t_interval
+from simko.report.diagnosis import digests
 from simko.scoring.records import Records, TokenRows, padded
 from simko.scoring.responses import Responses
-from simko.scoring.scored import ModelChoice, Scoring, score
+from simko.scoring.scored import ModelChoice, Scoring, check, score
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -23,6 +26,9 @@ _SHOWN_CANDIDATES = 5
 _SEGMENT = 12
 _ROWS = 8
 _COMPARED = ("Λ(1), log10", "probability of rank 1", "entropy, nats", "sampled at rank 1")
+_FIRST = _COMPARED.index("probability of rank 1")
+_OVER = ("gated", "all")
+_FEWEST = 5  # problems of an interval, as in a stratum of `evaluate.difficulty`
 _Key = tuple[str, int]
 
 
@@ -49,6 +55,7 @@ def diagnose(
         show: (problem id, index) of the responses that are shown token by token; by default a correct and an incorrect one.
         progress: show progress bars.
     """
+    check(options)
     names = [choice.name for choice in models]
     if len(set(names)) != len(names):
         raise ValueError(f"two models are called {max(names, key=names.count)!r}: name them, --model NAME=PATH")
@@ -88,12 +95,13 @@ def summarise_records(directory: Path) -> dict[str, Any]:
         readers.setdefault(m.kept["responses_sha256"], []).append(m)
     shown = []
     for some in readers.values():
-        keys = [tuple(key) for key in plan["show"]] or some[0].examples()[: 2 if len(readers) == 1 else 1]
+        keys = [tuple(key) for key in plan["show"]] or some[0].examples()
         shown += [_shown(some, key, plan["prompts"]) for key in keys]
     summary = {
         "command": plan["command"],
+        "records": digests(directory, plan["models"]),
         "models": [m.described for m in models],
-        "differences": [found for m in models[1:] if (found := _difference(m, models[0])) is not None],
+        "differences": [_difference(ours, other, over) for other, ours in combinations(models, 2) for over in _OVER],
         "shown": shown,
     }
     summary = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # nan: a mean over no tokens
@@ -110,7 +118,7 @@ class _Model:
         sums = Concentration(int(self.kept["candidates"]), gate_quantile=self.kept["gate_quantile"])
         self.correct: dict[_Key, bool | None] = {}
         self._place: dict[_Key, Path] = {}
-        self._sums: dict[str, np.ndarray] = {}
+        self._sums: dict[str, dict[str, np.ndarray]] = {over: {} for over in _OVER}
         for path in records.files():
             rows = records.rows(path)
             for judged in (True, False):
@@ -121,8 +129,10 @@ class _Model:
             for r in rows:
                 self.correct[r.problem_id, r.sample] = r.correct
                 self._place[r.problem_id, r.sample] = path
-                total = self._sums.setdefault(r.problem_id, np.zeros(1 + len(_COMPARED)))
-                total += [1, *_means(r)]
+                for over, where in (("all", slice(None)), ("gated", r.gated)):
+                    if len(r.entropy[where]):
+                        total = self._sums[over].setdefault(r.problem_id, np.zeros(1 + len(_COMPARED)))
+                        total += [1, *_means(r, where)]
         lacking = self.kept["responses"] - len(self.correct)
         if lacking:
             raise ValueError(
@@ -136,13 +146,21 @@ class _Model:
             **self.kept,
             "run": path.parent.name if found else None,
             "step": int(found[1]) if found else None,
+            "problems": len(self.problem_means("all")),
+            "first": {over: self._first(over) for over in _OVER},
             "summary": sums.summary(),
         }
         self.texts = records.vocabulary
 
-    def problem_means(self) -> dict[str, np.ndarray]:
-        """{problem id: the numbers of `_COMPARED`, means over its responses of means over their tokens}."""
-        return {id: total[1:] / total[0] for id, total in self._sums.items()}
+    def problem_means(self, over: str) -> dict[str, np.ndarray]:
+        """{problem id: the numbers of `_COMPARED`, means over its responses of means over their tokens of `_OVER`}."""
+        return {id: total[1:] / total[0] for id, total in self._sums[over].items()}
+
+    def _first(self, over: str) -> dict[str, Any]:
+        """The probability of rank 1, a mean over problems, with the interval of such a mean, for problems enough."""
+        values = np.array([numbers[_FIRST] for _, numbers in sorted(self.problem_means(over).items())])
+        ends = studentised_interval(values[:, None])[0].tolist() if len(values) >= _FEWEST else None
+        return {"mean": float(values.mean()) if len(values) else None, "interval": ends, "problems": len(values)}
 
     def examples(self) -> list[_Key]:
         """A correct and an incorrect response to one problem if there are, else the first of each, else the first two."""
@@ -164,26 +182,20 @@ class _Model:
         return self.texts[token] if token < len(self.texts) else f"<{token}>"
 
 
-def _means(r: TokenRows) -> list[float]:
-    first = r.candidate_logp[:, 0].astype(float)
-    return [first.mean() / math.log(10), np.exp(first).mean(), r.entropy.astype(float).mean(), (r.rank == 1).mean()]
+def _means(r: TokenRows, where: Any) -> list[float]:
+    first, entropy, rank = r.candidate_logp[where, 0].astype(float), r.entropy[where].astype(float), r.rank[where]
+    return [first.mean() / math.log(10), np.exp(first).mean(), entropy.mean(), (rank == 1).mean()]
 
 
-def _difference(ours: _Model, other: _Model) -> dict[str, Any] | None:
-    """Paired differences over the problems that both models read, with t intervals; None for fewer than two problems.
-
-    m +- t(P - 1) sd / sqrt(P) of the P problems' differences.
-    """
-    from scipy.special import stdtrit
-
-    a, b = ours.problem_means(), other.problem_means()
-    apart = np.array([a[id] - b[id] for id in a if id in b])
-    if len(apart) < 2:
-        return None
-    arm = stdtrit(len(apart) - 1, 0.975) * apart.std(0, ddof=1) / math.sqrt(len(apart))
-    rows = zip(_COMPARED, apart.mean(0).tolist(), arm.tolist(), strict=True)
-    numbers = {name: [m, m - half, m + half] for name, m, half in rows}
-    return {"ours": ours.name, "other": other.name, "problems": len(apart), "numbers": numbers}
+def _difference(ours: _Model, other: _Model, over: str) -> dict[str, Any]:
+    """Paired differences over the problems that both models read; without intervals for fewer than `_FEWEST` problems."""
+    a, b = ours.problem_means(over), other.problem_means(over)
+    apart = np.array([a[id] - b[id] for id in a if id in b]).reshape(-1, len(_COMPARED))
+    numbers: Mapping[str, list[float]] = {}
+    if len(apart) >= _FEWEST:
+        rows = zip(_COMPARED, apart.mean(0).tolist(), t_interval(apart).tolist(), strict=True)
+        numbers = {name: [mean, *ends] for name, mean, ends in rows}
+    return {"ours": ours.name, "other": other.name, "over": over, "problems": len(apart), "numbers": numbers}
 
 
 def _shown(models: Sequence[_Model], key: _Key, prompts: dict[str, str]) -> dict[str, Any]:

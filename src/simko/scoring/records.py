@@ -63,12 +63,12 @@ class Records:
         """Start the records, or continue them.
 
         Args:
-            decides: what decides the rows. ValueError that names what differs if the records there are of something else.
+            decides: what decides the rows. ValueError that names what differs if there are rows of something else.
             says: what else there is to say of them.
             vocabulary: the text of each token id.
         """
         path, wanted = self.folder / "model.json", json.loads(json.dumps(dict(decides)))
-        if path.is_file():
+        if path.is_file() and self.files():
             kept = read_json(path)
             differing = [
                 f"{key} is {kept.get(key)!r} there and {value!r} here"

@@ -77,7 +77,7 @@ def read_responses(source: str, *, verifier: VerifierLike | None = None, per_pro
         verifier: judges the responses, in the place of stored verdicts; None keeps those.
         per_problem: only the first so many responses of each problem; None for all.
 
-    Left out are responses that did not come ("failed"), that are empty, and whose thinking is kept apart, since the tokens
+    Left out, and counted, are those beyond per_problem, responses that did not come ("failed"), that are empty, and whose thinking is kept apart, since the tokens
     before the response are then unknown. ValueError for a source of another kind, for one that mixes temperatures or steps,
     and for one without responses.
     """
@@ -88,9 +88,9 @@ def read_responses(source: str, *, verifier: VerifierLike | None = None, per_pro
     kept: list[_Row] = []
     for row in read:
         _, sample, *_ = row
-        if per_problem is not None and sample.index >= per_problem:
-            continue
-        if (reason := _unusable(sample)) is None:
+        beyond = per_problem is not None and sample.index >= per_problem
+        reason = f"beyond the first {per_problem} of the problem" if beyond else _unusable(sample)
+        if reason is None:
             kept.append(row)
         else:
             left_out[reason] = left_out.get(reason, 0) + 1

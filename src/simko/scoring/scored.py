@@ -13,12 +13,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from simko.diagnostics import refuse_broken_weights, sampled_rank
 from simko.objectives import entropy_gate, group_advantages, penalised_tokens
 from simko.sampling.digest import check_folder, model_identity
+from simko.sampling.loading import loading_bars
 from simko.sampling.prompts import encode
 from simko.sampling.transformers_sampler import stop_tokens
 from simko.scoring.records import Records, TokenRows, as_rows
 from simko.scoring.responses import Responses, StoredResponse
 from simko.scoring.teacher import TeacherForced
 from simko.token_stats import TokenStats
+
+_MOST_CANDIDATES = 32_766  # ranks are stored in 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,8 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
     missing = [e for e in encoding.kept if e.number not in there]
     if not missing:
         return
-    model = _load(choice, options)
+    with loading_bars(progress):
+        model = _load(choice, options)
     _check_length(model, missing, choice)
     teacher = TeacherForced(model, top_k=options.candidates, temperature=options.temperature)
     with tqdm(total=len(encoding.kept), initial=len(there), desc=choice.name, disable=not progress) as bar:
@@ -121,12 +125,30 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
             bar.update(len(batch))
 
 
+def check(options: Scoring) -> None:
+    """ValueError, before anything is read, that names the option of simko diagnose that cannot be."""
+    kind = options.dtype == "auto" or getattr(torch, options.dtype, None)
+    if not (kind is True or (isinstance(kind, torch.dtype) and kind.is_floating_point)):
+        raise ValueError(f"--dtype {options.dtype} is no type of weights: write float32, bfloat16 or float16")
+    if options.candidates > _MOST_CANDIDATES:
+        raise ValueError(f"--candidates is {options.candidates}: give at most {_MOST_CANDIDATES}")
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise ValueError(f"--device {options.device} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def _load(choice: ModelChoice, options: Scoring) -> Any:
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(choice.path, dtype=options.dtype, revision=choice.revision)
     except (ImportError, OSError) as error:
         raise ValueError(f"the model {choice.path} cannot be loaded: {error}") from error
     refuse_broken_weights(model, choice.path)
+    words = getattr(model.config.get_text_config(), "vocab_size", options.candidates)
+    if options.candidates > words:
+        raise ValueError(
+            f"--candidates is {options.candidates}: give at most the {words} words of {choice.path}'s vocabulary"
+        )
     return model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -164,6 +186,8 @@ def _may_be_cut(tokenizer: Any, stop: Sequence[str]) -> bool:
 
 
 def _is_chat(tokenizer: Any, response: StoredResponse, options: Scoring) -> bool:
+    if None not in (options.chat, response.chat) and options.chat != response.chat:
+        raise ValueError(f"the samples say that chat was {response.chat}: leave --chat and --no-chat out")
     chat = options.chat if response.chat is None else response.chat
     if chat is None and tokenizer.chat_template is not None:
         raise ValueError(

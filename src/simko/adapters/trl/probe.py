@@ -24,7 +24,8 @@ _CANDIDATES = 6
 _ROWS = 256
 _ROWS_A_PROBED_ROW = 40  # responses generated and trained on for one that a probe scores
 _SETS = ("gated", "correct", "incorrect")
-_LOGGED_OF_SETS = ("concentration_1", "sampled", "sampled_rank1", "entropy")
+_LOGGED_OF_SETS = ("sampled", "sampled_rank1", "entropy")
+_RANKS_OF_SETS = 3
 
 
 class Probe:
@@ -118,7 +119,8 @@ def scalars(summary: dict[str, Any]) -> dict[str, float]:
         found |= {f"{name}_{rank}": value for rank, value in enumerate(summary[name], start=1)}
     for name in _SETS:
         if name in summary:
-            own = summary[name] | {"concentration_1": summary[name]["concentration"][0]}
+            own, ranks = summary[name], summary[name]["concentration"][:_RANKS_OF_SETS]
+            found |= {f"{name}/concentration_{rank}": value for rank, value in enumerate(ranks, start=1)}
             found |= {f"{name}/{key}": own[key] for key in _LOGGED_OF_SETS}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -142,8 +144,8 @@ class ConcentrationCallback(TrainerCallback):
         trainer.add_callback(ConcentrationCallback(trainer))
 
     Logged as probe/..., to whatever report_to names: Lambda of ranks 1 to 6 and of the sampled token, top-N mass, entropy,
-    the share of tokens sampled at rank 1; the same of gated tokens and, with rewards that are 0 or 1 (or -1 or 1), of correct
-    and incorrect responses. diagnostics.jsonl in output_dir gets all numbers of `diagnostics.Concentration`. The training
+    the share of tokens sampled at rank 1; Lambda of ranks 1 to 3 and the rest but top-N mass of gated tokens and, with rewards
+    that are 0 or 1 (or -1 or 1), of correct and incorrect responses. diagnostics.jsonl in output_dir gets all numbers of `diagnostics.Concentration`. The training
     is left as it is, bit for bit.
 
     ValueError for another trainer and for counts below 1.

@@ -20,7 +20,7 @@ for (const box of document.querySelectorAll(".samples")) {
       count += here;
       all += samples.length;
     }
-    box.querySelector("output").textContent = `${count} of ${all} responses`;
+    box.querySelector("output").textContent = `${count} of the ${all} responses shown here`;
   };
   for (const control of [side, verdict, text]) control.addEventListener("input", show);
   show();
