@@ -134,6 +134,7 @@ locked_for_good.acquire()
 
 
 @pytest.mark.parametrize("kind", HANGING)
+@pytest.mark.few(3)
 def test_a_reward_that_hangs_has_a_time_limit(kind):
     handler = signal.getsignal(signal.SIGVTALRM)
     with pytest.raises(TimeoutError, match=r"reward function graded took longer than reward_timeout=0\.2 seconds"):

@@ -138,6 +138,7 @@ class Rollouts:
 
 @pytest.mark.parametrize("iterations", [1, 2])
 @pytest.mark.parametrize("name", ["unlikeliness", "ucpo", "ds_grpo"])
+@pytest.mark.few(3)
 def test_advantages_from_the_log_probabilities_of_the_rollout(tmp_path, name, iterations):
     """On-policy TRL makes no old log-probabilities and the trainer scores; off-policy TRL's are taken."""
     trainer = method_trainer(tmp_path, name, num_iterations=iterations, max_steps=1 + iterations, temperature=0.8)

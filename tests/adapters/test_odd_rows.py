@@ -64,6 +64,7 @@ SEEN_OFF_POLICY = ("beyond the gate off-policy", "against the response's mean")
 
 @pytest.mark.parametrize("iterations", [1, 2])
 @pytest.mark.parametrize("name", ODD)
+@pytest.mark.few(4)
 def test_odd_links(tmp_path, monkeypatch, name, iterations):
     if name in SEEN_OFF_POLICY and iterations == 1:
         pytest.skip("nothing to see on-policy")

@@ -103,6 +103,7 @@ def run(folder, cls, fault, failures=None):
 
 @pytest.mark.parametrize("cls", [MixedIn, SimKOTrainer])
 @pytest.mark.parametrize("fault", LOSSES)
+@pytest.mark.few(4)
 def test_a_bad_number_reaches_no_weight(tmp_path, cls, fault):
     weights, rows = run(tmp_path, cls, fault)
     assert weights.isfinite().all()
@@ -111,6 +112,7 @@ def test_a_bad_number_reaches_no_weight(tmp_path, cls, fault):
 
 @pytest.mark.parametrize("cls", [MixedIn, pytest.param(SimKOTrainer, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", REWARDS)
+@pytest.mark.few(3)
 def test_a_reward_that_fails_stops_the_run_or_is_masked(tmp_path, cls, fault):
     if fault in RAISED:
         with pytest.raises((ValueError, KeyError), match=RAISED[fault]):
@@ -153,6 +155,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [1e20, *(pytest.param(x, marks=pytest.mark.slow) for x in TOO_LARGE if x != 1e20)])
+@pytest.mark.few(2)
 def test_a_reward_too_large_for_its_group(tmp_path, way, size):
     """Standardised in float32, it would leave the others of its group one advantage, mostly 0, whatever their rewards."""
     cls, options = WAYS[way]

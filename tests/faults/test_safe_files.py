@@ -58,6 +58,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"])
+@pytest.mark.few(2)
 def test_a_hostile_checkpoint_runs_no_code(saved, tmp_path, name):
     """Sealed or not, and wherever in the checkpoint it is."""
     out, mark = tmp_path / "run" / "out", tmp_path / "mark"

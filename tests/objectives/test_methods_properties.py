@@ -249,6 +249,7 @@ def test_scale_and_origin_of_the_reward(name, seed, scale, shift):
 @every_method
 @few
 @given(seed=seeds, processes=st.sampled_from([1, 2]))
+@pytest.mark.few(8)
 def test_micro_batches_with_a_global_denominator_add_up(name, seed, processes):
     """Any split into micro-batches and processes gives the value and the gradient of the whole update."""
     method, c = ready(name), random_case(seed)

@@ -73,6 +73,7 @@ def browser(chromium, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed", "diagnosis"])
+@pytest.mark.few(2)
 def test_no_error_no_request_and_every_chart_has_marks_words_and_numbers(pages, browser, kind):
     browser.open(pages[kind].as_uri(), width=1280)
     assert browser.said == []
@@ -161,6 +162,7 @@ CUT = """(() => {
 
 @pytest.mark.parametrize("kind", ["study", "training", "compared", "mixed", "diagnosis"])
 @pytest.mark.parametrize("width", [1440, 768, 390])
+@pytest.mark.few(5)
 def test_nothing_is_cut_at_any_width(pages, browser, kind, width):
     """What is wider than the page scrolls; tables of words wrap."""
     browser.open(pages[kind].as_uri(), width=width)

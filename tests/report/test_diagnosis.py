@@ -195,6 +195,7 @@ def _model(records: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [_remove, _cut, _flip, _more, _plan, _model])
+@pytest.mark.few(3)
 def test_a_page_is_not_made_of_records_that_are_no_longer_there(tmp_path, capsys, damage):
     records = write_records(tmp_path / "records", ["base", "simko"], PLAIN)
     summarise_records(records)

@@ -191,6 +191,7 @@ def test_no_hidden_character_reaches_a_figure(tmp_path):
 @pytest.mark.parametrize(
     "hidden", ["\x1b", "\u202e", "\x00", "\x07\r", "\u2066", "\u200f", "\ufeff", "\U000e0041", "\u00ad", "\n\t"]
 )
+@pytest.mark.few(4)
 def test_no_hidden_character_of_a_name_reaches_a_page_or_a_terminal(tmp_path, capsys, hidden):
     runs = [write_run(tmp_path / f"r{i}", 0.4, n=4, task=f"sums{hidden}x") for i in range(2)]
     page = tmp_path / "page.html"

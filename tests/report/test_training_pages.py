@@ -298,6 +298,7 @@ def test_an_evaluation_beside_a_training_run_does_not_hide_its_steps(trained, tm
 
 @pytest.mark.parametrize("step", [None, "a", float("nan"), [1], {}])
 @pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])
+@pytest.mark.few(3)
 def test_a_line_without_a_number_for_its_step_is_left_out_and_said(trained, tmp_path, name, step):
     run = copy(trained / "simko", tmp_path / "run")
     with (run / name).open("a") as file:
@@ -310,6 +311,7 @@ def test_a_line_without_a_number_for_its_step_is_left_out_and_said(trained, tmp_
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])
 @pytest.mark.parametrize("broken", [b"{", b"5", b"\xff\xfe", b"[[1]]"])
+@pytest.mark.few(3)
 def test_a_log_of_which_nothing_can_be_read_is_said(trained, tmp_path, name, broken):
     run = copy(trained / "plain", tmp_path / "run")
     (run / name).write_bytes(broken + b"\n" + broken)

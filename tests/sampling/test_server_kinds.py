@@ -65,6 +65,7 @@ WORDS: dict[str, Callable[[list[str]], tuple[int, Any]]] = {
 @pytest.mark.parametrize(
     ("refused", "words"), [*product(REFUSED, ["nameless"]), *product([("max_tokens", *EXTRA)], WORDS)]
 )
+@pytest.mark.few(6)
 def test_the_dialect_is_found_in_any_words_told_once_and_recorded(
     serve: Serve, caplog: pytest.LogCaptureFixture, refused: tuple[str, ...], words: str
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_run_without_chat_is_told_of_it_where_that_is_all_there_is(serve: Serv
 
 @pytest.mark.parametrize(("most", "used"), [(1.99, 1.0), (1.5, 1.0), (1.0, 1.0), (0.7, 0.6)])
 @pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.few(4)
 def test_a_server_that_caps_the_temperature(serve: Serve, most: float, used: float, status: int) -> None:
     def capped(path: str, body: dict[str, Any]) -> Any:
         words = {"error": {"message": f"temperature: must be at most {most}"}}
@@ -334,6 +336,7 @@ def seconds_header(seconds: float) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "milliseconds", "date"])
+@pytest.mark.few(2)
 def test_retry_after_is_honoured(serve: Serve, status: int, form: str) -> None:
     times: list[float] = []
 

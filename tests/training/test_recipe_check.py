@@ -50,6 +50,7 @@ def check(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", TRL)
+@pytest.mark.few(4)
 def test_every_recipe_of_simko_passes_with_its_dry_run(name, capfd):
     assert main(["recipe", "check", name]) == 0
     out, err = capfd.readouterr()

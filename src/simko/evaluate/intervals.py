@@ -5,7 +5,6 @@ problems, and the samples of one problem share its difficulty.
 """
 
 import math
-import pickle
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -136,7 +135,7 @@ def resampled_counts(problems: int, resamples: int, rng: np.random.Generator) ->
 
     Every interval of a page draws the same ones, so the last are kept: `rng` stands afterwards where drawing would have left it.
     """
-    key = problems, resamples, pickle.dumps(rng.bit_generator.state)
+    key = problems, resamples, rng.bit_generator.state
     for kept, counts, after in tuple(_kept):
         if kept == key:
             rng.bit_generator.state = after
