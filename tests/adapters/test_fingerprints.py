@@ -3,6 +3,7 @@
 import datetime
 import math
 import os
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
@@ -187,14 +188,16 @@ def test_any_number_of_a_frozen_base_counts(tmp_path):
     assert model_digest(trainer) != before
 
 
-@pytest.mark.parametrize("what", ["reward functions", "data"])
-def test_a_run_with_another_is_refused(tmp_path, what):
+def test_a_run_on_other_data_is_refused_and_one_with_other_rewards_named(tmp_path, caplog):
     options = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
     when = [{"when": datetime.date(2000, 1, day)} for day in (1, 2)]
     rows = [Dataset.from_list([row | w for row in tiny_dataset(4)]) for w in when]
     make_trainer(tmp_path, Mine, reward=of_length(1.0), dataset=rows[0], **options).train()
-    changed = {"reward": of_length(2.0)} if what == "reward functions" else {"dataset": rows[1]}
     run = {"reward": of_length(1.0), "dataset": rows[0], **options, "max_steps": 2}
-    with pytest.raises(ValueError, match=rf"checkpoint-1 was written by a run with another {what}"):
-        make_trainer(tmp_path, Mine, **run | changed).train(resume_from_checkpoint=True)
-    make_trainer(tmp_path, Mine, **run).train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match="checkpoint-1 was written by a run with another data"):
+        make_trainer(tmp_path, Mine, **run | {"dataset": rows[1]}).train(resume_from_checkpoint=True)
+    for reward, named in ((of_length(1.0), False), (of_length(2.0), True)):
+        caplog.clear()
+        copy = shutil.copytree(tmp_path / "out" / "checkpoint-1", tmp_path / f"copy-{named}")
+        make_trainer(tmp_path / str(named), Mine, **run | {"reward": reward}).train(resume_from_checkpoint=str(copy))
+        assert ("continued with other rewards" in caplog.text) == named

@@ -12,7 +12,6 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from torch import nn
-from trl.trainer.utils import get_callable_name
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
@@ -58,8 +57,7 @@ def data_digest(dataset: Any) -> str | None:
 
 
 def function_digest(function: Any) -> str:
-    """The name of a reward function, and a digest of its source, its defaults and the values that it is bound to: the
-    arguments of a partial, closures, attributes of a callable object. Of a reward model the weights.
+    """Of a reward function's source, its defaults and the values that it is bound to: the arguments of a partial, closures, attributes of a callable object. Of a reward model the weights.
 
     Values that a call can change (lists, dicts, objects) go by their type. simko's own functions go by their name. What a
     function calls, and what it reads from its module, is not looked at.
@@ -70,7 +68,7 @@ def function_digest(function: Any) -> str:
         _read_weights(digest, function, all_of_them=True)
     else:
         digest.update(repr(_parts(function, set())).encode())
-    return f"{get_callable_name(function)}@{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
 
 
 def _parts(value: Any, seen: set[int], *, outermost: bool = True) -> Any:

@@ -43,15 +43,20 @@ def describe_run(trainer: Any, objective: str) -> dict[str, Any]:
         "tokenizer": tokenizer_digest(trainer._tokenizer),
         "data": data_digest(trainer.train_dataset),
         "objective": objective,
-        "reward functions": [function_digest(function) for function in trainer.reward_funcs],
+        "reward functions": list(trainer.reward_func_names),
         "options": json.loads(json.dumps(options, default=str)),
+        "rewards": {
+            name: function_digest(function)
+            for name, function in zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)
+        },
         "versions": versions(),
     }
 
 
 def compare_runs(checkpoint: Path, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError, naming it, where model, tokenizer, data, objective or reward functions are not those of the run that
-    wrote the checkpoint; a warning that names options and versions that are not. Nothing is said of what either leaves out."""
+    """ValueError, naming it, where model, tokenizer, data, objective or the names of reward functions are not those of
+    the run that wrote the checkpoint; a warning that names options, rewards and versions that are not. Nothing is said of what
+    either leaves out."""
     for name in ("model", "tokenizer", "data", "objective", "reward functions"):
         if name in kept.keys() & now.keys() and kept[name] != now[name]:
             plain = name in ("objective", "reward functions")
@@ -63,7 +68,7 @@ def compare_runs(checkpoint: Path, kept: Mapping[str, Any], now: Mapping[str, An
     if not kept or "options" not in now:
         return
     length = {"max_steps", "num_train_epochs"} if _is_endless(now["options"]) else set()
-    for name in ("options", "versions"):
+    for name in ("options", "rewards", "versions"):
         was, here = kept.get(name, {}), now[name]
         changed = [
             key for key in sorted(was.keys() | here.keys()) if was.get(key) != here.get(key) and key not in length
