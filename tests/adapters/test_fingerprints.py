@@ -31,6 +31,11 @@ def of_length(weight, least=3, names=("a",), state=None):
     return shorter
 
 
+def both(weight):
+    """Two functions of one name."""
+    return [of_length(weight), of_length(3.0)]
+
+
 def of_length_again(weight):
     def shorter(completions, *, power=1, **_):
         return [-weight * len(c) ** power for c in completions]
@@ -103,6 +108,19 @@ FUNCTIONS = {
     "a constant without a file": lambda: (
         made_without_a_file("def r(completions, **_): return [1.0 for c in completions]"),
         made_without_a_file("def r(completions, **_): return [2.0 for c in completions]"),
+    ),
+    "a set without a file": lambda: (
+        made_without_a_file("def r(completions, **_): return [c in {'a', 'b', 'c'} for c in completions]"),
+        made_without_a_file("def r(completions, **_): return [c in {'a', 'b', 'd'} for c in completions]"),
+    ),
+    "lambdas on one line": lambda: (lambda completions, **_: [1.0], lambda completions, **_: [2.0]),
+    "a class without a file": lambda: (
+        made_without_a_file("class r:\n def __call__(self, completions, **_): return [len(c) for c in completions]")(),
+        made_without_a_file("class r:\n def __call__(self, completions, **_): return [-len(c) for c in completions]")(),
+    ),
+    "a value of a class": lambda: (
+        made_without_a_file("class r:\n scale = 1.0\n def __call__(self, completions, **_): return [self.scale]")(),
+        made_without_a_file("class r:\n scale = 2.0\n def __call__(self, completions, **_): return [self.scale]")(),
     ),
     "a checked one": lambda: (checked_rewards(of_length(1.0)), checked_rewards(of_length(2.0))),
     "a verifier": lambda: (reward_function("last_integer", name="v"), reward_function("last_box", name="v")),
@@ -192,12 +210,14 @@ def test_a_run_on_other_data_is_refused_and_one_with_other_rewards_named(tmp_pat
     options = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
     when = [{"when": datetime.date(2000, 1, day)} for day in (1, 2)]
     rows = [Dataset.from_list([row | w for row in tiny_dataset(4)]) for w in when]
-    make_trainer(tmp_path, Mine, reward=of_length(1.0), dataset=rows[0], **options).train()
-    run = {"reward": of_length(1.0), "dataset": rows[0], **options, "max_steps": 2}
+    make_trainer(tmp_path, Mine, reward=both(1.0), dataset=rows[0], **options).train()
+    run = {"reward": both(1.0), "dataset": rows[0], **options, "max_steps": 2}
     with pytest.raises(ValueError, match="checkpoint-1 was written by a run with another data"):
         make_trainer(tmp_path, Mine, **run | {"dataset": rows[1]}).train(resume_from_checkpoint=True)
-    for reward, named in ((of_length(1.0), False), (of_length(2.0), True)):
+    for weight, named in ((1.0, False), (2.0, True)):
         caplog.clear()
         copy = shutil.copytree(tmp_path / "out" / "checkpoint-1", tmp_path / f"copy-{named}")
-        make_trainer(tmp_path / str(named), Mine, **run | {"reward": reward}).train(resume_from_checkpoint=str(copy))
+        make_trainer(tmp_path / str(named), Mine, **run | {"reward": both(weight)}).train(
+            resume_from_checkpoint=str(copy)
+        )
         assert ("continued with other rewards" in caplog.text) == named

@@ -119,9 +119,9 @@ def test_a_reward_that_fails_stops_the_run_or_is_masked(tmp_path, cls, fault):
             run(tmp_path / "raise", cls, fault)
     weights, rows = run(tmp_path, cls, fault, "mask")
     assert weights.isfinite().all()
-    share = 0.125 if fault in ("reward nan", "reward inf", "reward 1e20", "reward None") else 1.0
+    share = {"reward 1e20": 0.5} | dict.fromkeys(("reward nan", "reward inf", "reward None"), 0.125)
     names = [[v for k, v in row.items() if k.endswith("/masked")] for row in rows]
-    assert names == [[], [], [share], [], [], []]
+    assert names == [[], [], [share.get(fault, 1.0)], [], [], []]
 
 
 @pytest.mark.parametrize("fault", RAISED)
@@ -163,11 +163,18 @@ def test_a_reward_too_large_for_its_group(tmp_path, way, size):
     with pytest.raises(ValueError, match=r"judge0 gave .* to sample 2 of the rollout: float32"):
         one_rollout(tmp_path, cls, rewards, "raise", **options)
     trainer = one_rollout(tmp_path, cls, rewards, "mask", **options)
-    assert trainer.state.log_history[0]["rewards/judge0/masked"] == 0.125
+    assert trainer.state.log_history[0]["rewards/judge0/masked"] == 0.5
     advantages = list(trainer._logs["advantages"])
-    assert advantages[2] == 0
-    assert advantages[0] < 0 < advantages[1]
+    assert advantages[:4] == [0] * 4
     assert advantages[4] < 0 < advantages[5]
+
+
+@pytest.mark.parametrize("offset", [3e6, 5e6, 1e7])
+def test_a_group_that_is_lost_to_a_common_offset_is_left_out_whole(tmp_path, offset):
+    """Without its largest rewards alone it would train towards the next best."""
+    rewards = [*(offset + x for x in (0.0, 0.25, 0.5, 0.75)), 0.0, 1.0, 0.0, 1.0]
+    trainer = one_rollout(tmp_path, Plain, rewards, "mask")
+    assert list(trainer._logs["advantages"])[:4] == [0] * 4
 
 
 @pytest.mark.parametrize(

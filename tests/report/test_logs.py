@@ -9,7 +9,7 @@ from test_training_pages import copy, report
 from simko.report.study import read_log
 
 GOOD = [json.dumps({"step": step, "loss": 0.5, "reward": 0.1}) for step in range(1, 9)]
-BAD = ["{", "5", "[1]", "null", '"x"', '{"step": 3, "lo', "garbage", '{"loss": 1}', '{"step": null}', '{"step": "a"}', '{"step": NaN}', '{"step": true}', "\x00\x00", '{"step": 1}}', "\udcff\udcfe"]  # fmt: skip
+BAD = ["{", "5", "[1]", "null", '"x"', '{"step": 3, "lo', "garbage", '{"loss": 1}', '{"step": null}', '{"step": "a"}', '{"step": NaN}', '{"step": true}', '{"step": 1' + 400 * "0" + "}", '{"step": 1e200}', 9999 * "[", '{"step": 2, "entropy_histogram": {}}', '{"step": 2, "entropy_histogram": 4}', '{"step": 2, "entropy_histogram": {"edges": [0, 1], "share": ["a"]}}', '{"step": 2, "concentration": 3}', '{"step": 2, "gated_rank_probability": ["x"]}', "\x00\x00", '{"step": 1}}', "\udcff\udcfe"]  # fmt: skip
 
 
 def said_of(tmp_path, text: str) -> tuple[list, list[str]]:
@@ -46,13 +46,16 @@ def test_a_whole_log_has_no_faults(tmp_path):
         assert (steps, faults) == (list(range(1, 9)) if text else [], [])
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[0.5, NaN]", '{"share": [NaN]}'])
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e308", "-1" + 400 * "0", "[0.5, NaN]", '{"share": [NaN]}']
+)
 def test_values_that_are_no_numbers_are_said(tmp_path, value):
     lines = [*GOOD, *(f'{{"step": {step}, "reward": {value}, "loss": 1.0}}' for step in (9, 10))]
     steps, faults = said_of(tmp_path, "\n".join(lines) + "\n")
     assert steps == list(range(1, 11))
     assert faults == [
-        "2 values of metrics.jsonl, the first of them reward at step 9, are NaN or infinite: gaps in the charts."
+        "2 values of metrics.jsonl, the first of them reward at step 9, are NaN, infinite or too large to draw: gaps "
+        "in the charts."
     ]
 
 
@@ -65,4 +68,7 @@ def test_the_page_says_it(trained, tmp_path, name):
     said = report(run, to=tmp_path / "page.html")
     assert f"Run run: 1 line of {name}, the first of them line 1, is left out" in said
     assert f"Run run: the last line of {name} is cut off" in said
-    assert f"Run run: 1 value of {name}, the first of them entropy at step 4, is NaN or infinite" in said
+    assert (
+        f"Run run: 1 value of {name}, the first of them entropy at step 4, is NaN, infinite or too large to draw"
+        in said
+    )

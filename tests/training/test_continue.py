@@ -135,7 +135,9 @@ def test_a_finished_run_is_extended_where_its_past_stays_what_it_is(recipe_file,
     assert_same_weights(longer, whole)
     assert json.loads((out / "config.json").read_text())["max_steps"] == 8
     assert [r["step"] for r in lines(out / "metrics.jsonl") if "loss" in r] == [1, 2, 3, 4, 5, 6, 7, 8]
-    with pytest.raises(ValueError, match="a run of 8 updates: 6 are fewer than it has: give 8 or more"):
+    often = ("--max_steps", "10", "--save_steps", "4", "--logging_steps", "5", "--save_total_limit", "3")
+    assert train(recipe(recipe_file, tiny_base, out, *CONSTANT, *often)).name == "checkpoint-10"
+    with pytest.raises(ValueError, match="a run of 10 updates: 6 are fewer than it has: give 10 or more"):
         train(recipe(recipe_file, tiny_base, out, *CONSTANT, "--max_steps", "6"))
 
 

@@ -30,6 +30,7 @@ disable_tqdm: true
 """
 JUDGE = """
 import asyncio
+from functools import partial
 from shares_beside import share
 
 def plus(completions, **_):
@@ -38,6 +39,12 @@ def plus(completions, **_):
 async def plus_later(completions, **_):
     await asyncio.sleep(0)
     return map(share, completions)
+
+class Plus:
+    def __call__(self, completions, **_):
+        return [share(c) for c in completions]
+
+plus_object, plus_part = Plus(), partial(plus, power=2)
 
 def text(completions, **_):
     return "1" * len(completions)
@@ -85,18 +92,19 @@ def metrics(out: Path) -> list[dict]:
 
 
 def test_a_reward_function_beside_the_recipe(run):
-    """As a file, as a module of the recipe's folder, synchronous and not: the same run, with the function's name."""
+    """As a file, as a module of the recipe's folder, synchronous and not, an object, a partial: the same run, with its name."""
     rewards = {}
-    for place in ("./jury.py:plus", "jury.py:plus_later", "jury:plus"):
+    for place in ("./jury.py:plus", "jury.py:plus_later", "jury:plus", "jury.py:plus_object", "jury.py:plus_part"):
         code, said, out = run(f"reward_function: {place}", name=place.replace("/", ""))
         assert code == 0, said
         rows = metrics(out)
         rewards[place] = [row["reward"] for row in rows if "reward" in row]
         name = place.partition(":")[2]
+        name = {"plus_object": "Plus", "plus_part": "plus"}.get(name, name)
         assert f"rewards/{name}/mean" in rows[0]
         bound = json.loads((out / "config.json").read_text())["reward_function"]
         assert bound.startswith(f"{place.removeprefix('./')}@sha256:")
-    assert rewards["./jury.py:plus"] == rewards["jury.py:plus_later"] == rewards["jury:plus"]
+    assert all(found == rewards["jury:plus"] for found in rewards.values())
     assert len(rewards["jury:plus"]) == 2
 
 

@@ -92,7 +92,7 @@ def _rows(path: Path, header: Log, samples: Iterator[tuple[str, Log]]) -> Iterat
                 task=task,
                 said=said,
             )
-    if missing:
+    if missing and not ours:  # ours may be of an evaluation that goes on
         raise ValueError(
             f"{path}: the log has no sample of {len(missing)} problems of its data set, {next(iter(missing))!r} first: finish the "
             "evaluation (inspect eval-retry), or pass@K would leave them out"

@@ -3,6 +3,7 @@
 import colorsys
 import io
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ _RC: dict[Any, Any] = {
     "lines.linewidth": 1.8,
 }
 _SIZE = (4.4, 3.2)
+_LARGEST = 1e100  # of the numbers that axes can be made for
 _FONTS = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -245,6 +247,11 @@ def label_ends(panel: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
             fontsize=10 if share == 0.075 else 120 * share,
             annotation_clip=False,
         )
+
+
+def finite(value: object) -> float:
+    """The number, or nan for anything else and for what is too large to draw."""
+    return float(value) if isinstance(value, int | float) and abs(value) < _LARGEST else math.nan
 
 
 def save(path: Path, size: tuple[float, float], draw: Callable[["Figure"], None]) -> None:

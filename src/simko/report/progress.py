@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simko.report.content import TrainingRun
 from simko.report.document import Block, Chart, Figures, Heading, Prose
-from simko.report.plots import COLOURS, DASHED, INK, axes, colour, label_ends, step_axes
+from simko.report.plots import COLOURS, DASHED, INK, axes, colour, finite, label_ends, step_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,11 +184,11 @@ def _rank_charts(
         probes = [d for d in run.diagnostics if d.get(key)]
         ranks = max((len(d[key]) for d in probes), default=0)
         lines: dict[str, Line] = {
-            f"rank {n + 1}": {d["step"]: unit(_finite(d[key][n])) for d in probes if len(d[key]) > n}
+            f"rank {n + 1}": {d["step"]: unit(finite(d[key][n])) for d in probes if len(d[key]) > n}
             for n in range(ranks)
         }
         if extra is not None and lines:
-            lines[extra] = {d["step"]: unit(_finite(d.get(extra))) for d in probes}
+            lines[extra] = {d["step"]: unit(finite(d.get(extra))) for d in probes}
         lines = {name: line for name, line in lines.items() if any(map(math.isfinite, line.values()))}
         if lines:
             drawn.append((run, lines))
@@ -228,10 +228,10 @@ def _rank_bars(runs: Sequence[TrainingRun], names: Sequence[str]) -> list[Chart]
     found = []
     for run in runs:
         probes = [
-            d for d in run.diagnostics if any(map(math.isfinite, map(_finite, d.get("gated_rank_probability") or ())))
+            d for d in run.diagnostics if any(map(math.isfinite, map(finite, d.get("gated_rank_probability") or ())))
         ]
         if probes:
-            ends = [(d["step"], [_finite(x) for x in d["gated_rank_probability"]]) for d in (probes[0], probes[-1])]
+            ends = [(d["step"], [finite(x) for x in d["gated_rank_probability"]]) for d in (probes[0], probes[-1])]
             places = [f"rank {n + 1}" for n in range(min(len(values) for _, values in ends))]
             found.append(
                 _before_and_after(f"ranks at gated tokens, {run.method}", run, names, places, ends, "probability")
@@ -245,7 +245,7 @@ def _histograms(runs: Sequence[TrainingRun], names: Sequence[str]) -> list[Chart
     for run in runs:
         probes = [d for d in run.diagnostics if isinstance(d.get("entropy_histogram"), Mapping)]
         if probes:
-            ends = [(d["step"], d["entropy_histogram"]["share"]) for d in (probes[0], probes[-1])]
+            ends = [(d["step"], [finite(x) for x in d["entropy_histogram"]["share"]]) for d in (probes[0], probes[-1])]
             edges = probes[0]["entropy_histogram"]["edges"]
             places = [f"{a:g}+" if b is None else f"{a:g}-{b:g}" for a, b in itertools.pairwise(edges)]
             found.append(
@@ -296,15 +296,10 @@ def _series(run: TrainingRun, key: str) -> dict[float, float]:
     """
     due = "num_tokens" if key.startswith(_ROLLOUT_METRICS) else "loss"
     for rows in (run.metrics, run.diagnostics):
-        points = {float(r["step"]): _finite(r.get(key)) for r in rows if due in r or key in r}
+        points = {float(r["step"]): finite(r.get(key)) for r in rows if due in r or key in r}
         if not all(map(math.isnan, points.values())):
             return points
     return {}
-
-
-def _finite(value: object) -> float:
-    """The number, or nan for anything else."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def _moving_mean(values: Sequence[float]) -> list[float]:

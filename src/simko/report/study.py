@@ -11,6 +11,7 @@ from simko.evaluate import Counts, SampleStore, only_setting
 from simko.evaluate.files import read_json
 from simko.report.comparison import BASE, Section, Sweep, adjust_p, make_section, make_sweep
 from simko.report.content import Content, TrainingRun, in_order
+from simko.report.plots import finite
 from simko.report.runs import Evaluation, read_evaluation
 from simko.report.words import counted
 
@@ -226,14 +227,14 @@ def read_log(path: Path) -> Log:
     if broken:
         faults.append(
             f"{counted(len(broken), 'line')} of {path.name}, the first of them line {broken[0]}, {'is' if len(broken) == 1 else 'are'} "
-            "left out: no JSON object with a number for its step."
+            "left out: no JSON object with a number for its step, or not what a run writes."
         )
     odd = [(row["step"], key) for row in rows for key, value in row.items() if _is_odd(value)]
     if odd:
         step, key = odd[0]
         faults.append(
             f"{counted(len(odd), 'value')} of {path.name}, the first of them {key} at step {step}, {'is' if len(odd) == 1 else 'are'} "
-            "NaN or infinite: gaps in the charts."
+            "NaN, infinite or too large to draw: gaps in the charts."
         )
     return Log(sorted(rows, key=lambda row: row["step"]), faults)
 
@@ -242,15 +243,29 @@ def _row(line: str) -> dict[str, Any] | None:
     """The object of a line; None if it is none, or has no finite number for its step."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    step = row.get("step") if isinstance(row, dict) else None
-    known = isinstance(step, int | float) and not isinstance(step, bool) and math.isfinite(step)
-    return row if known and "\ufffd" not in line else None
+    known = isinstance(row, dict) and not isinstance(row.get("step"), bool) and math.isfinite(finite(row.get("step")))
+    return row if known and _is_written(row) and "\ufffd" not in line else None
+
+
+def _is_written(row: Mapping[str, Any]) -> bool:
+    """Whether what the probe logs beside numbers has its form."""
+    lists = [row.get(key) or [] for key in ("concentration", "gated_rank_probability")]
+    if (histogram := row.get("entropy_histogram")) is not None:
+        if not isinstance(histogram, dict):
+            return False
+        edges, share = (histogram.get(key) for key in ("edges", "share"))
+        if not (isinstance(edges, list) and isinstance(share, list) and len(edges) == len(share) + 1):
+            return False
+        if None in edges[:-1]:  # the last one is infinite
+            return False
+        lists += [edges, share]
+    return all(isinstance(values, list) and all(isinstance(x, int | float | None) for x in values) for values in lists)
 
 
 def _is_odd(value: object) -> bool:
     """Whether a value is a number that is not finite, or holds one."""
     if isinstance(value, dict | list):
         return any(map(_is_odd, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, float) and not math.isfinite(value)
+    return isinstance(value, int | float) and math.isnan(finite(value))

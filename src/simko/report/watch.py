@@ -39,7 +39,7 @@ class LivePage:
                 try:
                     self._document = make_document(read_content(self._sources))
                     self._html = self._render(self._document)
-                except (ValueError, OSError) as error:
+                except Exception as error:  # whatever a live run's files hold, the page stays up
                     said = Prose(f"This page is old, as the run cannot be read: {error}", "missing")
                     self._html = self._render(replace(self._document, blocks=[said, *self._document.blocks]))
             return self._html

@@ -60,7 +60,7 @@ def diagnose(
     if len(set(names)) != len(names):
         raise ValueError(f"two models are called {max(names, key=names.count)!r}: name them, --model NAME=PATH")
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name.endswith((".json", ".lock")):  # as files beside it are called
             raise ValueError(f"{name!r} is no name for a folder: name the model, --model NAME=PATH")
     each = [*responses] * len(models) if len(responses) == 1 else [*responses]
     for one in each:

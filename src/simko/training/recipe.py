@@ -7,6 +7,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ class Recipe:
         """The user's own reward_function and verifier, as file, function and digest of the source. A run is bound to them."""
         found = {}
         if self.run.reward_function:
-            source = inspect.getsourcefile(inspect.unwrap(self._imported_reward()))
+            source = _source_file(self._imported_reward())
             digest = hashlib.sha256(Path(source).read_bytes() if source else b"").hexdigest()[:16]
             found["reward_function"] = f"{_file_and_function(self.run.reward_function)}@sha256:{digest}"
         if self.run.verifier and not isinstance(judge := self.verifier("verifier", ""), str):
@@ -169,6 +170,17 @@ class Recipe:
     def _folder(self, option: str) -> Path:
         """The folder of relative files: the recipe's, or for an option of the command line the current one."""
         return Path.cwd() if option in self.named.on_command_line else self.path.parent
+
+
+def _source_file(function: Any) -> str | None:
+    """The file of a function, of a partial's function, or of a callable object's class."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    try:
+        return inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
+    except TypeError:  # built in
+        return None
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

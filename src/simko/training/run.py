@@ -203,19 +203,23 @@ def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     return kept | recipe.judges() | {"objective": objective, DATA: digest(problems)}
 
 
+_RHYTHM = ("save_steps", "save_total_limit", "logging_steps", "log_completions")
+
+
 def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
-    """The options that may change in a continued run: the path of its problems, and its length if its past does not depend on it.
+    """The options that may change in a continued run: the path of its problems, how often it saves and logs, and its length if
+    its past does not depend on it.
 
     ValueError if the run is longer already.
     """
     shares = (args.warmup_steps, args.save_steps, args.logging_steps)
     if args.lr_scheduler_type not in ENDLESS_SCHEDULES or any(0 < share < 1 for share in shares):
-        return {"train_file"}
+        return {"train_file", *_RHYTHM}
     if updates < done:
         raise ValueError(
             f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has: give {done} or more, or another output directory"
         )
-    return {"train_file", "max_steps", "num_train_epochs"}
+    return {"train_file", "max_steps", "num_train_epochs", *_RHYTHM}
 
 
 def _check_problem_count(problems: int, args: TrainingConfig) -> None:

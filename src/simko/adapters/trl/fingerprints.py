@@ -57,7 +57,8 @@ def data_digest(dataset: Any) -> str | None:
 
 
 def function_digest(function: Any) -> str:
-    """Of a reward function's source, its defaults and the values that it is bound to: the arguments of a partial, closures, attributes of a callable object. Of a reward model the weights.
+    """Of a reward function's bytecode, its defaults and the values that it is bound to: the arguments of a partial, closures,
+    attributes of a callable object. Of a reward model the weights.
 
     Values that a call can change (lists, dicts, objects) go by their type. simko's own functions go by their name. What a
     function calls, and what it reads from its module, is not looked at.
@@ -88,17 +89,17 @@ def _parts(value: Any, seen: set[int], *, outermost: bool = True) -> Any:
     if inspect.isfunction(value):
         return _parts_of_function(value, seen)
     kind = value if isinstance(value, type) else type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}", getattr(value, "__name__", None)  # the latter of a builtin
+    name = kind.__qualname__, getattr(value, "__name__", None)  # the latter of a builtin
     if isinstance(value, type) or not outermost or _is_simkos(kind):
         return name
-    return name, _source(kind), _named(getattr(value, "__dict__", {}), seen)
+    return name, _methods(kind), _named(getattr(value, "__dict__", {}), seen)
 
 
 def _parts_of_function(function: Any, seen: set[int]) -> Any:
     bound = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
     defaults = _several(function.__defaults__ or (), seen), _named(function.__kwdefaults__ or {}, seen)
-    source = function.__qualname__ if _is_simkos(function) else _source(function)
-    return source, defaults, _several(bound, seen)
+    code = function.__qualname__ if _is_simkos(function) else _code(function.__code__)
+    return code, defaults, _several(bound, seen)
 
 
 def _several(values: Iterable[Any], seen: set[int]) -> list[Any]:
@@ -106,7 +107,8 @@ def _several(values: Iterable[Any], seen: set[int]) -> list[Any]:
 
 
 def _named(values: Mapping[str, Any], seen: set[int]) -> list[Any]:
-    return [(name, _parts(value, seen, outermost=False)) for name, value in sorted(values.items())]
+    own = sorted((k, v) for k, v in values.items() if k == "__wrapped__" or not k.startswith("__"))
+    return [(name, _parts(value, seen, outermost=False)) for name, value in own]
 
 
 def _is_simkos(thing: Any) -> bool:
@@ -122,14 +124,26 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def _source(thing: Any) -> Any:
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):  # it was made without a file
-        code = getattr(thing, "__code__", None)
-        return None if code is None else _code(code)
+def _methods(kind: type) -> list[Any]:
+    """The code and the plain values of a class and of those that it inherits from."""
+    found: list[Any] = []
+    for base in kind.__mro__:
+        for name, member in sorted(vars(base).items()):
+            function = getattr(member, "__func__", getattr(member, "fget", member))
+            if inspect.isfunction(function):
+                found.append((name, _code(function.__code__)))
+            elif isinstance(member, _PLAIN) and not name.startswith("__"):
+                found.append((name, member))
+    return found
 
 
 def _code(code: CodeType) -> Any:
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return code.co_code, constants, code.co_names
+    return code.co_code, [_constant(c) for c in code.co_consts], code.co_names
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    if isinstance(value, tuple):
+        return [_constant(x) for x in value]
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)

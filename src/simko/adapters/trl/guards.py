@@ -22,7 +22,7 @@ class Guards:
       max_skipped_updates in a row FloatingPointError ends the run; the last checkpoint is as it was.
     - A rollout of which no response could be scored trains nothing; ValueError after 64 in a row.
     - Reward functions are read with checked_rewards, under reward_failures and reward_timeout. An infinite reward of a
-      reward model is refused or masked too, and so is one so large that float32 loses its group (lost_in_float32).
+      reward model is refused or masked too, and so are all of a group that float32 loses (lost_in_float32).
     - groups/* count what cannot train: shares of groups all right, all wrong, mixed, all truncated (no response came to
       its end) and all empty (no response has a token before its end), and of responses that are unscorable.
     """
@@ -67,34 +67,34 @@ class Guards:
         return self._rewards
 
     def _leave_out_extremes(self) -> None:
-        """Refuse rewards that are infinite, or the largest of what float32 loses, or take them for None."""
+        """Refuse, or take for None, rewards that are infinite and all of a group that float32 loses."""
         given = self._rewards
         self._rewards = given.masked_fill(given.isinf(), torch.nan)
-        while (lost := self._lost()).any():
-            size = (self._rewards * self.reward_weights.to(given.device)).abs().nan_to_num(-1.0)  # type: ignore[attr-defined]
-            size = size.masked_fill(~lost[:, None], -1.0)
-            self._rewards = self._rewards.masked_fill(size == size.max(), torch.nan)
+        sizes = [self.group_size()] + [len(given)] * (self.args.scale_rewards == "batch")
+        for size in sizes:  # the batch is standardised as one without the groups that are lost
+            self._rewards = self._rewards.masked_fill(self._lost(size)[:, None], torch.nan)
         left_out = self._rewards.isnan() & ~given.isnan()
         if not left_out.any():
             return
-        sample, function = (int(i) for i in left_out.nonzero()[0])
+        sample, function = divmod(int(given.abs().masked_fill(~left_out, -1.0).argmax()), given.shape[1])
         said = (
             f"reward function {self.reward_func_names[function]} gave {given[sample, function].item():g} to sample {sample} "  # type: ignore[attr-defined]
-            "of the rollout: float32, in which advantages are, loses the others of its group beside it"
+            "of the rollout: float32, in which advantages are, loses the differences between the rewards of its group"
         )
         if self.reward_failures == "raise":
-            raise ValueError(f"{said}; scale the rewards to the order of 1, or set reward_failures to mask")
+            raise ValueError(
+                f"{said}; bring the rewards to the order of 1, or set reward_failures to mask, which leaves them out"
+            )
         logger.warning("%s; %d such rewards do not count", said, int(left_out.sum()))
         for name, share in zip(self.reward_func_names, left_out.float().mean(0).tolist(), strict=True):  # type: ignore[attr-defined]
             if share:
                 self._mode_metrics()[f"rewards/{name}/masked"].append(share)
 
-    def _lost(self) -> Tensor:
-        """[B] responses whose group is lost in float32, or all of them where the batch is standardised as one."""
+    def _lost(self, size: int) -> Tensor:
+        """[B] responses whose group of so many is lost in float32."""
         by_function = self.args.multi_objective_aggregation == "normalize_then_sum"
         sets = self._rewards.unbind(1) if by_function else [self.scored_rewards()]
-        sizes = [self.group_size()] + [len(self._rewards)] * (self.args.scale_rewards == "batch")
-        lost = [lost_in_float32(r.view(-1, n).cpu())[:, None].expand(-1, n).flatten() for r in sets for n in sizes]
+        lost = [lost_in_float32(r.view(-1, size).cpu())[:, None].expand(-1, size).flatten() for r in sets]
         return torch.stack(lost).any(0).to(self._rewards.device)
 
     def _unfinished_groups(self, completion_ids: Any) -> dict[str, float]:

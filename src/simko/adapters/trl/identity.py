@@ -46,8 +46,8 @@ def describe_run(trainer: Any, objective: str) -> dict[str, Any]:
         "reward functions": list(trainer.reward_func_names),
         "options": json.loads(json.dumps(options, default=str)),
         "rewards": {
-            name: function_digest(function)
-            for name, function in zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)
+            f"{place}: {name}": function_digest(function)  # two may have one name
+            for place, (name, function) in enumerate(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True))
         },
         "versions": versions(),
     }
