@@ -187,7 +187,7 @@ def test_scores_are_simkos_own(tmp_path):
 
 
 @pytest.mark.parametrize("lacking", ["verdict", "sample", "problem"])
-def test_an_unfinished_evaluation_is_no_success(lacking, tmp_path):
+def test_an_unfinished_evaluation_is_no_success(lacking, tmp_path, capsys):
     problems = [Problem("a", "p", "2"), Problem("b", "q", "2")]
     with SampleStore(tmp_path / "samples.db") as store:
         setting = store.begin("t", "T=unknown", {"model": "unknown", "temperature": "unknown"}, "v", problems, 2)
@@ -203,6 +203,9 @@ def test_an_unfinished_evaluation_is_no_success(lacking, tmp_path):
     assert header["stats"]["model_usage"] == {"unknown": {}}
     if lacking == "verdict":
         assert "scores" not in samples(log)["a", 2]
+    again = main(["grade", str(log), "--out", str(tmp_path / "again"), "--verifier", "last_integer", "--quiet"])
+    assert again == (2 if lacking == "problem" else 0)
+    assert ("finish the evaluation (simko evaluate, and export it again)" in capsys.readouterr().err) == bool(again)
 
 
 @pytest.mark.parametrize("broken", ["replace", "rows"])

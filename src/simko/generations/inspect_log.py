@@ -92,10 +92,11 @@ def _rows(path: Path, header: Log, samples: Iterator[tuple[str, Log]]) -> Iterat
                 task=task,
                 said=said,
             )
-    if missing and not ours:  # ours may be of an evaluation that goes on
+    if missing:
+        finish = "simko evaluate, and export it again" if ours else "inspect eval-retry"
         raise ValueError(
             f"{path}: the log has no sample of {len(missing)} problems of its data set, {next(iter(missing))!r} first: finish the "
-            "evaluation (inspect eval-retry), or pass@K would leave them out"
+            f"evaluation ({finish}), or pass@K would leave them out"
         )
 
 
