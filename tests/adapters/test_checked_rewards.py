@@ -149,6 +149,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from simko.adapters.trl import checked_rewards
 
+def left_with_a_daemon(completions, **_):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    threading.Event().wait()
+
+checked_rewards(left_with_a_daemon, failures="mask", timeout=0.3)(completions=["c"])
+
 def judged(completions, **_):
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda c: threading.Event().wait(), completions))

@@ -1,5 +1,6 @@
 """What a continued run does with options that changed, with copies of checkpoints, and with its best model."""
 
+import math
 import shutil
 
 import pytest
@@ -158,11 +159,13 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (n, x) for n in NUMBERS for x in (math.nan, math.inf, -1.0) if (n, x) != ("epsilon", math.inf)
+    ],  # which clips nothing
+)
 def test_numbers_that_no_option_takes(tmp_path, name, value):
-    if name == "epsilon" and value == float("inf"):
-        return  # no clip
     with pytest.raises(ValueError, match=rf"{name} must be (a finite number|at least 0), got"):
         RLVRConfig(str(tmp_path), **{name: value})
     if name == "learning_rate":
@@ -177,6 +180,6 @@ def test_weights_of_rewards_that_are_no_numbers(tmp_path):
 
 @pytest.mark.parametrize("path", ["", "  ", "a\x1b[31mred", "a\nb", "a\x00b", "a\u202eb", "a\x9bb"])
 def test_paths_that_a_terminal_would_act_on(path):
-    with pytest.raises(ValueError, match=r"output_dir is .*: give a path without control characters") as error:
+    with pytest.raises(ValueError, match=r"output_dir is .*: give a path of printable characters") as error:
         RLVRConfig(path)
     assert str(error.value).isprintable()

@@ -100,3 +100,13 @@ def test_a_file_of_ones_own_trains(recipe, tmp_path, capsys):
 def test_tasks_are_listed(capsys):
     assert main(["tasks"]) == 0
     assert "operator_puzzle" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "where"), [("train x.yaml", "last complete checkpoint"), ("tasks", "where it")])
+def test_an_interrupt_says_where_the_command_goes_on(command, where, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"simko.cli.{command.split()[0]}.run", interrupted)
+    assert main(command.split()) == 130
+    assert where in capsys.readouterr().err

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diagnosing import diagnose, records, refusal
 from peft import LoraConfig, get_peft_model
 from scipy.stats import ttest_1samp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -22,52 +23,10 @@ from simko.cli.main import main
 from simko.diagnostics import concentration_summary
 from simko.evaluate import SampleStore
 from simko.objectives import entropy_gate
-from simko.records import Problem, Sample, Verdict
+from simko.records import Problem, Sample
 from simko.scoring import read_responses
 from simko.scoring.records import Records
 from simko.token_stats import token_stats
-
-
-@pytest.fixture(scope="module")
-def other(tiny_base, tmp_path_factory) -> Path:
-    """Another model with tiny_base's tokenizer."""
-    folder = tmp_path_factory.mktemp("other")
-    model = AutoModelForCausalLM.from_pretrained(tiny_base)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.2 * torch.randn_like(weight))
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tiny_base, tmp_path_factory) -> Path:
-    """An evaluation of tiny_base."""
-    out = tmp_path_factory.mktemp("evaluated") / "run"
-    words = ["--task", "operator_puzzle", "--limit", "5", "-n", "6", "--temperature", "1", "--quiet"]
-    assert main(["evaluate", "--model", str(tiny_base), "--out", str(out), *words]) == 0
-    with SampleStore(out / "samples.db") as store:  # an untrained model solves nothing
-        (setting,) = store.settings()
-        said = [(s, Verdict("correct" if "3" in s.response else "wrong")) for s, _ in store.rows(setting)]
-        store.regrade(setting, "says three", said)
-    return out
-
-
-def diagnose(*words) -> int:
-    return main(["diagnose", "--quiet", *map(str, words)])
-
-
-def refusal(capsys, *words) -> str:
-    capsys.readouterr()
-    assert diagnose(*words) == 2
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("simko: error")]
-    return line
-
-
-def records(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "tokens").sort_values(["response", "position"]).reset_index(drop=True)
 
 
 def test_two_models_over_an_evaluation(tmp_path, tiny_base, other, run, capsys):
@@ -363,43 +322,3 @@ def test_settings_are_never_mixed(tmp_path, tiny_base, capsys):
     assert diagnose(*base, "--samples", f"{out}@0.5") == 0
     (model,) = json.loads((tmp_path / "page.records" / "diagnosis.json").read_text())["models"]
     assert model["settings"] == ["operator_puzzle at T=0.5"]
-
-
-def test_what_cannot_be_read_is_left_out_and_counted(tmp_path, tiny_base, run):
-    from dataclasses import replace
-
-    with SampleStore(run / "samples.db", read_only=True) as store:
-        (setting,) = store.settings()
-        problems, rows = store.problems(setting), list(store.rows(setting))
-    samples = [replace(sample, response=sample.response or "x") for sample, _ in rows]
-    samples[0] = replace(samples[0], thinking="hm")
-    samples[1] = replace(samples[1], failure="the server said no", response="", finish_reason="failed")
-    samples[2] = replace(samples[2], response="")
-    with SampleStore(tmp_path / "samples.db") as store:
-        setting = store.begin("t", "T=1", {"chat": False}, "math", problems, 6)
-        store.add(setting, samples, [verdict for _, verdict in rows])
-    found = read_responses(str(tmp_path))
-    assert found.left_out == {
-        "the thinking before the response is kept apart": 1, "no response came": 1, "the response is empty": 1
-    }  # fmt: skip
-    assert len(found.responses) == 27
-    first = read_responses(str(tmp_path), per_problem=1)
-    assert len(first.responses) == 4
-    assert first.left_out["beyond the first 1 of the problem"] == 25
-
-
-def test_a_chat_template_in_doubt_is_asked_for(tmp_path, tiny_base, capsys):
-    folder = tmp_path / "chatty"
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    tokenizer.chat_template = "{% for m in messages %}= {{ m['content'] }} = {% endfor %}"
-    AutoModelForCausalLM.from_pretrained(tiny_base).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"prompt": "2 3 4 5 =", "answer": "3", "response": "+ 3"}\n')
-    words = ("--model", f"m={folder}", "--samples", file, "--out", tmp_path / "page.html")
-    assert "give --chat or --no-chat" in refusal(capsys, *words)
-    logp = []
-    for i, chat in enumerate(("--chat", "--no-chat")):
-        assert diagnose(*words, chat, "--records", tmp_path / str(i)) == 0
-        logp.append(records(tmp_path / str(i) / "m")["logp"].to_numpy())
-    assert np.abs(logp[0] - logp[1]).max() > 1e-6

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from test_train import RECIPE, lines, operators, recipe
 from transformers import TrainerControl, TrainerState
 
-from simko.cli.main import main
 from simko.evaluate.checkpoint_files import damage, latest_checkpoint, seal
 from simko.evaluate.files import locked
 from simko.training import run as run_module
@@ -391,13 +390,3 @@ def test_a_model_that_is_neither_a_folder_nor_reached_on_the_hub_is_told_so(reci
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="there is no folder misspelt-model here, and the hub"):
         train(recipe(recipe_file, "misspelt-model", tmp_path / "run"))
-
-
-@pytest.mark.parametrize(("command", "where"), [("train x.yaml", "last complete checkpoint"), ("tasks", "where it")])
-def test_an_interrupt_says_where_the_command_goes_on(command, where, monkeypatch, capsys):
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(f"simko.cli.{command.split()[0]}.run", interrupted)
-    assert main(command.split()) == 130
-    assert where in capsys.readouterr().err

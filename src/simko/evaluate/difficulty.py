@@ -18,7 +18,7 @@ from simko.evaluate.intervals import clopper_pearson, critical_value, resampled_
 from simko.evaluate.passk import Counts, Difference, Point, as_seeds, pass_at_k_matrix, same_problems
 
 STRATA = ("never", "below 1/16", "below 1/2", "1/2 or more")
-_FEWEST = 5
+MIN_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def by_difficulty(
     found = []
     for name, chance, inside in zip(STRATA, chance_SP, inside_SPK, strict=True):
         expected = float(chance.sum())
-        if expected < _FEWEST:
+        if expected < MIN_PROBLEMS:
             found.append(Stratum(name, expected, (), (), ()))
             continue
         mine = chance[:, None] * our_values

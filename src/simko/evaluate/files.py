@@ -52,6 +52,11 @@ def append(path: Path, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
+def storable(text: str) -> str:
+    """The text with question marks for lone surrogates, which files and databases do not accept."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. ValueError names a file that holds none."""
     try:

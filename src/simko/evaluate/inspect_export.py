@@ -207,7 +207,7 @@ def _usage(sample: Sample) -> dict[str, int]:
 
 
 def _model(setting: Setting) -> str:
-    return str(setting.record.get("model") or "unknown")
+    return str(setting.record.get("model") or UNKNOWN)
 
 
 def _file_names(texts: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from simko.evaluate.answers import Answer
 from simko.evaluate.changes import Change, Stored, change
 from simko.evaluate.database import damage_error, explain_errors, open_reader, open_writer
+from simko.evaluate.files import storable
 from simko.records import Problem, Sample, Verdict
 
 logger = logging.getLogger("simko")
@@ -141,10 +142,7 @@ class SampleStore:
         return next(s for s in self.settings() if (s.task, s.name) == (task, name))
 
     def _insert_problems(self, setting: int | None, problems: Iterable[tuple[int, Problem]]) -> None:
-        rows = [
-            (setting, i, p.id, _storable(p.prompt), _storable(p.answer), json.dumps(dict(p.metadata)))
-            for i, p in problems
-        ]
+        rows = [(setting, i, p.id, _text(p.prompt), _text(p.answer), json.dumps(dict(p.metadata))) for i, p in problems]
         self._db.executemany("INSERT INTO problems VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def _stored(self, setting: Setting) -> list[Stored]:
@@ -357,14 +355,13 @@ def only_setting(store: SampleStore) -> Setting:
     return settings[0]
 
 
-def _storable(text: str | None) -> str | None:
-    """The text with question marks for lone surrogates, which files and databases do not accept."""
-    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+def _text(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _graded(setting: Setting, sample: Sample, verdict: Verdict) -> tuple[Any, ...]:
     """The values that `_GRADE` takes."""
-    texts = (verdict.outcome, _storable(verdict.extracted), _storable(verdict.rule))
+    texts = (verdict.outcome, _text(verdict.extracted), _text(verdict.rule))
     return (*texts, setting.id, sample.problem_id, sample.index)
 
 
@@ -372,9 +369,9 @@ def _inserted(setting: Setting, s: Sample, verdict: Verdict | None) -> tuple[Any
     """The values that `_INSERT` takes."""
     v = verdict
     return (
-        *(setting.id, s.problem_id, s.index, _storable(s.response), s.tokens, s.finish_reason, s.prompt_tokens, s.seed),
-        *(_storable(s.thinking), _storable(s.failure)),
-        *((None, None, None) if v is None else (v.outcome, _storable(v.extracted), _storable(v.rule))),
+        *(setting.id, s.problem_id, s.index, _text(s.response), s.tokens, s.finish_reason, s.prompt_tokens, s.seed),
+        *(_text(s.thinking), _text(s.failure)),
+        *((None, None, None) if v is None else (v.outcome, _text(v.extracted), _text(v.rule))),
     )
 
 

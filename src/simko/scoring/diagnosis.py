@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from simko.diagnostics import Concentration, candidate_matrix
+from simko.evaluate.difficulty import MIN_PROBLEMS
 from simko.evaluate.files import locked, read_json, write_whole
 from simko.evaluate.intervals import studentised_interval, t_interval
 from simko.report.diagnosis import digests
@@ -28,7 +29,6 @@ _ROWS = 8
 _COMPARED = ("Λ(1), log10", "probability of rank 1", "entropy, nats", "sampled at rank 1")
 _FIRST = _COMPARED.index("probability of rank 1")
 _OVER = ("gated", "all")
-_FEWEST = 5  # problems of an interval, as in a stratum of `evaluate.difficulty`
 _Key = tuple[str, int]
 
 
@@ -159,7 +159,7 @@ class _Model:
     def _first(self, over: str) -> dict[str, Any]:
         """The probability of rank 1, a mean over problems, with the interval of such a mean, for problems enough."""
         values = np.array([numbers[_FIRST] for _, numbers in sorted(self.problem_means(over).items())])
-        ends = studentised_interval(values[:, None])[0].tolist() if len(values) >= _FEWEST else None
+        ends = studentised_interval(values[:, None])[0].tolist() if len(values) >= MIN_PROBLEMS else None
         return {"mean": float(values.mean()) if len(values) else None, "interval": ends, "problems": len(values)}
 
     def examples(self) -> list[_Key]:
@@ -188,11 +188,11 @@ def _means(r: TokenRows, where: Any) -> list[float]:
 
 
 def _difference(ours: _Model, other: _Model, over: str) -> dict[str, Any]:
-    """Paired differences over the problems that both models read; without intervals for fewer than `_FEWEST` problems."""
+    """Paired differences over the problems that both models read; without intervals for fewer than `MIN_PROBLEMS` problems."""
     a, b = ours.problem_means(over), other.problem_means(over)
     apart = np.array([a[id] - b[id] for id in a if id in b]).reshape(-1, len(_COMPARED))
     numbers: Mapping[str, list[float]] = {}
-    if len(apart) >= _FEWEST:
+    if len(apart) >= MIN_PROBLEMS:
         rows = zip(_COMPARED, apart.mean(0).tolist(), t_interval(apart).tolist(), strict=True)
         numbers = {name: [mean, *ends] for name, mean, ends in rows}
     return {"ours": ours.name, "other": other.name, "over": over, "problems": len(apart), "numbers": numbers}

@@ -77,8 +77,8 @@ def read_responses(source: str, *, verifier: VerifierLike | None = None, per_pro
         verifier: judges the responses, in the place of stored verdicts; None keeps those.
         per_problem: only the first so many responses of each problem; None for all.
 
-    Left out, and counted, are those beyond per_problem, responses that did not come ("failed"), that are empty, and whose thinking is kept apart, since the tokens
-    before the response are then unknown. ValueError for a source of another kind, for one that mixes temperatures or steps,
+    Left out, and counted, are those beyond per_problem, responses that did not come ("failed"), that are empty, and whose
+    thinking is kept apart, since the tokens before the response are then unknown. ValueError for a source of another kind, for one that mixes temperatures or steps,
     and for one without responses.
     """
     (selection,) = parse_group(source).runs

@@ -144,10 +144,10 @@ def _load(choice: ModelChoice, options: Scoring) -> Any:
     except (ImportError, OSError) as error:
         raise ValueError(f"the model {choice.path} cannot be loaded: {error}") from error
     refuse_broken_weights(model, choice.path)
-    words = getattr(model.config.get_text_config(), "vocab_size", options.candidates)
-    if options.candidates > words:
+    tokens = getattr(model.config.get_text_config(), "vocab_size", options.candidates)
+    if options.candidates > tokens:
         raise ValueError(
-            f"--candidates is {options.candidates}: give at most the {words} words of {choice.path}'s vocabulary"
+            f"--candidates is {options.candidates}: give at most the {tokens} tokens of {choice.path}'s vocabulary"
         )
     return model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 

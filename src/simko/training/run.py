@@ -203,7 +203,7 @@ def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any]:
     return kept | recipe.judges() | {"objective": objective, DATA: digest(problems)}
 
 
-_RHYTHM = ("save_steps", "save_total_limit", "logging_steps", "log_completions")
+_SAVING_AND_LOGGING = ("save_steps", "save_total_limit", "logging_steps", "log_completions")
 
 
 def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
@@ -214,12 +214,12 @@ def _free_options(args: TrainingConfig, updates: int, done: int) -> set[str]:
     """
     shares = (args.warmup_steps, args.save_steps, args.logging_steps)
     if args.lr_scheduler_type not in ENDLESS_SCHEDULES or any(0 < share < 1 for share in shares):
-        return {"train_file", *_RHYTHM}
+        return {"train_file", *_SAVING_AND_LOGGING}
     if updates < done:
         raise ValueError(
             f"{args.output_dir} holds a run of {done} updates: {updates} are fewer than it has: give {done} or more, or another output directory"
         )
-    return {"train_file", "max_steps", "num_train_epochs", *_RHYTHM}
+    return {"train_file", "max_steps", "num_train_epochs", *_SAVING_AND_LOGGING}
 
 
 def _check_problem_count(problems: int, args: TrainingConfig) -> None:

@@ -28,7 +28,8 @@ class Checkpoints:
     - train(resume_from_checkpoint=True) continues from the newest whole one, says which it skips and why, and begins
       anew where there is none. A path that is given must be whole.
     - A continued run is the one that was never stopped, bit for bit on a CPU, or it is refused: see resume.py. Another
-      model, tokenizer, dataset, objective or reward function is refused too; other options and versions are warned of.
+      model, tokenizer, dataset, objective or name of a reward function is refused too; a changed reward function, other
+      options and versions are warned of.
     - A save that is due inside a rollout, which a checkpoint does not hold, waits for the rollout's end.
     - While it trains, no other process can train into the same output_dir.
     """
@@ -92,9 +93,8 @@ class Checkpoints:
         return super()._inner_training_loop(*args, **kwargs)  # type: ignore[misc]
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if (
-            self.state.global_step >= self.state.max_steps
-        ):  # killed after its last save: Trainer would make one more update
+        if self.state.global_step >= self.state.max_steps:
+            # It was killed after its last save: Trainer would make one more update.
             self.control.should_training_stop = True
             return
         super()._run_epoch(*args, **kwargs)  # type: ignore[misc]

@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import threading
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from numbers import Integral
@@ -224,8 +223,8 @@ def refuse_impossible_numbers(config: GRPOConfig) -> None:
 def check_path(name: str, value: Any) -> None:
     """ValueError for a path that is empty or holds characters that a terminal acts on instead of showing."""
     text = str(value)
-    if not text.strip() or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
-        raise ValueError(f"{name} is {text!a}: give a path without control characters, and not an empty one")
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"{name} is {text!a}: give a path of printable characters, and not an empty one")
 
 
 def follow_machine(args: GRPOConfig) -> None:

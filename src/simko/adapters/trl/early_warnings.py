@@ -1,7 +1,7 @@
 """Signs that a run goes wrong, read off what it logs: told as they begin, or a reason to stop."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -25,6 +25,10 @@ class Sign:
     """(now, in the first logged row) -> whether the sign is there."""
     said: str
     """What it means and what to do; {now}, {first} and {name} are filled in."""
+
+    def reads(self, name: str) -> bool:
+        """Whether a metric is its own."""
+        return name == self.metric or (self.metric.endswith("/") and name.startswith(self.metric))
 
 
 SIGNS = (
@@ -86,6 +90,11 @@ class EarlyWarnings(TrainerCallback):
             control.should_training_stop = control.should_save = True
 
 
+def _with_metric(sign: Sign, rows: Iterable[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """The first rows that log a metric of the sign."""
+    return list(islice((row for row in rows if any(map(sign.reads, row))), most))
+
+
 def new_signs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the signs say that began to hold with the last of the logged rows.
 
@@ -94,16 +103,11 @@ def new_signs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     found = []
     for sign in SIGNS:
-        several = sign.metric.endswith("/")
-
-        def belongs(name: str, sign: Sign = sign, several: bool = several) -> bool:
-            return name == sign.metric or (several and name.startswith(sign.metric))
-
-        names = [name for name in rows[-1] if belongs(name)]
+        names = list(filter(sign.reads, rows[-1]))
         if not names:
             continue
-        last = list(islice((row for row in reversed(rows) if any(map(belongs, row))), _PATIENCE + 1))
-        begin = next(row for row in rows if any(map(belongs, row)))
+        begin, *_ = _with_metric(sign, rows, 1)
+        last = _with_metric(sign, reversed(rows), _PATIENCE + 1)
         for name in names:
             first = float(begin.get(name, 0.0))
             shown = [sign.holds(float(row.get(name, 0.0)), first) for row in last]

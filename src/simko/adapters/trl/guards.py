@@ -50,11 +50,10 @@ class Guards:
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         policy: Any = {"failures": self.reward_failures, "timeout": self.reward_timeout}
-        self.reward_funcs = [
-            checked_rewards(f, **policy) for f in self.reward_funcs
-        ]  # also those put in since the last
+        # At every rollout, since a user may have put in others.
+        self.reward_funcs = [checked_rewards(f, **policy) for f in self.reward_funcs]
         self._rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
-        self._leave_out_extremes()
+        self._leave_out_lost()
         scored = not bool(self.scored_rewards().isnan().all())
         if self.model.training:
             self._rollout_has_rewards = scored
@@ -66,7 +65,7 @@ class Guards:
             self._mode_metrics()[f"groups/{name}"].append(share)
         return self._rewards
 
-    def _leave_out_extremes(self) -> None:
+    def _leave_out_lost(self) -> None:
         """Refuse, or take for None, rewards that are infinite and all of a group that float32 loses."""
         given = self._rewards
         self._rewards = given.masked_fill(given.isinf(), torch.nan)

@@ -145,8 +145,8 @@ class ConcentrationCallback(TrainerCallback):
 
     Logged as probe/..., to whatever report_to names: Lambda of ranks 1 to 6 and of the sampled token, top-N mass, entropy,
     the share of tokens sampled at rank 1; Lambda of ranks 1 to 3 and the rest but top-N mass of gated tokens and, with rewards
-    that are 0 or 1 (or -1 or 1), of correct and incorrect responses. diagnostics.jsonl in output_dir gets all numbers of `diagnostics.Concentration`. The training
-    is left as it is, bit for bit.
+    that are 0 or 1 (or -1 or 1), of correct and incorrect responses. diagnostics.jsonl in output_dir gets all numbers of
+    `diagnostics.Concentration`. The training is left as it is, bit for bit.
 
     ValueError for another trainer and for counts below 1.
     """

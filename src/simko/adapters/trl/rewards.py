@@ -217,9 +217,8 @@ def _read_rewards(name: str, rewards: Any, wanted: int, failures: str) -> list[f
         said = f"more than {wanted}" if len(found) > wanted else str(len(found))
         raise ValueError(f"reward function {name} returned {said} rewards for {wanted} completions: {expected}")
     read: list[float | None] = []
-    first = (
-        wanted * dist.get_rank() if dist.is_initialized() else 0
-    )  # the rollout has the processes' samples in their order
+    # The rollout has the processes' samples in their order.
+    first = wanted * dist.get_rank() if dist.is_initialized() else 0
     for sample, reward in enumerate(found, start=first):
         number = _number(reward)
         if number is None and reward is not None:

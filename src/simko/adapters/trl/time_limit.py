@@ -60,8 +60,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def _leave_behind(threads: set[threading.Thread]) -> None:
-    """See that the process ends without these threads, for which Python would wait at its end."""
-    if not _left and any(not t.daemon for t in threads):
+    """See that the process ends without those of these threads for which Python would wait at its end."""
+    threads = {t for t in threads if not t.daemon}
+    if threads and not _left:
         threading._register_atexit(_end_without_them)  # type: ignore[attr-defined]  # before those of thread pools, which wait
     _left.update(threads)
 

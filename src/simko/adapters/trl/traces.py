@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from simko.evaluate.files import storable
 from simko.records import Problem, Verdict
 
 _TRACES = 16
@@ -34,17 +35,12 @@ def log_traces(answers: Sequence[tuple[str, Problem]], verdicts: Sequence[Verdic
 
 def _messages(response: str, problem: Problem) -> list[dict[str, Any]]:
     return [
-        {"role": "user", "content": _valid(problem.prompt)},
-        {"role": "assistant", "content": _valid(response)},
+        {"role": "user", "content": storable(problem.prompt)},
+        {"role": "assistant", "content": storable(response)},
     ]
 
 
 def _about(problem: Problem, verdict: Verdict) -> dict[str, Any]:
     texts = {"problem_id": problem.id, "answer": problem.answer, "status": verdict.outcome}
     texts |= {key: value for key in ("extracted", "rule") if (value := getattr(verdict, key)) is not None}
-    return {key: _valid(str(text)) for key, text in texts.items()} | {"reward": verdict.reward}
-
-
-def _valid(text: str) -> str:
-    """The text with question marks for halves of surrogate pairs, which trackio does not store."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return {key: storable(str(text)) for key, text in texts.items()} | {"reward": verdict.reward}
