@@ -1,8 +1,8 @@
-"""The findings in sentences."""
+"""The findings in short: what was shown on each task, in one table a reference."""
 
 from collections.abc import Mapping
 
-from simko.report.document import Block, Bullets, Heading, Prose
+from simko.report.document import NONE, Block, Cell, Heading, Prose, Table
 from simko.report.words import points_apart
 from simko.studies.head_to_head.findings import REFERENCES, Difference, Differences
 
@@ -12,43 +12,36 @@ LEVEL = 0.05
 def summary(
     compared: Mapping[str, Differences], means: Mapping[str, Mapping[tuple[str, str], Difference]]
 ) -> list[Block]:
-    """What was shown on each task, against each reference: the mean of the primary ks, then the first and the last of them.
+    """Every method against each reference: the mean of the primary ks on each task, then the first and the last of them.
 
     Args:
         compared: {task: the differences at temperature 1}.
         means: {task: those of the mean}.
     """
-    blocks: list[Block] = []
-    for task, pairs in compared.items():
-        ks = sorted({k for at in pairs.values() for k in (min(at), max(at))})
-        at = {"The mean": means[task]} | {f"pass@{k}": {pair: found[k] for pair, found in pairs.items()} for k in ks}
-        said = [line for other in REFERENCES for what, found in at.items() if (line := _against(found, other, what))]
-        if said:
-            blocks += [Heading(task, 3), Bullets(said)]
-    if not blocks:
+    columns = {("mean", task): found for task, found in means.items()}
+    for which in (0, -1):
+        for task, pairs in compared.items():
+            for k in dict.fromkeys(sorted(at)[which] for at in pairs.values()):
+                columns[f"pass@{k}", task] = {pair: at[k] for pair, at in pairs.items()}
+    tables: list[Block] = []
+    for other in REFERENCES:
+        names = dict.fromkeys(ours for found in columns.values() for ours, reference in found if reference == other)
+        rows: list[list[Cell]] = [
+            [ours, *(_cell(found.get((ours, other))) for found in columns.values())] for ours in names
+        ]
+        if rows:
+            tables.append(Table([(f"− {other}", "points"), *columns], rows))
+    if not tables:
         return [Prose("No two methods have been trained on one task yet, so there is nothing to compare.", "missing")]
     lead = (
-        "pass@K on held-out problems at temperature 1, and the mean over the primary K, which tuning maximises, in percentage "
-        "points. Higher and lower: p < 0.05, simultaneous over K "
-        "and by Holm over the methods of a task. It covers another draw of problems and of training seeds."
+        "Differences of pass@K on held-out problems at temperature 1, and of its mean over the primary K, which tuning maximises, in "
+        f"percentage points. Shown: p < {LEVEL:g}, simultaneous over K and by Holm over the methods of a task. p covers another draw "
+        "of problems and of training seeds."
     )
-    return [Heading("Findings"), Prose(lead), *blocks]
+    return [Heading("Findings"), Prose(lead), *tables]
 
 
-def _against(compared: Mapping[tuple[str, str], Difference], other: str, what: str) -> str | None:
-    """One sentence on every method against other; None if nothing was compared with it."""
-    at = {ours: found for (ours, reference), found in compared.items() if reference == other}
-    if not at:
-        return None
-    ordered = sorted(at.items(), key=lambda item: -item[1].difference)
-    above = [named(ours, d) for ours, d in ordered if d.p < LEVEL and d.difference > 0]
-    below = [named(ours, d) for ours, d in ordered if d.p < LEVEL and d.difference < 0]
-    rest = [named(ours, d) for ours, d in ordered if d.p >= LEVEL]
-    groups = (("Higher", above), ("Lower", below), ("No difference shown", rest))
-    parts = [f"{word}: {', '.join(names)}." for word, names in groups if names]
-    return f"{what} against {other}. {' '.join(parts)}"
-
-
-def named(method: str, d: Difference) -> str:
-    """ "simko (+15.4)"."""
-    return f"{method} ({points_apart(d.difference)})"
+def _cell(d: Difference | None) -> Cell:
+    if d is None:
+        return NONE
+    return (points_apart(d.difference), "shown") if d.p < LEVEL else points_apart(d.difference)
