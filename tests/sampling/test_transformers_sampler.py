@@ -252,6 +252,21 @@ def test_a_saved_checkpoint_samples_alike(model: Any, tokenizer: Any, tmp_path: 
     assert differing == {"dtype"}
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dtype": "foo"}, "--dtype foo is no type of weights: write float32"),
+        ({"dtype": "int8"}, "--dtype int8 is no type"),
+        ({"dtype": "nn"}, "--dtype nn is no type"),
+        ({"device": "foo"}, "--device foo cannot be used: "),
+        ({"device": "xpu:7"}, "--device xpu:7 cannot be used: "),
+    ],
+)
+def test_weights_of_no_type_or_on_no_device_are_refused(tmp_path: Any, given: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TransformersSampler.from_pretrained(tmp_path, **given)
+
+
 def test_a_checkpoints_identity_says_what_changed(model: Any, tokenizer: Any, tmp_path: Any) -> None:
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)

@@ -61,6 +61,19 @@ def _is_model(folder: Path) -> bool:
         return False
 
 
+def check_placement(dtype: str, device: str | None) -> None:
+    """ValueError if weights cannot be of this type or on this device."""
+    import torch
+
+    kind = dtype == "auto" or getattr(torch, dtype, None)
+    if not (kind is True or (isinstance(kind, torch.dtype) and kind.is_floating_point)):
+        raise ValueError(f"--dtype {dtype} is no type of weights: write float32, bfloat16 or float16")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise ValueError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def check_folder(path: str | Path) -> None:
     """ValueError if `path` is neither a checkpoint folder nor a possible hub id.
 

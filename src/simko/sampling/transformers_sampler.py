@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from simko.diagnostics import refuse_broken_weights
 from simko.records import FinishReason, Problem, Sample
 from simko.sampling.batches import Batch, lay_out
-from simko.sampling.digest import check_folder, model_digest, model_identity
+from simko.sampling.digest import check_folder, check_placement, model_digest, model_identity
 from simko.sampling.prompts import encode
 from simko.sampling.protocol import SamplingSettings, Wanted, check_wanted
 from simko.sampling.roomy_cache import select_with_room
@@ -81,8 +81,12 @@ class TransformersSampler:
             dtype: the weights' type; "auto" for the checkpoint's own.
             batch_size: as above.
             share_prefix: as above.
+
+        Raises:
+            ValueError: no model is at the path, or its weights cannot be of this type or on this device.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        check_placement(dtype, device)
         check_folder(path)
         model: Any = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
         return cls(

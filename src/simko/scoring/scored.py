@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simko.diagnostics import refuse_broken_weights, sampled_rank
 from simko.objectives import entropy_gate, group_advantages, penalised_tokens
-from simko.sampling.digest import check_folder, model_identity
+from simko.sampling.digest import check_folder, check_placement, model_identity
 from simko.sampling.loading import loading_bars
 from simko.sampling.prompts import encode
 from simko.sampling.transformers_sampler import stop_tokens
@@ -127,15 +127,9 @@ def score(choice: ModelChoice, responses: Responses, records: Records, options: 
 
 def check(options: Scoring) -> None:
     """ValueError, before anything is read, that names the option of simko diagnose that cannot be."""
-    kind = options.dtype == "auto" or getattr(torch, options.dtype, None)
-    if not (kind is True or (isinstance(kind, torch.dtype) and kind.is_floating_point)):
-        raise ValueError(f"--dtype {options.dtype} is no type of weights: write float32, bfloat16 or float16")
+    check_placement(options.dtype, options.device)
     if options.candidates > _MOST_CANDIDATES:
         raise ValueError(f"--candidates is {options.candidates}: give at most {_MOST_CANDIDATES}")
-    try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
-        raise ValueError(f"--device {options.device} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def _load(choice: ModelChoice, options: Scoring) -> Any:
