@@ -6,8 +6,10 @@ import re
 import pytest
 from head_to_head_rows import PROTOCOL, finals, sensitivity, tuning
 
-from simko.report.document import as_markdown, write_document
+from simko.report.document import NONE, as_markdown, write_document
+from simko.studies.head_to_head.findings import Difference
 from simko.studies.head_to_head.page import document
+from simko.studies.head_to_head.words import summary
 
 HOSTILE = "<script>alert(1)</script>|\u202e"
 FEW = {"methods": ("grpo", "simko"), "seeds": (1, 2), "steps": (20, 80), "problems": 24}
@@ -50,6 +52,21 @@ def test_all_sections_are_there_once_their_rows_are():
     assert "grpo_early" in text
     summary = text.partition("## Findings")[2].partition("\n## ")[0]
     assert "| − grpo (points) | mean (sums) | pass@1 (sums) | pass@64 (sums) |" in summary
+
+
+def test_the_findings_say_which_differences_are_shown_and_which_tasks_a_method_lacks():
+    at = {("simko", "grpo"): {1: Difference(0.1, None, None, 0.01), 64: Difference(-0.02, None, None, 0.2)}}
+    also = {("pkpo", "grpo"): {1: Difference(0.0, None, None, 1.0), 64: Difference(0.3, None, None, 0.05)}}
+    mean = {pair: ks[64] for pair, ks in at.items()}
+    *_, table = summary({"a": at, "b": at | also}, {"a": mean, "b": mean})
+    assert table.header[1:] == [
+        *(("mean", "a"), ("mean", "b"), ("pass@1", "a"), ("pass@1", "b"), ("pass@64", "a"), ("pass@64", "b"))
+    ]
+    shown = ("+10.0", "shown")
+    assert table.rows == [
+        ["simko", "−2.0", "−2.0", shown, shown, "−2.0", "−2.0"],
+        ["pkpo", NONE, NONE, NONE, "+0.0", NONE, "+30.0"],
+    ]
 
 
 def test_every_row_of_a_markdown_table_has_the_cells_of_its_header():

@@ -78,8 +78,8 @@ def read_responses(source: str, *, verifier: VerifierLike | None = None, per_pro
         per_problem: only the first so many responses of each problem; None for all.
 
     Left out, and counted, are those beyond per_problem, responses that did not come ("failed"), that are empty, and whose
-    thinking is kept apart, since the tokens before the response are then unknown. ValueError for a source of another kind, for one that mixes temperatures or steps,
-    and for one without responses.
+    thinking is kept apart, since the tokens before the response are then unknown. ValueError for a source of another kind, for
+    one that mixes temperatures or steps, and for one without responses.
     """
     (selection,) = parse_group(source).runs
     is_file = suffix_of(selection.path) in _FILES and not selection.path.is_dir()

@@ -19,9 +19,9 @@ def summary(
         means: {task: those of the mean}.
     """
     columns = {("mean", task): found for task, found in means.items()}
-    for which in (0, -1):
+    for end in (min, max):
         for task, pairs in compared.items():
-            for k in dict.fromkeys(sorted(at)[which] for at in pairs.values()):
+            for k in {end(at) for at in pairs.values()}:  # one, or none if nothing is compared
                 columns[f"pass@{k}", task] = {pair: at[k] for pair, at in pairs.items()}
     tables: list[Block] = []
     for other in REFERENCES:
