@@ -69,6 +69,12 @@ def test_the_findings_say_which_differences_are_shown_and_which_tasks_a_method_l
     ]
 
 
+def test_the_page_does_not_depend_on_the_order_in_which_cells_finished():
+    rows = finals(**FEW) + tuning(problems=24)
+    first, second = (as_markdown(document(order, PROTOCOL).blocks) for order in (rows, rows[::-1]))
+    assert first == second
+
+
 def test_every_row_of_a_markdown_table_has_the_cells_of_its_header():
     text = as_markdown(document(finals(**FEW) + tuning(problems=24), PROTOCOL).blocks)
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)

@@ -20,6 +20,7 @@ def document(rows: Sequence[Row], protocol: Mapping[str, Any], failed: Mapping[s
             raise ValueError(
                 f"a row is of {row.method} on {row.task}, which the protocol lacks: give the rows’ own protocol"
             )
+    rows = sorted(rows, key=lambda row: (row.setting, row.seed, row.step))  # as cells finish, and as a file keeps them
     methods = protocol["methods"]
     results = Results(rows, list(methods), [name for name, method in methods.items() if method.get("stopped")])
     tasks = [task for task in protocol["tasks"] if any(row.task == task for row in rows)]
