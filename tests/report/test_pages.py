@@ -23,6 +23,7 @@ from simko.report.text import visible
 
 HIDDEN = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Cc", "Cf")]
 ALLOWED = {"\n", "\t"}
+PADDING = 11  # pixels at the end of a table that hold no text
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +101,20 @@ def test_a_table_that_goes_on_has_a_shadow_at_its_edge_and_others_have_none(page
 
     file, shot, width, height = tmp_path / "frame.html", tmp_path / "shot.png", 390, 12000
     scheme = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
-    file.write_text(MEASURE.format(opened="false", frames=frame("compared", pages["compared"], width, height)))
+    table = '<div class="scroll"><table style="width: calc(100% + {}px)"><tbody><tr><td>1</td></tr></tbody></table></div>'
+    tables = "".join(table.format(beyond) for beyond in range(0, 60, PADDING + 1))
+    (tmp_path / "page.html").write_text(pages["compared"].read_text(encoding="utf-8").replace("</main>", f"{tables}</main>"))
+    file.write_text(MEASURE.format(opened="false", frames=frame("compared", tmp_path / "page.html", width, height)))
     (page,) = measured(browse(chromium, tmp_path, file, "--dump-dom", scheme))
     file.write_text(f"<style>#out {{ display: none; }}</style>{file.read_text()}")
     browse(chromium, tmp_path, file, f"--screenshot={shot}", f"--window-size={width},{height}", scheme)
     image = np.asarray(imread(shot))[..., :3]
     paper = image[3, 3]
     assert (paper.mean() < 0.5) == scheme.endswith("0")
-    assert any(table["wide"] > 0 for table in page["rows"])
+    assert {0, PADDING + 1} < {table["wide"] for table in page["rows"]}
     for table in page["rows"]:
         edge = image[int(table["top"]) + 3, int(table["right"]) - 3]
-        assert (np.abs(edge - paper).max() > 0.1) == (table["wide"] > 0)
+        assert (np.abs(edge - paper).max() > 0.1) == (table["wide"] > PADDING), table
 
 
 @pytest.mark.parametrize("names", [("a", "b", "c"), ("base", "grpo", "nsr", "simko"), tuple("abcdefghijklmnop")])
