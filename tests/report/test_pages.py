@@ -101,9 +101,13 @@ def test_a_table_that_goes_on_has_a_shadow_at_its_edge_and_others_have_none(page
 
     file, shot, width, height = tmp_path / "frame.html", tmp_path / "shot.png", 390, 12000
     scheme = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
-    table = '<div class="scroll"><table style="width: calc(100% + {}px)"><tbody><tr><td>1</td></tr></tbody></table></div>'
+    table = (
+        '<div class="scroll"><table style="width: calc(100% + {}px)"><tbody><tr><td>1</td></tr></tbody></table></div>'
+    )
     tables = "".join(table.format(beyond) for beyond in range(0, 60, PADDING + 1))
-    (tmp_path / "page.html").write_text(pages["compared"].read_text(encoding="utf-8").replace("</main>", f"{tables}</main>"))
+    (tmp_path / "page.html").write_text(
+        pages["compared"].read_text(encoding="utf-8").replace("</main>", f"{tables}</main>")
+    )
     file.write_text(MEASURE.format(opened="false", frames=frame("compared", tmp_path / "page.html", width, height)))
     (page,) = measured(browse(chromium, tmp_path, file, "--dump-dom", scheme))
     file.write_text(f"<style>#out {{ display: none; }}</style>{file.read_text()}")

@@ -100,7 +100,7 @@ def tuning(task="sums", methods=("grpo", "simko"), problems=64):
 
 def sensitivity(task="sums", problems=64):
     """Each option of SimKO at two values beside that of the finals."""
-    values = {"alpha": (0.03, 0.3), "top_penalty": (1.1, 2.0), "top_k": (2, 6), "gate_quantile": (0.5, 0.9)}
+    values = {"alpha": (0.03, 0.3), "top_penalty": (1.1, 2.0), "top_k": (2, 6), "gate_quantile": (None, 0.9)}
     return [
         row("simko", rates("simko", problems), task=task, stage="sensitivity", seed=seed, setting=SIMKO | {name: value})
         for name, both in values.items()

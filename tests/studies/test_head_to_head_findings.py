@@ -252,7 +252,35 @@ def test_one_option_at_a_time_joins_the_finals_of_the_same_seeds():
         assert len(effect.ends) == 3
         assert all(sorted(seeds) == [1, 2] for seeds in effect.ends.values())
         assert dict(effect.others) == {name: v for name, v in SIMKO.items() if name != option}
+    assert tuple(found["gate_quantile"].ends) == (0.0, 0.8, 0.9)
     assert mechanism.effects(Results(finals(methods=("grpo", "simko")), []), TASK) == []
+
+
+def test_other_values_of_an_option_are_compared_with_that_of_the_finals():
+    rates_at = {0.03: rates("simko", 64) / 2, 0.3: rates("simko", 64)}
+    tried = [
+        row("simko", rate, stage="sensitivity", setting=SIMKO | {"alpha": alpha}, seed=seed)
+        for alpha, rate in rates_at.items()
+        for seed in (1, 2, 3)
+    ]
+    rows = finals(methods=("grpo", "simko")) + tried
+    (alpha,) = mechanism.effects(Results(rows, []), TASK)
+    ends = {value: np.mean([r.passes([1, 16, 64]).mean() for r in at.values()]) for value, at in alpha.ends.items()}
+    assert set(alpha.changes) == {0.03, 0.3}
+    for value, change in alpha.changes.items():
+        assert change.difference == pytest.approx(ends[value] - ends[0.1])
+    alone = {
+        value: findings.mean_difference(alpha.ends[value], alpha.ends[0.1], [1, 16, 64]).p for value in alpha.changes
+    }
+    assert alpha.changes[0.03].p == pytest.approx(2 * min(alone.values()))
+    assert alpha.changes[0.03].p < 0.05 < alpha.changes[0.3].p
+
+
+def test_without_its_finals_no_value_of_an_option_is_compared():
+    alone = [r for r in sensitivity() if "alpha" in r.setting]
+    found = mechanism.effects(Results(finals(methods=("grpo",)) + alone, []), TASK)
+    assert found
+    assert all(effect.changes == {} for effect in found)
 
 
 def test_two_centres_are_two_effects():

@@ -1,16 +1,17 @@
 """The charts of the study."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 from simko.evaluate import Curve, reliable
 from simko.report.comparison import StepPoint
 from simko.report.document import Chart
 from simko.report.passk import steps_chart
-from simko.report.plots import axes, brief, colour, draw_curves, label_ends, step_axes
+from simko.report.plots import axes, colour, draw_curves, label_ends, step_axes
 from simko.studies.head_to_head.findings import REFERENCES, Final, Outcome
 from simko.studies.head_to_head.mechanism import TUNED, Effect
 from simko.studies.head_to_head.rows import BASE
@@ -18,6 +19,7 @@ from simko.studies.head_to_head.rows import BASE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
 _RIVALS = 4  # in a figure with bands, beside the base and the references
 
 
@@ -103,13 +105,13 @@ def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mappi
     ends: for each effect {value: {k: outcome}}.
     """
     name = TUNED[effects[0].option]
-    hues, styles = ("#d55e00", "#8a6fc0", "#0072b2"), ("-", "--", ":", "-.")
+    hues = ("#d55e00", "#8a6fc0", "#0072b2")
 
     def draw(figure: "Figure") -> None:
         panel = axes(figure, name, "pass@K, %")
         values = sorted({value for at in ends for value in at})
         labels: dict[str, tuple[str, float, str]] = {}
-        for at, style in zip(ends, styles * len(ends), strict=False):
+        for at, style in zip(ends, cycle(STYLES), strict=False):
             for k, hue in zip(next(iter(at.values())), hues, strict=False):
                 places = [values.index(value) for value in at]
                 points = [outcomes[k].point for outcomes in at.values()]
@@ -123,14 +125,21 @@ def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mappi
         panel.set_ylim(0, 102)
         label_ends(panel, list(labels.values()))
 
-    others = "; ".join(", ".join(f"{TUNED.get(k, k)} {v}" for k, v in effect.others) for effect in effects)
-    lines = "Solid, dashed and dotted: " if len(effects) > 1 else "With "
     series = {
-        f"{effect.method}, pass@{k}, {', '.join(f'{TUNED.get(o, o)} {v}' for o, v in effect.others)}": {
-            value: 100 * outcomes[k].point.estimate for value, outcomes in at.items()
-        }
+        f"{others(effect)}, pass@{k}": {value: 100 * outcomes[k].point.estimate for value, outcomes in at.items()}
         for effect, at in zip(effects, ends, strict=True)
         for k in next(iter(at.values()))
     }
-    caption = f"{effects[0].method} by {name}. {lines}{others}."
-    return Chart(f"{effects[0].method} by {name}, {brief(others)}", draw, series, name, caption)
+    lines = [f"{style}: {others(effect)}" for effect, style in zip(effects, cycle(STYLES.values()), strict=False)]
+    methods = " and ".join(dict.fromkeys(effect.method for effect in effects))
+    return Chart(f"{methods} by {name}", draw, series, name, f"{methods} by {name}. {'; '.join(lines)}.")
+
+
+def others(effect: Effect) -> str:
+    """What is alike in an effect: "simko, lambda 1.5, N 3, q 0.8, learning_rate 0.0002"."""
+    return f"{effect.method}, {worded([(k, v) for k, v in effect.others if k in (*TUNED, 'learning_rate')])}"
+
+
+def worded(setting: Iterable[tuple[str, Any]]) -> str:
+    """ "alpha 0.1, learning_rate 0.0002"."""
+    return ", ".join(f"{TUNED.get(name, name)} {value}" for name, value in setting)

@@ -163,11 +163,19 @@ def mean_differences(results: Results, task: str) -> dict[tuple[str, str], Diffe
     pass@1 for pass@K are compared by it.
     """
     ks = outcomes(results, task)
-    values = {
-        m: {seed: passes.mean(axis=1, keepdims=True) for seed, passes in _values(results, task, m, ks, False).items()}
-        for m in results.methods(task)
-    }
+    values = {m: _means(results.end(task, m), ks) for m in results.methods(task)}
     return {pair: at[ks[0]] for pair, at in _compared(values, ks[:1], ks[:1]).items()}
+
+
+def mean_difference(ours: Seeds, other: Seeds, ks: Sequence[int]) -> Difference | None:
+    """The difference in the mean over ks, its p not adjusted; None without a shared seed."""
+    by_seed = _paired({"ours": _means(ours, ks), "other": _means(other, ks)}, "ours", "other")
+    return None if by_seed is None else _banded(by_seed, ks[:1])[ks[0]]
+
+
+def _means(seeds: Seeds, ks: Sequence[int]) -> dict[int, Float[np.ndarray, "P 1"]]:
+    """{seed: the mean over ks of pass@k of each problem}."""
+    return {seed: row.passes(ks).mean(axis=1, keepdims=True) for seed, row in seeds.items()}
 
 
 def _compared(

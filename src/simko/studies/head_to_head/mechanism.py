@@ -5,13 +5,14 @@ Axes: B resamples, R runs.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from simko.evaluate.intervals import holm
 from simko.report.comparison import StepPoint
-from simko.studies.head_to_head.findings import curve_of, outcomes
+from simko.studies.head_to_head.findings import Difference, curve_of, mean_difference, outcomes
 from simko.studies.head_to_head.rows import BASE, Results, Row, Seeds, Setting
 
 RANKS = 6
@@ -80,7 +81,9 @@ class Effect:
     others: Setting
     """The other options."""
     ends: Mapping[float, Seeds]
-    """{value: {seed: row}}."""
+    """{value: {seed: row}}. No gate is the quantile 0."""
+    changes: Mapping[float, Difference]
+    """{value: the mean of pass@K over the primary ks less that of the finals' value}; p adjusted over all values of the task."""
 
 
 def trained(results: Results, task: str) -> tuple[str, ...]:
@@ -175,22 +178,36 @@ def _rank_correlation(x: Float[np.ndarray, "B R"], y: Float[np.ndarray, "B R"]) 
 def effects(results: Results, task: str) -> list[Effect]:
     """One for each option of TUNED and each choice of the others that was tried at two values or more.
 
-    The finals of the same method join, for the seeds that the sensitivity runs have.
+    The finals of the same method join, for the seeds that the sensitivity runs have, and the others are compared with them.
     """
     tried = results.of_stage(task, "sensitivity", "test") or results.of_stage(task, "sensitivity", "validation")
     split = next((row.split for seeds in tried.values() for row in seeds.values()), "test")
     seeds = {seed for rows in tried.values() for seed in rows}
+    centers: dict[str, Seeds] = {}
     for (method, setting), rows in results.of_stage(task, "final", split).items():
         if method in {name for name, _ in tried}:
             shared = {seed: row for seed, row in rows.items() if seed in seeds}
             if shared:
-                tried.setdefault((method, setting), shared)
+                centers[method] = tried.setdefault((method, setting), shared)
     found: dict[tuple[str, str, Setting], dict[float, Seeds]] = {}
     for (method, setting), rows in tried.items():
         for option in TUNED:
             options = dict(setting)
             if option in options:
-                value = float(options.pop(option))
+                value = float(options.pop(option) or 0)
                 found.setdefault((method, option, tuple(sorted(options.items()))), {})[value] = rows
-    series = [Effect(*key, ends=dict(sorted(ends.items()))) for key, ends in found.items() if len(ends) > 1]
-    return sorted(series, key=lambda effect: list(TUNED).index(effect.option))
+    series = {key: dict(sorted(ends.items())) for key, ends in found.items() if len(ends) > 1}
+    changes = {
+        (key, value): change
+        for key, ends in series.items()
+        if (center := centers.get(key[0])) is not None and center in ends.values()
+        for value, rows in ends.items()
+        if rows is not center and (change := mean_difference(rows, center, outcomes(results, task))) is not None
+    }
+    p = holm(np.array([change.p for change in changes.values()]))
+    adjusted = {at: replace(change, p=float(q)) for (at, change), q in zip(changes.items(), p, strict=True)}
+    effects_ = [
+        Effect(*key, ends, {value: adjusted[key, value] for value in ends if (key, value) in adjusted})
+        for key, ends in series.items()
+    ]
+    return sorted(effects_, key=lambda effect: list(TUNED).index(effect.option))

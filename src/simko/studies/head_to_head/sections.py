@@ -219,7 +219,7 @@ def _sensitivity(results: Results, task: str) -> list[Block]:
     heading = Heading(f"{task}: sensitivity", 3)
     if not effects:
         return [heading, Prose("No option was tried at two values with all others alike yet.", "missing")]
-    ks = sorted({found.outcomes(results, task)[i] for i in (0, -1)})
+    ks = found.outcomes(results, task)
     rows: list[list[Cell]] = []
     drawn = []
     for option in dict.fromkeys(effect.option for effect in effects):
@@ -229,11 +229,18 @@ def _sensitivity(results: Results, task: str) -> list[Block]:
         for effect, at in zip(same, ends, strict=True):
             for value, outcomes in at.items():
                 name = f"{seen.TUNED[option]} = {value:g}"
-                cost = np.mean([row.seconds for row in effect.ends[value].values()])
+                seeds = effect.ends[value].values()
+                mean = f"{100 * np.mean([row.mean_pass(k) for row in seeds for k in ks]):.1f}"
+                change = _difference(effect.changes[value]) if value in effect.changes else NONE
+                cost = f"{np.mean([row.seconds for row in seeds]):,.0f}"
                 cells = [_outcome(outcomes[k]) for k in ks]
-                rows.append([(name, worded(effect.others)), str(len(effect.ends[value])), *cells, f"{cost:,.0f}"])
-    caption = "%, as in the finals. One option at a time, the others as below its name. Seconds: training alone, mean over seeds."
-    header: list[Cell] = ["option", "seeds", *(f"pass@{k}" for k in ks), "training, s"]
+                rows.append([(name, figures.others(effect)), str(len(seeds)), *cells, mean, change, cost])
+    caption = (
+        "%, as in the finals. One option at a time, the others as below its name; q = 0 is no gate. The difference is from the value "
+        "without one, that of the finals, by problem and seed, with p adjusted by Holm over the table. Seconds: training alone, mean "
+        "over seeds."
+    )
+    header: list[Cell] = ["option", "seeds", *(f"pass@{k}" for k in ks), "mean", ("mean", "− finals’"), "training, s"]
     return [heading, Figures(drawn), Table(header, rows, caption)]
 
 
@@ -248,7 +255,7 @@ def _tuning(results: Results, task: str) -> list[Block]:
         chosen = "chosen" if _is_chosen(results.end(task, method), setting) else ""
         values = [f"{100 * np.mean([row.mean_pass(k) for row in seeds.values()]):.1f}" for k in ks]
         cost = np.mean([row.seconds for row in seeds.values()])
-        rows.append([method, worded(setting), chosen, str(len(seeds)), *values, f"{cost:,.0f}"])
+        rows.append([method, figures.worded(setting), chosen, str(len(seeds)), *values, f"{cost:,.0f}"])
     header: list[Cell] = ["method", "setting", "", "seeds", *(f"pass@{k}" for k in ks), "training, s"]
     caption = "%, on validation problems at temperature 1, mean over tuning seeds. Chosen: the setting of the finals."
     return [heading, Table(header, rows, caption, folded=f"All {len(rows)} tuning runs of {task}")]
@@ -256,11 +263,6 @@ def _tuning(results: Results, task: str) -> list[Block]:
 
 def _is_chosen(finals: Seeds, setting: Setting) -> bool:
     return any(dict(setting).items() <= row.options.items() for row in finals.values())
-
-
-def worded(setting: Setting) -> str:
-    """ "alpha 0.1, learning_rate 0.0002"."""
-    return ", ".join(f"{seen.TUNED.get(name, name)} {value}" for name, value in setting)
 
 
 def with_interval(p: Point) -> tuple[str, str]:
