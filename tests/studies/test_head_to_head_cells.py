@@ -379,8 +379,12 @@ def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert not [path for path in (tmp_path / "out" / "unfinished").rglob("*") if path.is_file()]
     assert said == [f"{stage} operator_puzzle {n} of {n}" for stage, n in (("base", 1), ("tuning", 3), ("final", 1))]
-    assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md")]) == 0
-    printed = [Path(line) for line in capsys.readouterr().out.split()]
+    assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md"), "--figures", "svg"]) == 0
+    *printed, last = capsys.readouterr().out.splitlines()
+    printed = [Path(line) for line in printed]
+    drawn = list((tmp_path / "out" / "report-figures").glob("*.svg"))
+    assert drawn
+    assert last == f"{len(drawn)} figures in {tmp_path / 'out' / 'report-figures'}"
     assert printed == [tmp_path / "out" / "rows.parquet", tmp_path / "out" / "report.html", tmp_path / "page.md"]
     assert {row.method for row in read_rows(printed[0])} == {"base", "grpo"}
     assert "<svg" in printed[1].read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import re
 import pytest
 from head_to_head_rows import PROTOCOL, finals, sensitivity, tuning
 
-from simko.report.document import NONE, as_markdown, write_document
+from simko.report.document import NONE, Figures, as_markdown, write_document
 from simko.studies.head_to_head.findings import Difference
 from simko.studies.head_to_head.page import document
 from simko.studies.head_to_head.words import summary
@@ -28,7 +28,7 @@ def test_a_page_of_finals_alone_says_in_one_line_what_is_missing(landed):
     assert "No option was tried at two values with all others alike yet." in text
     assert "No tuning run is among the rows." in text
     assert "Fewer than five final runs were followed over training" in text
-    assert text.count("<svg") == 1 + 1 + 2 + 12  # curves, trade-off, pass@1 and pass@64, measures
+    assert text.count("<svg") == 1 + 1 + 1 + 2 + 12  # differences, curves, trade-off, pass@1 and pass@64, measures
     assert "alpha 0.1" not in text
 
 
@@ -58,7 +58,8 @@ def test_the_findings_say_which_differences_are_shown_and_which_tasks_a_method_l
     at = {("simko", "grpo"): {1: Difference(0.1, None, None, 0.01), 64: Difference(-0.02, None, None, 0.2)}}
     also = {("pkpo", "grpo"): {1: Difference(0.0, None, None, 1.0), 64: Difference(0.3, None, None, 0.05)}}
     mean = {pair: ks[64] for pair, ks in at.items()}
-    *_, table = summary({"a": at, "b": at | also}, {"a": mean, "b": mean})
+    *_, drawn, table = summary({"a": at, "b": at | also}, {"a": mean, "b": mean}, ["grpo", "simko", "pkpo"])
+    assert [chart.series["difference"] for chart in drawn.drawn] == [{"simko": -2.0}, {"simko": -2.0}]
     assert table.header[1:] == [
         *(("mean", "a"), ("mean", "b"), ("pass@1", "a"), ("pass@1", "b"), ("pass@64", "a"), ("pass@64", "b"))
     ]
@@ -67,6 +68,14 @@ def test_the_findings_say_which_differences_are_shown_and_which_tasks_a_method_l
         ["simko", "−2.0", "−2.0", shown, shown, "−2.0", "−2.0"],
         ["pkpo", NONE, NONE, NONE, "+0.0", NONE, "+30.0"],
     ]
+
+
+def test_no_two_charts_have_one_label():
+    rows = [r for task in ("sums", "chains") for r in finals(**FEW | {"task": task}) + sensitivity(task, problems=24)]
+    labels = [
+        chart.label for block in document(rows, PROTOCOL).blocks if isinstance(block, Figures) for chart in block.drawn
+    ]
+    assert len(set(labels)) == len(labels) > 20
 
 
 def test_the_page_does_not_depend_on_the_order_in_which_cells_finished():

@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", help="comma-separated training seeds (default: all)")
     parser.add_argument("--rows", type=Path, help="report: the file of rows to write (default: DIR/rows.parquet)")
     parser.add_argument("--markdown", type=Path, help="report: also write the tables here")
+    parser.add_argument(
+        "--figures", choices=("pdf", "svg", "png"), help="report: also write every chart, to DIR/report-figures"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -99,7 +102,7 @@ def report(protocol: "Protocol", kept: "Kept", args: argparse.Namespace) -> None
     """Write the rows, the page and, if asked for, the tables; print the paths."""
     from simko.cli.places import MARKDOWN, named_as
     from simko.evaluate.files import write_whole
-    from simko.report.document import as_markdown, write_document
+    from simko.report.document import as_markdown, write_document, write_figures
     from simko.studies.head_to_head.page import document
 
     found = document(kept.rows, protocol.mapping, kept.failed)
@@ -112,3 +115,6 @@ def report(protocol: "Protocol", kept: "Kept", args: argparse.Namespace) -> None
     if args.markdown:
         write_whole(args.markdown, as_markdown(found.blocks))
         print(args.markdown)
+    if args.figures:
+        folder = args.out / "report-figures"
+        print(f"{len(write_figures(found, folder, args.figures))} figures in {folder}")

@@ -11,8 +11,8 @@ from simko.evaluate import Curve, reliable
 from simko.report.comparison import StepPoint
 from simko.report.document import Chart
 from simko.report.passk import steps_chart
-from simko.report.plots import axes, colour, draw_curves, label_ends, step_axes
-from simko.studies.head_to_head.findings import REFERENCES, Final, Outcome
+from simko.report.plots import INK, axes, brief, colour, draw_curves, label_ends, step_axes
+from simko.studies.head_to_head.findings import LEVEL, REFERENCES, Difference, Final, Outcome
 from simko.studies.head_to_head.mechanism import TUNED, Effect
 from simko.studies.head_to_head.rows import BASE
 
@@ -21,6 +21,36 @@ if TYPE_CHECKING:
 
 STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
 _RIVALS = 4  # in a figure with bands, beside the base and the references
+
+
+def against_figure(task: str, found: Mapping[tuple[str, str], Difference], names: Sequence[str]) -> Chart:
+    """Every method's difference from the first reference of those in found, one line each, with its band."""
+    reference = next(other for other in REFERENCES if any(pair[1] == other for pair in found))
+    rows = {ours: d for (ours, other), d in found.items() if other == reference}
+
+    def draw(figure: "Figure") -> None:
+        panel = axes(figure, f"points, less {reference}’s", "")
+        panel.grid(visible=False, axis="y")
+        panel.grid(axis="x", linewidth=0.7)
+        panel.axvline(0, color=INK, linewidth=0.9)
+        for y, (method, d) in enumerate(rows.items()):
+            hue = colour(method, names)
+            if d.band:
+                panel.plot([100 * d.band.low, 100 * d.band.high], [y, y], color=hue, linewidth=1.4)
+            face = hue if d.p < LEVEL else "none"
+            panel.plot(100 * d.difference, y, color=hue, marker="o", markersize=6, markerfacecolor=face, linestyle="")
+        panel.set_yticks(range(len(rows)), [brief(method) for method in rows], fontsize=min(10, 150 / len(rows)))
+        for label, method in zip(panel.get_yticklabels(), rows, strict=True):
+            label.set_color(colour(method, names))
+        panel.set_ylim(len(rows) - 0.5, -0.5)
+
+    series = {
+        "difference": {method: 100 * d.difference for method, d in rows.items()},
+        "low": {method: 100 * d.band.low for method, d in rows.items() if d.band},
+        "high": {method: 100 * d.band.high for method, d in rows.items() if d.band},
+    }
+    caption = f"{task}: the mean, less {reference}’s, with its 95 % band over problems and seeds. Filled: shown."
+    return Chart(f"{task}: the mean, less {reference}’s", draw, series, "method", caption)
 
 
 def panels(methods: Sequence[str]) -> list[list[str]]:
@@ -45,13 +75,13 @@ def curve_figures(task: str, ends: Sequence[Final], names: Sequence[str]) -> lis
     return drawn
 
 
-def course_figures(courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]) -> list[Chart]:
+def course_figures(task: str, courses: Mapping[str, Sequence[StepPoint]], names: Sequence[str]) -> list[Chart]:
     """pass@1, then the other outcome, over training, with bands over problems."""
     drawn = []
     for shown in panels(list(courses)):
         rows = {method: courses[method] for method in shown}
-        where = f"{', '.join(shown)}"
-        drawn += [steps_chart(where, rows, first, names, caption=f"{where}.") for first in (True, False)]
+        where = ", ".join(shown)
+        drawn += [steps_chart(f"{task}, {where}", rows, first, names, caption=f"{where}.") for first in (True, False)]
     return drawn
 
 
@@ -86,7 +116,9 @@ def trade_off(
     return Chart(f"{task}: trade-off", draw, series, "at the end", caption)
 
 
-def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str]) -> Chart:
+def line_figure(
+    task: str, label: str, series: Mapping[str, Sequence[tuple[int, float]]], names: Sequence[str]
+) -> Chart:
     """A measure over training, one line a method."""
 
     def draw(figure: "Figure") -> None:
@@ -96,10 +128,10 @@ def line_figure(label: str, series: Mapping[str, Sequence[tuple[int, float]]], n
         label_ends(panel, [(method, points[-1][1], colour(method, names)) for method, points in series.items()])
 
     lines = {method: dict(points) for method, points in series.items()}
-    return Chart(f"{label} over training", draw, lines, caption=f"{label}, mean over seeds.")
+    return Chart(f"{task}: {label} over training", draw, lines, caption=f"{label}, mean over seeds.")
 
 
-def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mapping[int, Outcome]]]) -> Chart:
+def effect_figure(task: str, effects: Sequence[Effect], ends: Sequence[Mapping[float, Mapping[int, Outcome]]]) -> Chart:
     """The outcomes by the value of one option; one style of line for each choice of the other options.
 
     ends: for each effect {value: {k: outcome}}.
@@ -132,7 +164,7 @@ def effect_figure(effects: Sequence[Effect], ends: Sequence[Mapping[float, Mappi
     }
     lines = [f"{style}: {others(effect)}" for effect, style in zip(effects, cycle(STYLES.values()), strict=False)]
     methods = " and ".join(dict.fromkeys(effect.method for effect in effects))
-    return Chart(f"{methods} by {name}", draw, series, name, f"{methods} by {name}. {'; '.join(lines)}.")
+    return Chart(f"{task}: {methods} by {name}", draw, series, name, f"{methods} by {name}. {'; '.join(lines)}.")
 
 
 def others(effect: Effect) -> str:

@@ -14,6 +14,7 @@ from simko.evaluate.intervals import holm
 from simko.studies.head_to_head.rows import BASE, GRPO, OUTCOMES, Results, Seeds
 
 REFERENCES = (GRPO, "simko")
+LEVEL = 0.05  # a difference is shown if its adjusted p is below
 LOW, HIGH, GAIN = 0.2, 0.85, 2.0  # a base's pass@1 and pass@128, and GRPO's pass@1 over the base's
 
 

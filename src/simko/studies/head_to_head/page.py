@@ -33,7 +33,7 @@ def document(rows: Sequence[Row], protocol: Mapping[str, Any], failed: Mapping[s
         else:
             blocks += [Heading(task), Prose("No model was evaluated on test problems yet.", "missing")]
     means = {task: mean_differences(results, task) for task in compared}
-    head: list[Block] = [*summary(compared, means), *_absent(results, protocol, failed or {})]
+    head: list[Block] = [*summary(compared, means, names), *_absent(results, protocol, failed or {})]
     colours = {name: colour(name, names) for name in names}
     return Document(protocol["title"], [*head, *blocks, *_protocol(protocol)], colours)
 

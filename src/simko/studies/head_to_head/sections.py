@@ -155,7 +155,7 @@ def _training(
             Prose("Models were evaluated at the end of training alone, so there is no course to show.", "missing"),
         ]
     note = f"On {results.course_split(task)} problems. Step 0 is the base. Shaded: 95 % intervals over problems."
-    return [heading, Figures(figures.course_figures(courses, names)), Prose(note, "caption")]
+    return [heading, Figures(figures.course_figures(task, courses, names)), Prose(note, "caption")]
 
 
 def _mechanism(results: Results, task: str, names: Sequence[str]) -> list[Block]:
@@ -163,7 +163,7 @@ def _mechanism(results: Results, task: str, names: Sequence[str]) -> list[Block]
     for label, measure in seen.MEASURES.items():
         series = seen.followed(results, task, measure)
         if series:
-            drawn.append(figures.line_figure(label, series, names))
+            drawn.append(figures.line_figure(task, label, series, names))
     ends = {label: seen.at_the_end(results, task, measure) for label, measure in seen.MEASURES.items()}
     rows: list[list[Cell]] = [[m, *(_spread(ends[label][m]) for label in ends)] for m in results.methods(task)]
     caption = (
@@ -225,7 +225,7 @@ def _sensitivity(results: Results, task: str) -> list[Block]:
     for option in dict.fromkeys(effect.option for effect in effects):
         same = [effect for effect in effects if effect.option == option]
         ends = [{v: {k: found.outcome(rows_, k) for k in ks} for v, rows_ in effect.ends.items()} for effect in same]
-        drawn.append(figures.effect_figure(same, ends))
+        drawn.append(figures.effect_figure(task, same, ends))
         for effect, at in zip(same, ends, strict=True):
             for value, outcomes in at.items():
                 name = f"{seen.TUNED[option]} = {value:g}"
