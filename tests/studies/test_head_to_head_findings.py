@@ -276,6 +276,14 @@ def test_other_values_of_an_option_are_compared_with_that_of_the_finals():
     assert alpha.changes[0.03].p < 0.05 < alpha.changes[0.3].p
 
 
+def test_the_settings_of_the_finals_run_again_are_what_others_are_compared_with():
+    again = [row("simko", rates("simko", 64) / 2, stage="sensitivity", setting=SIMKO, seed=seed) for seed in (1, 2)]
+    (alpha, *_) = mechanism.effects(Results(finals() + sensitivity() + again, []), TASK)
+    assert alpha.ends[0.1] == {r.seed: r for r in again}
+    ends = {value: np.mean([r.passes([1, 16, 64]).mean() for r in at.values()]) for value, at in alpha.ends.items()}
+    assert alpha.changes[0.3].difference == pytest.approx(ends[0.3] - ends[0.1])
+
+
 def test_without_its_finals_no_value_of_an_option_is_compared():
     alone = [r for r in sensitivity() if "alpha" in r.setting]
     found = mechanism.effects(Results(finals(methods=("grpo",)) + alone, []), TASK)

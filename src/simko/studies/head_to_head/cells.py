@@ -109,20 +109,20 @@ def _tuning(
 
 
 def _sensitivity(protocol: Protocol, chosen: Mapping[tuple[str, str], str]) -> Iterator[Cell]:
-    """One option at a time around the settings of the finals."""
+    """One option at a time around the settings of the finals, and those settings again: all from one type of machine."""
     for task in protocol.sensitivity["tasks"]:
         for name in protocol.sensitivity["methods"]:
             if (task, name) not in chosen:
                 continue
+            settings = [chosen[task, name]]
             center = json.loads(chosen[task, name])
             for option, values in protocol.sensitivity["options"].items():
                 for value in values:
-                    if value == center[option]:
-                        continue  # the finals
                     options = {k: v for k, v in center.items() if k != "learning_rate"} | {option: value}
-                    setting = protocol.setting(name, center["learning_rate"], options)
-                    for seed in protocol.sensitivity["seeds"]:
-                        yield Cell("sensitivity", task, name, setting, seed)
+                    settings.append(protocol.setting(name, center["learning_rate"], options))
+            for setting in dict.fromkeys(settings):
+                for seed in protocol.sensitivity["seeds"]:
+                    yield Cell("sensitivity", task, name, setting, seed)
 
 
 def run_cell(protocol: Protocol, cell: Cell, beside: Path, stop_at: float = math.inf) -> list[dict[str, Any]] | None:

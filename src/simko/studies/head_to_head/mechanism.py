@@ -178,7 +178,7 @@ def _rank_correlation(x: Float[np.ndarray, "B R"], y: Float[np.ndarray, "B R"]) 
 def effects(results: Results, task: str) -> list[Effect]:
     """One for each option of TUNED and each choice of the others that was tried at two values or more.
 
-    The finals of the same method join, for the seeds that the sensitivity runs have, and the others are compared with them.
+    Values are compared with that of the finals: run again among them, or else the finals themselves for the seeds that they have.
     """
     tried = results.of_stage(task, "sensitivity", "test") or results.of_stage(task, "sensitivity", "validation")
     split = next((row.split for seeds in tried.values() for row in seeds.values()), "test")
