@@ -1,16 +1,14 @@
 """The protocol, and the cells of the study as they run."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from tiny_protocol import TINY
 
-from simko.cli.main import main
 from simko.studies import loop
 from simko.studies.head_to_head import cells
 from simko.studies.head_to_head import run as runner
@@ -20,65 +18,6 @@ from simko.studies.head_to_head.protocol import SHIPPED, read_protocol
 from simko.studies.head_to_head.rows import parsed_row, read_rows
 from simko.studies.head_to_head.run import Kept, run_cells
 from simko.studies.loop import update
-
-TINY = {
-    "title": "Tiny",
-    "training": {"rollouts": 2, "problems": 4, "responses": 4, "updates": 2},
-    "tasks": {"operator_puzzle": {"warm_start": {"layers": 1, "hidden": 16, "heads": 2, "steps": 60, "batch": 32}}},
-    "problems": {"train": 50, "validation": 6, "test": 6},
-    "evaluation": {"validation_samples": 4, "test_samples": 8},
-    "evaluated_after": [1, 2],
-    "temperatures": [0.5, 1.0],
-    "learning_rates": [2.0e-4, 1.0e-4, 4.0e-4],
-    "tuning_seed": 9,
-    "final_seeds": [1, 2],
-    "methods": {
-        "grpo": {"row": "grpo"},
-        "grpo_stopped": {"row": "grpo", "stopped": True},
-        "nsr": {"row": "nsr"},
-        "simko": {"row": "simko", "settings": [{"alpha": 0.1}, {"alpha": 0.3}]},
-        "simko_untuned": {"row": "simko", "learning_rate_of": "grpo"},
-        "simko_itself": {"row": "simko_adaptive", "learning_rate_of": "grpo"},
-    },
-    "sensitivity": {
-        "tasks": ["operator_puzzle"],
-        "methods": ["simko"],
-        "seeds": [1],
-        "options": {"alpha": [0.0, 0.1, 0.3]},
-    },
-}
-
-
-@pytest.fixture
-def protocol(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    return read_protocol(tmp_path / "tiny.yaml")
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Cells run in this process, which is faster than starting others."""
-
-    class Now:
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def submit(self, function, *args):
-            future = runner.Future()
-            future.set_result(function(*args))
-            return future
-
-        def shutdown(self, **_):
-            pass
-
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", Now)
 
 
 def rows_of(protocol, cell):
@@ -332,73 +271,8 @@ def test_a_cell_that_fails_is_kept_said_and_loses(protocol, tmp_path, here, monk
         run_cells(protocol, tmp_path / "again", 1, lambda cell: cell.method == "grpo")
 
 
-WRONG_WORDS = [
-    ["--task", "x"], ["--method", "y"], ["--stage", "tune"], ["--seed", "7"], ["--workers", "0"], ["--minutes", "0"],
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("words", WRONG_WORDS)
-def test_the_command_refuses_in_one_line(protocol, tmp_path, capsys, words):
-    assert main(["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "o"), *words]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"training": TINY["training"] | {"responses": 8}},
-        {"evaluated_after": [2]},
-        {"tasks": {"countdown": {"warm_start": {}}}, "sensitivity": TINY["sensitivity"] | {"tasks": ["countdown"]}},
-    ],
-)
-def test_rows_of_another_protocol_are_never_mixed(protocol, tmp_path, here, capsys, change):
-    kept = run_cells(protocol, tmp_path / "out", 1, lambda cell: cell.stage == "base")
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump(TINY | change))
-    words = [str(tmp_path / "other.yaml"), "--out", str(tmp_path / "out")]
-    for action in ("run", "status", "report"):
-        assert main(["study", action, *words]) == 2
-        assert "base/operator_puzzle" in capsys.readouterr().err
-    kept.collect(tmp_path / "elsewhere" / "rows.parquet")
-    with pytest.raises(ValueError, match="of another protocol"):
-        Kept(read_protocol(tmp_path / "other.yaml"), tmp_path / "elsewhere")
-
-
 def test_more_methods_and_seeds_are_no_other_protocol(protocol, tmp_path, here):
     run_cells(protocol, tmp_path / "out", 1, lambda cell: cell.stage == "base")
     more = TINY | {"final_seeds": [1, 2, 3], "methods": TINY["methods"] | {"maxrl": {"row": "maxrl"}}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(more))
     assert len(Kept(read_protocol(tmp_path / "other.yaml"), tmp_path / "out").done) == 1
-
-
-@pytest.mark.slow
-def test_the_command_from_run_to_page(protocol, tmp_path, capsys):
-    words = [str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--method", "grpo", "--seed", "9,1"]
-    command = [sys.executable, "-m", "simko.cli", "study", "run", *words, "--workers", "2"]
-    subprocess.run(command, check=True, capture_output=True)
-    assert main(["study", "status", *words]) == 0
-    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert not [path for path in (tmp_path / "out" / "unfinished").rglob("*") if path.is_file()]
-    assert said == [f"{stage} operator_puzzle {n} of {n}" for stage, n in (("base", 1), ("tuning", 3), ("final", 1))]
-    assert main(["study", "report", *words[:3], "--markdown", str(tmp_path / "page.md"), "--figures", "svg"]) == 0
-    *printed, last = capsys.readouterr().out.splitlines()
-    printed = [Path(line) for line in printed]
-    drawn = list((tmp_path / "out" / "report-figures").glob("*.svg"))
-    assert drawn
-    assert last == f"{len(drawn)} figures in {tmp_path / 'out' / 'report-figures'}"
-    assert printed == [tmp_path / "out" / "rows.parquet", tmp_path / "out" / "report.html", tmp_path / "page.md"]
-    assert {row.method for row in read_rows(printed[0])} == {"base", "grpo"}
-    assert "<svg" in printed[1].read_text(encoding="utf-8")
-
-
-def test_the_command_stops_in_time_and_goes_on(protocol, tmp_path, here, monkeypatch):
-    words = ["study", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--stage", "base"]
-    assert main([*words, "--minutes", "1e-9"]) == 0  # too little to begin
-    assert not Kept(protocol, tmp_path / "out").done
-
-    def stopped(*args):
-        return run_cell(*args[:3], stop_at=0)
-
-    monkeypatch.setattr(runner, "run_cell", stopped)  # after every evaluation
-    assert main([*words, "--minutes", "10", "--workers", "1"]) == 0
-    assert len(Kept(protocol, tmp_path / "out").rows) == 4
-    assert not list((tmp_path / "out" / "unfinished").rglob("*.json"))

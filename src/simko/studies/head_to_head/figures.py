@@ -19,7 +19,7 @@ from simko.studies.head_to_head.rows import BASE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
+_STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
 _RIVALS = 4  # in a figure with bands, beside the base and the references
 
 
@@ -143,7 +143,7 @@ def effect_figure(task: str, effects: Sequence[Effect], ends: Sequence[Mapping[f
         panel = axes(figure, name, "pass@K, %")
         values = sorted({value for at in ends for value in at})
         labels: dict[str, tuple[str, float, str]] = {}
-        for at, style in zip(ends, cycle(STYLES), strict=False):
+        for at, style in zip(ends, cycle(_STYLES), strict=False):
             for k, hue in zip(next(iter(at.values())), hues, strict=False):
                 places = [values.index(value) for value in at]
                 points = [outcomes[k].point for outcomes in at.values()]
@@ -158,17 +158,17 @@ def effect_figure(task: str, effects: Sequence[Effect], ends: Sequence[Mapping[f
         label_ends(panel, list(labels.values()))
 
     series = {
-        f"{others(effect)}, pass@{k}": {value: 100 * outcomes[k].point.estimate for value, outcomes in at.items()}
+        f"{fixed(effect)}, pass@{k}": {value: 100 * outcomes[k].point.estimate for value, outcomes in at.items()}
         for effect, at in zip(effects, ends, strict=True)
         for k in next(iter(at.values()))
     }
-    lines = [f"{style}: {others(effect)}" for effect, style in zip(effects, cycle(STYLES.values()), strict=False)]
+    lines = [f"{style}: {fixed(effect)}" for effect, style in zip(effects, cycle(_STYLES.values()), strict=False)]
     methods = " and ".join(dict.fromkeys(effect.method for effect in effects))
     return Chart(f"{task}: {methods} by {name}", draw, series, name, f"{methods} by {name}. {'; '.join(lines)}.")
 
 
-def others(effect: Effect) -> str:
-    """What is alike in an effect: "simko, lambda 1.5, N 3, q 0.8, learning_rate 0.0002"."""
+def fixed(effect: Effect) -> str:
+    """The method and the options that an effect holds fixed: "simko, lambda 1.5, N 3, q 0.8, learning_rate 0.0002"."""
     return f"{effect.method}, {worded([(k, v) for k, v in effect.others if k in (*TUNED, 'learning_rate')])}"
 
 

@@ -4,7 +4,7 @@ Axes: B resamples, R runs.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,17 +197,20 @@ def effects(results: Results, task: str) -> list[Effect]:
                 value = float(options.pop(option) or 0)
                 found.setdefault((method, option, tuple(sorted(options.items()))), {})[value] = rows
     series = {key: dict(sorted(ends.items())) for key, ends in found.items() if len(ends) > 1}
-    changes = {
-        (key, value): change
-        for key, ends in series.items()
-        if (center := centers.get(key[0])) is not None and center in ends.values()
-        for value, rows in ends.items()
-        if rows is not center and (change := mean_difference(rows, center, outcomes(results, task))) is not None
-    }
-    p = holm(np.array([change.p for change in changes.values()]))
-    adjusted = {at: replace(change, p=float(q)) for (at, change), q in zip(changes.items(), p, strict=True)}
-    effects_ = [
-        Effect(*key, ends, {value: adjusted[key, value] for value in ends if (key, value) in adjusted})
-        for key, ends in series.items()
-    ]
-    return sorted(effects_, key=lambda effect: list(TUNED).index(effect.option))
+    ks = outcomes(results, task)
+    every = [Effect(*key, ends, _changes(ends, centers.get(key[0], {}), ks)) for key, ends in series.items()]
+    return sorted(_adjusted(every), key=lambda effect: list(TUNED).index(effect.option))
+
+
+def _changes(ends: Mapping[float, Seeds], center: Seeds, ks: Sequence[int]) -> dict[float, Difference]:
+    """{value: its difference from the center}, p not adjusted; empty if no value is the center."""
+    if center not in ends.values():
+        return {}
+    found = {value: mean_difference(rows, center, ks) for value, rows in ends.items() if rows is not center}
+    return {value: change for value, change in found.items() if change is not None}
+
+
+def _adjusted(effects: Sequence[Effect]) -> list[Effect]:
+    """The effects with the p of their changes adjusted by Holm over all of them."""
+    p = iter(holm(np.array([change.p for effect in effects for change in effect.changes.values()])))
+    return [replace(e, changes={v: replace(c, p=float(next(p))) for v, c in e.changes.items()}) for e in effects]

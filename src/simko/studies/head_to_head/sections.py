@@ -234,7 +234,7 @@ def _sensitivity(results: Results, task: str) -> list[Block]:
                 change = _difference(effect.changes[value]) if value in effect.changes else NONE
                 cost = f"{np.mean([row.seconds for row in seeds]):,.0f}"
                 cells = [_outcome(outcomes[k]) for k in ks]
-                rows.append([(name, figures.others(effect)), str(len(seeds)), *cells, mean, change, cost])
+                rows.append([(name, figures.fixed(effect)), str(len(seeds)), *cells, mean, change, cost])
     caption = (
         "%, as in the finals. One option at a time, the others as below its name; q = 0 is no gate. The difference is from the value "
         "without one, that of the finals, by problem and seed, with p adjusted by Holm over the table. Seconds: training alone, mean "
