@@ -7,7 +7,7 @@ operator puzzle two finals of SimKO ran again among the sensitivity runs. The la
 own type of machine.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from simko.studies.head_to_head.findings import mean_difference
@@ -26,7 +26,9 @@ def said(name: str, ours: Seeds, other: Seeds) -> str:
 
 
 def main() -> None:
-    results = Results(read_rows(Path(sys.argv[1])), [])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path, help="the raw rows of a study, a parquet file")
+    results = Results(read_rows(parser.parse_args().rows), [])
     again = results.end(COUNTDOWN, "grpo_stopped")
     print(said("countdown, grpo", again, results.end(COUNTDOWN, "grpo")))
     tried = results.of_stage(PUZZLE, "sensitivity", "test")
