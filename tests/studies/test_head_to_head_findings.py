@@ -77,6 +77,21 @@ def test_without_a_choice_of_temperatures_there_is_no_best_one():
     assert Results(one + untested, []).best_temperature(TASK, "grpo", 1) is None
 
 
+@pytest.mark.parametrize(("early", "at"), [((), 1.2), ((1,), None), ((1, 2), None)])
+def test_temperatures_of_some_seeds_alone_are_no_choice(early, at):
+    """A seed that is stopped before its last rollout has no other temperature there."""
+    rows = [
+        row("grpo", np.full(60, 0.5 if (step == 20) == (seed in early) else 0.3), seed=seed, step=step, split=split)
+        for seed in (1, 2)
+        for split in ("validation", "test")
+        for step in (20, 80)
+    ]
+    rows += [replace(r, temperature=1.2, correct=(100,) * 60) for r in rows if r.step == 80]
+    results = Results(rows, [], stopped=["grpo"])
+    assert results.end(TASK, "grpo").keys() == {1, 2}
+    assert results.best_temperature(TASK, "grpo", 1) == at
+
+
 def test_grpo_is_stopped_for_each_seed_where_its_validation_pass_at_64_is_best():
     best = {1: 20, 2: 40}
     rows = [
@@ -219,13 +234,28 @@ def test_newly_solved_and_lost_problems_are_counted_against_the_base():
 
 def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(0)
+    groups = np.arange(30) // 5
     x = rng.normal(size=30).round(1)
     y = x + rng.normal(size=30)
-    found = mechanism.spearman(x, y)
+    found = mechanism.spearman(x, y, groups)
     assert found.rho == pytest.approx(spearmanr(x, y).statistic)
     assert found.low < found.rho < found.high
-    assert mechanism.spearman(x, -x).rho == pytest.approx(-1)
-    assert math.isnan(mechanism.spearman(x, np.ones(30)).rho)
+    assert mechanism.spearman(x, -x, groups).rho == pytest.approx(-1)
+    assert math.isnan(mechanism.spearman(x, np.ones(30), groups).rho)
+
+
+def test_its_interval_resamples_groups_of_runs():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 8)).round(1)
+    alone = mechanism.spearman(x, y, np.arange(8))
+    twice = mechanism.spearman(np.tile(x, 2), np.tile(y, 2), np.tile(np.arange(8), 2))  # no new information
+    assert (twice.rho, twice.low, twice.high) == pytest.approx((alone.rho, alone.low, alone.high))
+    chosen = np.random.default_rng(0).multinomial(8, np.full(8, 1 / 8), 2000)
+    by_hand = [spearmanr(np.repeat(x, times), np.repeat(y, times)).statistic for times in chosen[:200]]
+    assert mechanism._rank_correlation(x, y, chosen[:200]) == pytest.approx(by_hand, nan_ok=True)
+    few = mechanism.spearman(x, y, np.arange(8) // 2)
+    assert few.rho == pytest.approx(alone.rho)
+    assert math.isnan(few.low)
 
 
 def test_what_predicts_the_end_is_found_over_all_final_runs():

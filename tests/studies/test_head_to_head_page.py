@@ -1,10 +1,12 @@
 """The page and the Markdown of the head-to-head."""
 
 import html
+import math
 import re
+from dataclasses import replace
 
 import pytest
-from head_to_head_rows import PROTOCOL, finals, sensitivity, tuning
+from head_to_head_rows import OTHERS, PROTOCOL, finals, sensitivity, tuning
 
 from simko.report.document import NONE, Figures, as_markdown, write_document
 from simko.studies.head_to_head.findings import Difference
@@ -52,6 +54,17 @@ def test_all_sections_are_there_once_their_rows_are():
     assert "grpo_early" in text
     summary = text.partition("## Findings")[2].partition("\n## ")[0]
     assert "| − grpo (points) | mean (sums) | pass@1 (sums) | pass@64 (sums) |" in summary
+
+
+def test_what_was_not_measured_is_a_dash():
+    rows = finals(**FEW | {"methods": ("grpo", "simko", *OTHERS)}) + tuning(problems=24)
+    bare = [
+        replace(row, concentration=(), seconds=math.nan, rank1_gated=math.nan)
+        for row in rows + sensitivity(problems=24)
+    ]
+    text = as_markdown(document(bare, PROTOCOL).blocks)
+    assert "nan" not in text
+    assert f"| Λ(1) | {NONE} |" in text
 
 
 def test_the_findings_say_which_differences_are_shown_and_which_tasks_a_method_lacks():

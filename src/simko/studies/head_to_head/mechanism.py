@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from simko.evaluate.intervals import holm
 from simko.report.comparison import StepPoint
@@ -48,12 +48,13 @@ MEASURES: Mapping[str, Measure] = {
 """{what is followed over training: how}."""
 
 PREDICTORS: Mapping[str, Callable[[Row], float]] = {
-    "Λ(1)": lambda row: row.concentration[0],
+    "Λ(1)": lambda row: row.concentration[0] if row.concentration else math.nan,
     "rank-1 probability, gated": lambda row: row.rank1_gated,
     "entropy": lambda row: row.entropy,
     "reward": lambda row: row.reward,
+    "learning rate": lambda row: float(row.options.get("learning_rate", math.nan)),
 }
-"""{what might predict pass@K at the end: the paper's, then its rivals}."""
+"""{what might predict pass@K at the end: the paper's, then its rivals}. The last is known before training."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Correlation:
     rho: float
     """Spearman's; nan if one side is constant."""
     low: float
-    """The low end of its 95 % percentile interval over resampled runs."""
+    """The low end of its 95 % percentile interval over resampled groups of runs; nan for fewer than five groups."""
     high: float
     """The high end."""
     runs: int
@@ -140,38 +141,51 @@ def early_steps(results: Results, task: str, most: int = 4) -> list[int]:
 def predicts(results: Results, task: str, predictor: Callable[[Row], float], step: int) -> Correlation | None:
     """Spearman's correlation over all final runs of predictor at a step with pass@K at the end, K the last primary one.
 
-    None for fewer than five runs.
+    The interval resamples methods, each with all its runs: runs of one method are alike. None for fewer than five runs.
     """
     k = outcomes(results, task)[-1]
-    early, late = [], []
-    for method in trained(results, task):
+    found: list[tuple[float, float, int]] = []
+    for group, method in enumerate(trained(results, task)):
         at, end = results.over_training(task, method).get(step, {}), results.end(task, method)
-        for seed in at.keys() & end.keys():
-            early.append(predictor(at[seed]))
-            late.append(end[seed].mean_pass(k))
-    known = np.isfinite(early)
-    x, y = np.array(early)[known], np.array(late)[known]
-    return spearman(x, y) if len(x) >= 5 else None
+        found += [(predictor(at[seed]), end[seed].mean_pass(k), group) for seed in at.keys() & end.keys()]
+    known = [run for run in found if math.isfinite(run[0])]
+    if len(known) < 5:
+        return None
+    early, late, groups = map(np.array, zip(*known, strict=True))
+    return spearman(early, late, groups)
 
 
 def spearman(
-    x: Float[np.ndarray, " R"], y: Float[np.ndarray, " R"], resamples: int = 2000, seed: int = 0
+    x: Float[np.ndarray, " R"],
+    y: Float[np.ndarray, " R"],
+    groups: Int[np.ndarray, " R"],
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Correlation:
-    """Spearman's correlation with a percentile interval that resamples runs."""
-    drawn = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
-    rho = _rank_correlation(np.stack([x]), np.stack([y]))[0]
-    among = _rank_correlation(x[drawn], y[drawn])
-    among = among[np.isfinite(among)]
-    low, high = np.quantile(among, [0.025, 0.975]) if len(among) else (math.nan, math.nan)
-    return Correlation(float(rho), float(low), float(high), len(x))
+    """Spearman's correlation with a percentile interval that resamples groups of runs."""
+    names, member = np.unique(groups, return_inverse=True)
+    rho = float(_rank_correlation(x, y, np.ones((1, len(x))))[0])
+    low = high = math.nan
+    if len(names) >= 5:
+        times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+        among = _rank_correlation(x, y, times[:, member])
+        low, high = np.nanquantile(among, [0.025, 0.975]) if np.isfinite(among).any() else (math.nan, math.nan)
+    return Correlation(rho, float(low), float(high), len(x))
 
 
-def _rank_correlation(x: Float[np.ndarray, "B R"], y: Float[np.ndarray, "B R"]) -> Float[np.ndarray, " B"]:
-    from scipy.stats import rankdata
+def _rank_correlation(
+    x: Float[np.ndarray, " R"], y: Float[np.ndarray, " R"], times: Float[np.ndarray, "B R"]
+) -> Float[np.ndarray, " B"]:
+    """Spearman's correlation of samples that hold each run so many times; nan where one side is constant."""
 
-    a, b = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (x, y))
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    product: np.ndarray = np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+    def centered(side: Float[np.ndarray, " R"]) -> Float[np.ndarray, "B R"]:
+        below = (side[:, None] > side) + (side[:, None] == side) / 2
+        rank: np.ndarray = times @ below.T
+        return rank - (times * rank).sum(1, keepdims=True) / times.sum(1, keepdims=True)
+
+    a, b = centered(x), centered(y)
+    scale = np.sqrt((times * a**2).sum(1) * (times * b**2).sum(1))
+    product: np.ndarray = np.divide((times * a * b).sum(1), scale, out=np.full(len(scale), np.nan), where=scale > 0)
     return product
 
 

@@ -201,12 +201,15 @@ class Results:
     def best_temperature(self, task: str, method: str, k: int) -> float | None:
         """The temperature of the highest validation pass@k at the end, mean over seeds; None with fewer than two to choose from.
 
-        Of equal ones the nearest to 1. A temperature without test rows is no choice.
+        Of equal ones the nearest to 1. A temperature is a choice if every seed was evaluated at it, on both splits: a run that
+        is stopped early was sampled at other temperatures only if it was stopped at its last rollout.
         """
-        places = [(split, t) for of, m, split, t in self._finals if (of, m) == (task, method)]
-        both = [t for split, t in places if split == "validation" and ("test", t) in places]
+        seeds = self.end(task, method).keys()
         means = {
-            t: np.mean([row.mean_pass(k) for row in self.end(task, method, "validation", t).values()]) for t in both
+            t: np.mean([row.mean_pass(k) for row in self.end(task, method, "validation", t).values()])
+            for of, m, split, t in self._finals
+            if (of, m, split) == (task, method, "validation")
+            and all(self.end(task, method, s, t).keys() == seeds for s in SPLITS)
         }
         return max(means, key=lambda t: (means[t], -abs(t - 1))) if len(means) > 1 else None
 

@@ -57,7 +57,7 @@ def _base(results: Results, task: str) -> list[Block]:
 
 def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Block]:
     ks = found.outcomes(results, task)
-    grpo = next((end.seconds for end in ends if end.method == found.GRPO), 0.0)
+    grpo = next((end.seconds for end in ends if end.method == found.GRPO), math.nan)
     rows: list[list[Cell]] = []
     for end in ends:
         at_1 = [_outcome(end.at_1[k]) for k in ks]
@@ -65,7 +65,7 @@ def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Bl
             (*_outcome(end.at_best[k]), f"T = {end.at_best[k].temperature:g}") if k in end.at_best else NONE for k in ks
         ]
         untrained = end.method in (BASE, EARLY)
-        cost: Cell = NONE if untrained else (f"{end.seconds:,.0f}", f"{end.seconds / grpo:.2f} × GRPO" if grpo else "")
+        cost = NONE if untrained else _duration([end.seconds], grpo)
         mean = f"{100 * np.mean([o.point.estimate for o in end.at_1.values()]):.1f}"
         rows.append([end.method, NONE if end.method == BASE else str(len(end.seeds)), *at_1, mean, *at_best, cost])
     header: list[Cell] = [
@@ -96,6 +96,14 @@ def _finals(results: Results, task: str, ends: Sequence[found.Final]) -> list[Bl
             )
         )
     return blocks
+
+
+def _duration(seconds: Sequence[float], of: float = math.nan) -> Cell:
+    """The mean, and beside GRPO's if that is known."""
+    mean = np.mean(seconds)
+    if not np.isfinite(mean):
+        return NONE
+    return (f"{mean:,.0f}", *([f"{mean / of:.2f} × GRPO"] if of > 0 else []))
 
 
 def _outcome(o: found.Outcome) -> tuple[str, ...]:
@@ -202,8 +210,8 @@ def _prediction(results: Results, task: str) -> list[Block]:
             Prose("Fewer than five final runs were followed over training, too few for a correlation.", "missing"),
         ]
     caption = (
-        f"Spearman’s rank correlation with pass@{k} at the end over {runs} final runs of all methods, with a 95 % percentile "
-        "interval over resampled runs. Runs of one method are alike, so the interval is rather too narrow."
+        f"Spearman’s rank correlation with pass@{k} at the end over {runs} final runs that were followed to the last rollout, with a 95 % percentile "
+        "interval that resamples methods, each with all its runs; it takes five. Methods differ in learning rate, too."
     )
     return [heading, Table(["at step", *map(str, steps)], rows, caption)]
 
@@ -211,7 +219,7 @@ def _prediction(results: Results, task: str) -> list[Block]:
 def _correlation(c: seen.Correlation | None) -> Cell:
     if c is None or not math.isfinite(c.rho):
         return NONE
-    return (signed(c.rho), f"{signed(c.low)} to {signed(c.high)}")
+    return (signed(c.rho), *([f"{signed(c.low)} to {signed(c.high)}"] if math.isfinite(c.low) else []))
 
 
 def _sensitivity(results: Results, task: str) -> list[Block]:
@@ -232,7 +240,7 @@ def _sensitivity(results: Results, task: str) -> list[Block]:
                 seeds = effect.ends[value].values()
                 mean = f"{100 * np.mean([row.mean_pass(k) for row in seeds for k in ks]):.1f}"
                 change = _difference(effect.changes[value]) if value in effect.changes else NONE
-                cost = f"{np.mean([row.seconds for row in seeds]):,.0f}"
+                cost = _duration([row.seconds for row in seeds])
                 cells = [_outcome(outcomes[k]) for k in ks]
                 rows.append([(name, figures.fixed(effect)), str(len(seeds)), *cells, mean, change, cost])
     caption = (
@@ -254,8 +262,8 @@ def _tuning(results: Results, task: str) -> list[Block]:
     for (method, setting), seeds in runs.items():
         chosen = "chosen" if _is_chosen(results.end(task, method), setting) else ""
         values = [f"{100 * np.mean([row.mean_pass(k) for row in seeds.values()]):.1f}" for k in ks]
-        cost = np.mean([row.seconds for row in seeds.values()])
-        rows.append([method, figures.worded(setting), chosen, str(len(seeds)), *values, f"{cost:,.0f}"])
+        cost = _duration([row.seconds for row in seeds.values()])
+        rows.append([method, figures.worded(setting), chosen, str(len(seeds)), *values, cost])
     header: list[Cell] = ["method", "setting", "", "seeds", *(f"pass@{k}" for k in ks), "training, s"]
     caption = "%, on validation problems at temperature 1, mean over tuning seeds. Chosen: the setting of the finals."
     return [heading, Table(header, rows, caption, folded=f"All {len(rows)} tuning runs of {task}")]
