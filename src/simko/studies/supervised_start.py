@@ -14,7 +14,6 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from simko.studies.bfloat16 import in_bfloat16
 from simko.studies.cached import cached_folder
 from simko.studies.loop import Rollout, score
 from simko.studies.puzzles import PUZZLES
@@ -71,7 +70,7 @@ def supervised_model(settings: SupervisedStart, threads: int = 2) -> Path:
 
 
 def _make(settings: SupervisedStart, pretrained: Path, threads: int, folder: Path) -> None:
-    model = in_bfloat16(AutoModelForCausalLM.from_pretrained(pretrained, dtype=torch.float32).eval())
+    model = AutoModelForCausalLM.from_pretrained(pretrained, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     traces = PUZZLES[settings.task].traces(settings.steps * settings.batch, settings.seed, settings.unsolved)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
