@@ -210,8 +210,8 @@ def _prediction(results: Results, task: str) -> list[Block]:
             Prose("Fewer than five final runs were followed over training, too few for a correlation.", "missing"),
         ]
     caption = (
-        f"Spearman’s rank correlation with pass@{k} at the end over {runs} final runs that were followed to the last rollout, with a 95 % percentile "
-        "interval that resamples methods, each with all its runs; it takes five. Methods differ in learning rate, too."
+        f"Spearman’s rank correlation with pass@{k} at the end over {runs} final runs that were followed to the last rollout, with a "
+        "95 % percentile interval that resamples methods, each with all its runs; it takes five. Methods differ in learning rate, too."
     )
     return [heading, Table(["at step", *map(str, steps)], rows, caption)]
 
