@@ -13,6 +13,7 @@ import psutil
 import pytest
 import yaml
 from head_to_head_rows import finals
+from tiny_protocol import TINY
 
 from simko.cli.main import main
 from simko.report.document import as_markdown
@@ -22,24 +23,12 @@ from simko.studies.head_to_head.page import document
 from simko.studies.head_to_head.protocol import read_protocol
 from simko.studies.head_to_head.run import Kept, attempt, run_cells
 
-SMALL = {
+SMALL = TINY | {
     "title": "Small",
-    "training": {"rollouts": 2, "problems": 4, "responses": 4, "updates": 2},
     "tasks": {"operator_puzzle": {"warm_start": {"layers": 1, "hidden": 16, "heads": 2, "steps": 5, "batch": 8}}},
-    "problems": {"train": 50, "validation": 6, "test": 6},
-    "evaluation": {"validation_samples": 4, "test_samples": 8},
-    "evaluated_after": [1, 2],
-    "temperatures": [0.5, 1.0],
     "learning_rates": [2.0e-4, 1.0e-4],
-    "tuning_seed": 9,
-    "final_seeds": [1, 2],
     "methods": {"mine": {"row": "grpo"}},
-    "sensitivity": {
-        "tasks": ["operator_puzzle"],
-        "methods": ["mine"],
-        "seeds": [1],
-        "options": {"clip_low": [0.1, 0.2]},
-    },
+    "sensitivity": TINY["sensitivity"] | {"methods": ["mine"], "options": {"clip_low": [0.1, 0.2]}},
 }
 NAMES = [("sensitivity", "tasks", 0), ("sensitivity", "methods", 0)]
 COUNTS = [(a, b) for a in ("training", "problems", "evaluation") for b in SMALL[a]] + [("evaluated_after", 0)]
