@@ -97,6 +97,7 @@ PAGES = ["index", "start", "training", "evaluation", "methods", "papers", "quest
 PAGES += [
     "results/head_to_head",
     "results/head_to_head_tables",
+    "results/head_to_head_smollm2_tables",
     "results/graders",
     "cli/evaluate",
     "api/simko.objectives",
